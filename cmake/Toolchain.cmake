@@ -1,0 +1,51 @@
+# What every file is compiled with. A preset chooses BULLA_SANITIZE and the compiler; nothing else
+# in the tree sets a flag.
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+include(CheckPIESupported)
+check_pie_supported(LANGUAGES CXX)
+
+set(BULLA_SANITIZE "" CACHE STRING "address, thread, or empty")
+set_property(CACHE BULLA_SANITIZE PROPERTY STRINGS "" address thread)
+option(BULLA_FUZZ "Build the fuzz targets against libFuzzer (clang only)" OFF)
+
+add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  add_compile_options(-Wthread-safety)
+else()
+  # GCC 12 sees overflows in inlined standard containers that are not there (PR105329 and kin).
+  add_compile_options(-Wno-restrict -Wno-stringop-overflow -Wno-array-bounds)
+endif()
+
+# Hardening: a signing service would rather stop than go on with a smashed stack.
+add_compile_options(-fstack-protector-strong -fcf-protection -fno-omit-frame-pointer)
+add_link_options(-Wl,-z,relro,-z,now,-z,noexecstack)
+if(NOT CMAKE_BUILD_TYPE STREQUAL "Debug" AND NOT BULLA_SANITIZE)
+  add_compile_options(-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+endif()
+
+if(BULLA_SANITIZE STREQUAL "address")
+  add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=address,undefined)
+elseif(BULLA_SANITIZE STREQUAL "thread")
+  add_compile_options(-fsanitize=thread)
+  add_link_options(-fsanitize=thread)
+endif()
+if(BULLA_FUZZ)
+  add_compile_options(-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=address,undefined)
+endif()
+
+find_program(BULLA_CCACHE ccache)
+if(BULLA_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${BULLA_CCACHE})
+endif()
+find_program(BULLA_MOLD mold)
+if(BULLA_MOLD AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  add_link_options(-fuse-ld=mold)
+endif()

@@ -1,0 +1,71 @@
+#pragma once
+
+// What both faces (http_server, grpc_server) ask for, in value types: the seam between the public
+// protocols and the routing behind them. The router implements it; tests of the faces use a fake.
+
+#include <functional>
+#include <string>
+
+#include "base/clock.h"
+#include "base/ids.h"
+#include "base/values.h"
+#include "store/key_store.h"
+#include "wire/errors.h"
+
+namespace bulla {
+
+class SignCall;
+
+// Where finished calls go back to. Implemented by each face.
+class CallHome {
+ public:
+  virtual ~CallHome() = default;
+  // Takes a list of finished calls, linked through SignCall::next. Called on a thread of the
+  // router's choosing, at most once per call; must not block. The calls belong to the callee again.
+  virtual void Deliver(SignCall* first) = 0;
+};
+
+// One signature asked for. The face owns it and keeps it alive and unmoved from Sign() until it is
+// delivered; in between it belongs to the router.
+class SignCall {
+ public:
+  // In.
+  KeyId key_id;
+  Digest32 digest{};
+  MonotonicTime deadline;
+  CallHome* home = nullptr;
+  // Out.
+  ErrorCode error = ErrorCode::kOk;
+  RecoverableSignature signature;  // when error is kOk
+  // A link for whoever holds the call.
+  SignCall* next = nullptr;
+
+ protected:
+  ~SignCall() = default;  // deleted as what it is, by the face
+};
+
+struct CreateCall {
+  std::string idempotency_key;  // empty: none
+  MonotonicTime deadline;
+  std::string request_id;
+};
+
+// Thread-safe.
+class SignerService {
+ public:
+  virtual ~SignerService() = default;
+
+  // Every call of the list (linked through next, in no order) is delivered to its home exactly
+  // once, by its deadline and a tick; possibly before this returns.
+  virtual void Sign(SignCall* first) = 0;
+
+  // `done` is called exactly once, on any thread, by the deadline and a tick; it must not block.
+  using KeyDone = std::function<void(Error, const KeyRow&)>;
+  // Makes a key; the row that `done` gets is durable. With a known idempotency key: the row it
+  // made.
+  virtual void Create(CreateCall call, KeyDone done) = 0;
+  // The row of a key; kInvalidKey when there is none.
+  virtual void GetKey(const KeyId& key_id, KeyDone done) = 0;
+};
+
+}  // namespace bulla

@@ -1,0 +1,78 @@
+#pragma once
+
+// The key store: sealed keys and wrapped data keys, public parts beside them. It never sees a
+// secret: a blob opens only in an enclave, a wrapped DEK only in KMS.
+//
+// Calls are asynchronous because a commit costs an fsync: writes are gathered and committed
+// together (group commit), reads run on threads of the store's own. Interface ready for a second
+// database.
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/ids.h"
+#include "base/status.h"
+#include "base/values.h"
+
+namespace bulla {
+
+// One data key, as KMS wrapped it.
+struct DekRow {
+  DekId dek_id;
+  Bytes wrapped;           // KMS CiphertextBlob, 1..6144 bytes
+  std::string kms_key_id;  // ARN of the CMK that wrapped it
+  WallTime created_at;
+};
+
+// One signing key: public metadata and its sealed blob.
+struct KeyRow {
+  KeyId key_id;
+  DekId dek_id;  // the DEK that seals `blob`; its row must exist
+  Bytes blob;    // kms/sealed_key.h
+  PublicKey33 public_key{};
+  std::string address;  // EIP-55
+  WallTime created_at;
+  bool enabled = true;
+  std::string idempotency_key;  // empty: none; else unique
+};
+
+// Thread-safe. Every callback is called exactly once, on a thread of the store's, and must not
+// block; it may be called before the function returns. After Close() new calls are answered with
+// kUnavailable.
+class KeyStore {
+ public:
+  virtual ~KeyStore() = default;
+
+  // Durable before `done(ok)`. Repeating the same dek_id is no error and changes nothing.
+  virtual void PutDek(DekRow row, std::function<void(absl::Status)> done) = 0;
+
+  // Durable before `done`. Yields the row that stands: the given one, or, when a row with the same
+  // idempotency key was there first, that one. FAILED_PRECONDITION when the DEK's row is missing.
+  virtual void PutKey(KeyRow row, std::function<void(absl::StatusOr<KeyRow>)> done) = 0;
+
+  // Nothing found is an ok status with no value.
+  virtual void FindKey(const KeyId& key_id,
+                       std::function<void(absl::StatusOr<std::optional<KeyRow>>)> done) = 0;
+  virtual void FindKeyByIdempotencyKey(
+      const std::string& idempotency_key,
+      std::function<void(absl::StatusOr<std::optional<KeyRow>>)> done) = 0;
+  virtual void FindDek(const DekId& dek_id,
+                       std::function<void(absl::StatusOr<std::optional<DekRow>>)> done) = 0;
+
+  // The newest `limit` DEKs that seal at least one key, newest first.
+  virtual void ListDeksInUse(std::size_t limit,
+                             std::function<void(absl::StatusOr<std::vector<DekRow>>)> done) = 0;
+  // Keys in the order of their ids, after `after` where given; at most `limit`. Blobs are left out.
+  virtual void ListKeys(std::optional<KeyId> after, std::size_t limit,
+                        std::function<void(absl::StatusOr<std::vector<KeyRow>>)> done) = 0;
+  virtual void CountKeys(std::function<void(absl::StatusOr<std::int64_t>)> done) = 0;
+
+  // Finishes what was accepted, then closes. Idempotent; blocks.
+  virtual void Close() = 0;
+};
+
+}  // namespace bulla

@@ -1,0 +1,53 @@
+#pragma once
+
+// The error table: one list for HTTP, gRPC and the inside of the house. This file alone knows what
+// each error is called, which statuses carry it, and whether trying again can help.
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace bulla {
+
+enum class ErrorCode : std::uint8_t {
+  kOk = 0,
+  kInvalidArgument,   // the request is malformed; the message says what arrived and what was wanted
+  kUnauthenticated,   // no valid credentials
+  kPermissionDenied,  // valid credentials without the right
+  kInvalidKey,        // no such key, or a disabled one
+  kPayloadTooLarge,   // the body is over the limit
+  kRetryLater,        // overload: refused before any work was done
+  kUnlockRequired,    // the key's data key is not open in an enclave; an unlock is under way
+  kUnavailable,       // no enclave can take the call now, or the one that had it was lost
+  kInternal,          // our own fault
+};
+inline constexpr int kErrorCodeCount = 10;
+
+struct ErrorRow {
+  ErrorCode code;
+  std::string_view name;  // as callers see it
+  int http_status;
+  int grpc_status;           // a value of grpc::StatusCode
+  bool retryable;            // carries a retry hint
+  std::string_view message;  // for refusals on the hot path, which carry no message of their own
+};
+
+// The row of `code`. kOk has one too: "OK", 200, 0.
+const ErrorRow& ErrorRowOf(ErrorCode code);
+
+// An error on its way to a caller. An empty message stands for the row's.
+struct Error {
+  ErrorCode code = ErrorCode::kOk;
+  std::string message;
+
+  bool ok() const { return code == ErrorCode::kOk; }
+  std::string_view Message() const {
+    return message.empty() ? ErrorRowOf(code).message : std::string_view(message);
+  }
+};
+
+// How long a caller should wait: 50 to 200 ms, spread evenly by `random` so that callers do not
+// come back together. 0 for an error that is not retryable.
+std::uint32_t RetryAfterMs(ErrorCode code, std::uint64_t random);
+
+}  // namespace bulla
