@@ -1,0 +1,186 @@
+#include "crypto/signer.h"
+
+#include <cstring>
+#include <fmt/format.h>
+#include <openssl/sha.h>
+#include <string_view>
+
+#include <secp256k1.h>
+#include <secp256k1_recovery.h>
+
+#include "crypto/address.h"
+
+namespace bulla {
+namespace {
+
+static_assert(sizeof(secp256k1_pubkey) == sizeof(PublicPoint));
+
+PublicPoint FromLibrary(const secp256k1_pubkey& pubkey) {
+  PublicPoint point;
+  std::memcpy(point.bytes.data(), pubkey.data, sizeof pubkey.data);
+  return point;
+}
+
+secp256k1_pubkey ToLibrary(const PublicPoint& point) {
+  secp256k1_pubkey pubkey;
+  std::memcpy(pubkey.data, point.bytes.data(), sizeof pubkey.data);
+  return pubkey;
+}
+
+// Published for secp256k1 with RFC 6979 and SHA-256: the digest is SHA-256 of the message, the
+// public keys are the generator's multiples, the recovery ids were agreed on by other libraries.
+struct KnownAnswer {
+  std::string_view secret_key;
+  std::string_view public_key;
+  std::string_view message;
+  std::string_view rs;
+  std::uint8_t recovery_id;
+};
+constexpr KnownAnswer kKnownAnswers[] = {
+    {"0000000000000000000000000000000000000000000000000000000000000001",
+     "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798", "Satoshi Nakamoto",
+     "934b1ea10a4b3c1757e2b0c017d0b6143ce3c9a7e6a4a49860d7a6ab210ee3d8"
+     "2442ce9d2b916064108014783e923ec36b49743e2ffa1c4496f01a512aafd9e5",
+     1},
+    {"0000000000000000000000000000000000000000000000000000000000000001",
+     "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798",
+     "All those moments will be lost in time, like tears in rain. Time to die...",
+     "8600dbd41e348fe5c9465ab92d23e3db8b98b873beecd930736488696438cb6b"
+     "547fe64427496db33bf66019dacbf0039c04199abb0122918601db38a72cfc21",
+     0},
+    {"fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364140",
+     "0379be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798", "Satoshi Nakamoto",
+     "fd567d121db66e382991534ada77a6bd3106f0a1098c231e47993447cd6af2d0"
+     "6b39cd0eb1bc8603e159ef5c20a5c8ad685a45b06ce9bebed3f153d10d93bed5",
+     0},
+    {"f8b8af8ce3c7cca5e300d33939540c10d45ce001b8f252bfbc57ba0342904181",
+     "0292df7b245b81aa637ab4e867c8d511008f79161a97d64f2ac709600352f7acbc", "Alan Turing",
+     "7063ae83e7f62bbb171798131b4a0564b956930092b33b07b395615d9ec7e15c"
+     "58dfcc1e00a35e1572f366ffe34ba0fc47db1e7189759b9fb233c5b05ab388ea",
+     0},
+};
+constexpr std::string_view kAddressOfKey1 = "0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf";
+
+absl::Status SelfTestFailed(std::string_view what, std::string_view of) {
+  return absl::InternalError(fmt::format("signer self-test: wrong {} for \"{}\"", what, of));
+}
+
+// The constants above are public, so they may pass through ordinary memory.
+template <std::size_t N>
+ByteArray<N> FromHex(std::string_view hex) {
+  ByteArray<N> bytes{};
+  HexDecode(hex, bytes);
+  return bytes;
+}
+
+absl::Status CheckKnownAnswer(const Signer& signer, const KnownAnswer& answer) {
+  Secret<32> key;
+  HexDecode(answer.secret_key, key.Expose());
+  BULLA_ASSIGN_OR_RETURN(PublicPoint point, signer.DerivePublic(key));
+  if (signer.Compress(point) != FromHex<33>(answer.public_key)) {
+    return SelfTestFailed("public key", answer.message);
+  }
+  Digest32 digest;
+  SHA256(AsBytes(answer.message).data(), answer.message.size(), digest.data());
+  RecoverableSignature signature;
+  if (!signer.Sign(key, point, digest, &signature) || signature.rs != FromHex<64>(answer.rs) ||
+      signature.recovery_id != answer.recovery_id) {
+    return SelfTestFailed("signature", answer.message);
+  }
+  return absl::OkStatus();
+}
+
+// The check that guards every signature must be able to refuse one.
+absl::Status CheckThatAWrongSignatureIsRefused(const Signer& signer) {
+  Secret<32> key;
+  key.Expose()[31] = 1;
+  Secret<32> other;
+  other.Expose()[31] = 2;
+  BULLA_ASSIGN_OR_RETURN(PublicPoint wrong_point, signer.DerivePublic(other));
+  RecoverableSignature signature;
+  if (signer.Sign(key, wrong_point, Digest32{}, &signature)) {
+    return SelfTestFailed("verdict", "another key's signature");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void Signer::ContextDeleter::operator()(secp256k1_context_struct* context) const {
+  secp256k1_context_destroy(context);
+}
+
+Signer::Signer(Context context) : context_(std::move(context)) {}
+Signer::~Signer() = default;
+
+absl::StatusOr<std::unique_ptr<Signer>> Signer::Create(ByteSpan seed) {
+  if (seed.size() != kSeedBytes) {
+    return absl::InvalidArgumentError(
+        fmt::format("signer seed: {} bytes, want {}", seed.size(), kSeedBytes));
+  }
+  Context context(secp256k1_context_create(SECP256K1_CONTEXT_NONE));
+  if (context == nullptr || !secp256k1_context_randomize(context.get(), seed.data())) {
+    return absl::InternalError("secp256k1: cannot make a context");
+  }
+  std::unique_ptr<Signer> signer(new Signer(std::move(context)));
+  BULLA_RETURN_IF_ERROR(signer->SelfTest());
+  return signer;
+}
+
+bool Signer::IsValidSecretKey(const Secret<32>& key) const {
+  return secp256k1_ec_seckey_verify(context_.get(), key.Expose().data()) == 1;
+}
+
+absl::StatusOr<PublicPoint> Signer::DerivePublic(const Secret<32>& key) const {
+  secp256k1_pubkey pubkey;
+  if (!secp256k1_ec_pubkey_create(context_.get(), &pubkey, key.Expose().data())) {
+    return absl::InvalidArgumentError("secret key: out of range");
+  }
+  return FromLibrary(pubkey);
+}
+
+PublicKey33 Signer::Compress(const PublicPoint& point) const {
+  secp256k1_pubkey pubkey = ToLibrary(point);
+  PublicKey33 compressed{};
+  std::size_t length = compressed.size();
+  secp256k1_ec_pubkey_serialize(context_.get(), compressed.data(), &length, &pubkey,
+                                SECP256K1_EC_COMPRESSED);
+  return compressed;
+}
+
+bool Signer::Sign(const Secret<32>& key, const PublicPoint& point, const Digest32& digest,
+                  RecoverableSignature* out) const {
+  *out = {};
+  // A null nonce function is the library's own: RFC 6979. Its signatures are low-S.
+  secp256k1_ecdsa_recoverable_signature recoverable;
+  if (!secp256k1_ecdsa_sign_recoverable(context_.get(), &recoverable, digest.data(),
+                                        key.Expose().data(), nullptr, nullptr)) {
+    return false;
+  }
+  secp256k1_ecdsa_signature signature;
+  secp256k1_ecdsa_recoverable_signature_convert(context_.get(), &signature, &recoverable);
+  secp256k1_pubkey pubkey = ToLibrary(point);
+  // Refuses a high s as well.
+  if (!secp256k1_ecdsa_verify(context_.get(), &signature, digest.data(), &pubkey)) {
+    // A faulty signature is as good as the key: nothing of it may stay behind.
+    ::explicit_bzero(&recoverable, sizeof recoverable);
+    ::explicit_bzero(&signature, sizeof signature);
+    return false;
+  }
+  int recovery_id = 0;
+  secp256k1_ecdsa_recoverable_signature_serialize_compact(context_.get(), out->rs.data(),
+                                                          &recovery_id, &recoverable);
+  out->recovery_id = static_cast<std::uint8_t>(recovery_id);
+  return true;
+}
+
+absl::Status Signer::SelfTest() const {
+  for (const KnownAnswer& answer : kKnownAnswers) {
+    BULLA_RETURN_IF_ERROR(CheckKnownAnswer(*this, answer));
+  }
+  BULLA_ASSIGN_OR_RETURN(Address20 address, AddressOf(FromHex<33>(kKnownAnswers[0].public_key)));
+  if (ToEip55(address) != kAddressOfKey1) return SelfTestFailed("address", "secret key 1");
+  return CheckThatAWrongSignatureIsRefused(*this);
+}
+
+}  // namespace bulla

@@ -1,0 +1,66 @@
+#pragma once
+
+// The signing engine: libsecp256k1 behind one context that is made once, randomised against side
+// channels, and tested against known answers before anyone gets it. Signatures are deterministic
+// (RFC 6979 with SHA-256), low-S, and each one is verified before it leaves: a fault during a
+// deterministic signature can give the key away.
+
+#include <memory>
+
+#include "base/status.h"
+#include "base/values.h"
+#include "crypto/secret.h"
+
+struct secp256k1_context_struct;
+
+namespace bulla {
+
+// A public point as libsecp256k1 keeps it: parsed, so that verifying against it needs no square
+// root. Opaque, for this process only; PublicKey33 is what is stored and sent. Two of them are
+// compared by their compressed forms. Only DerivePublic makes one.
+struct PublicPoint {
+  ByteArray<64> bytes{};
+};
+
+// Thread-safe. All methods take the same time whatever the secret is.
+class Signer {
+ public:
+  static constexpr std::size_t kSeedBytes = 32;
+
+  // `seed` is kSeedBytes random bytes, with which the library blinds its computations. INTERNAL
+  // when the self-test fails: then the machine cannot be trusted with a key.
+  static absl::StatusOr<std::unique_ptr<Signer>> Create(ByteSpan seed);
+  ~Signer();
+  Signer(const Signer&) = delete;
+  Signer& operator=(const Signer&) = delete;
+
+  // Whether it lies in 1 .. n-1, n the order of the group.
+  bool IsValidSecretKey(const Secret<32>& key) const;
+
+  // INVALID_ARGUMENT when the key is out of range.
+  absl::StatusOr<PublicPoint> DerivePublic(const Secret<32>& key) const;
+
+  // Requires: `point` came from DerivePublic.
+  PublicKey33 Compress(const PublicPoint& point) const;
+
+  // Signs `digest` and verifies the result with `point`, the key's own. False, with `out` all zero,
+  // when the key is out of range or the signature does not verify.
+  [[nodiscard]] bool Sign(const Secret<32>& key, const PublicPoint& point, const Digest32& digest,
+                          RecoverableSignature* out) const;
+
+  // Known answers: signatures, public keys and an address as published, and signatures that must
+  // not verify. About a millisecond.
+  absl::Status SelfTest() const;
+
+ private:
+  struct ContextDeleter {
+    void operator()(secp256k1_context_struct* context) const;
+  };
+  using Context = std::unique_ptr<secp256k1_context_struct, ContextDeleter>;
+  explicit Signer(Context context);
+
+  // Constant after Create, which is what makes the methods thread-safe.
+  const Context context_;
+};
+
+}  // namespace bulla

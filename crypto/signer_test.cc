@@ -1,0 +1,148 @@
+#include "crypto/signer.h"
+
+#include <atomic>
+#include <gtest/gtest.h>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "base/random.h"
+#include "crypto/verifier.h"
+
+namespace bulla {
+namespace {
+
+std::unique_ptr<Signer> NewSigner() {
+  ByteArray<Signer::kSeedBytes> seed;
+  FillRandom(seed);
+  absl::StatusOr<std::unique_ptr<Signer>> signer = Signer::Create(seed);
+  EXPECT_TRUE(signer.ok()) << signer.status();
+  return std::move(signer).value();
+}
+
+Secret<32> KeyFromHex(std::string_view hex) {
+  Secret<32> key;
+  EXPECT_TRUE(HexDecode(hex, key.Expose())) << hex;
+  return key;
+}
+
+constexpr std::string_view kZero =
+    "0000000000000000000000000000000000000000000000000000000000000000";
+constexpr std::string_view kOne =
+    "0000000000000000000000000000000000000000000000000000000000000001";
+constexpr std::string_view kOrderLessOne =
+    "fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364140";
+constexpr std::string_view kOrder =
+    "fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141";
+constexpr std::string_view kAllOnes =
+    "ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
+
+// SelfTest holds the published answers; here they are held against a second copy of them, so that
+// neither can be changed alone.
+TEST(Signer, AgreesWithPublishedSignatures) {
+  std::unique_ptr<Signer> signer = NewSigner();
+  EXPECT_EQ(signer->SelfTest(), absl::OkStatus());
+  struct {
+    std::string_view key;
+    std::string_view digest;  // SHA-256 of the message
+    std::string_view rs;
+  } vectors[] = {
+      {kOne, "a0dc65ffca799873cbea0ac274015b9526505daaaed385155425f7337704883e",
+       "934b1ea10a4b3c1757e2b0c017d0b6143ce3c9a7e6a4a49860d7a6ab210ee3d8"
+       "2442ce9d2b916064108014783e923ec36b49743e2ffa1c4496f01a512aafd9e5"},
+      {kOrderLessOne, "a0dc65ffca799873cbea0ac274015b9526505daaaed385155425f7337704883e",
+       "fd567d121db66e382991534ada77a6bd3106f0a1098c231e47993447cd6af2d0"
+       "6b39cd0eb1bc8603e159ef5c20a5c8ad685a45b06ce9bebed3f153d10d93bed5"},
+  };
+  for (const auto& vector : vectors) {
+    Secret<32> key = KeyFromHex(vector.key);
+    Digest32 digest{};
+    ASSERT_TRUE(HexDecode(vector.digest, digest));
+    RecoverableSignature signature;
+    ASSERT_TRUE(signer->Sign(key, *signer->DerivePublic(key), digest, &signature));
+    EXPECT_EQ(HexEncode(signature.rs), vector.rs);
+  }
+}
+
+TEST(Signer, TakesKeysFromOneToTheOrderLessOne) {
+  std::unique_ptr<Signer> signer = NewSigner();
+  for (std::string_view hex : {kOne, kOrderLessOne}) {
+    Secret<32> key = KeyFromHex(hex);
+    EXPECT_TRUE(signer->IsValidSecretKey(key)) << hex;
+    EXPECT_TRUE(signer->DerivePublic(key).ok()) << hex;
+  }
+  PublicPoint some_point = *signer->DerivePublic(KeyFromHex(kOne));
+  for (std::string_view hex : {kZero, kOrder, kAllOnes}) {
+    Secret<32> key = KeyFromHex(hex);
+    EXPECT_FALSE(signer->IsValidSecretKey(key)) << hex;
+    EXPECT_EQ(signer->DerivePublic(key).status().code(), absl::StatusCode::kInvalidArgument);
+    RecoverableSignature signature;
+    EXPECT_FALSE(signer->Sign(key, some_point, Digest32{}, &signature)) << hex;
+  }
+}
+
+// A fault in the arithmetic shows as a signature that the point does not verify; a wrong point is
+// how a test brings that about.
+TEST(Signer, ASignatureThatDoesNotVerifyNeverLeaves) {
+  std::unique_ptr<Signer> signer = NewSigner();
+  PublicPoint wrong_point = *signer->DerivePublic(KeyFromHex(kOrderLessOne));
+  RecoverableSignature signature;
+  signature.rs.fill(0xaa);
+  signature.recovery_id = 3;
+  EXPECT_FALSE(signer->Sign(KeyFromHex(kOne), wrong_point, Digest32{1}, &signature));
+  EXPECT_EQ(signature, RecoverableSignature{});
+}
+
+TEST(Signer, ASeedOfAnotherLengthIsRefused) {
+  for (std::size_t size : {0u, 31u, 33u}) {
+    EXPECT_EQ(Signer::Create(Bytes(size)).status().code(), absl::StatusCode::kInvalidArgument);
+  }
+}
+
+// 2,000 keys and digests: each signature verifies, recovers to its key, and is in the lower half
+// (VerifySignature refuses the upper). The digests 0 and 2^256 - 1 are among them.
+TEST(Signer, EverySignatureVerifiesAndRecoversToItsKey) {
+  std::unique_ptr<Signer> signer = NewSigner();
+  for (int i = 0; i < 2000; ++i) {
+    Secret<32> key;
+    FillRandom(key.Expose());
+    PublicPoint point = *signer->DerivePublic(key);
+    PublicKey33 public_key = signer->Compress(point);
+    Digest32 digest;
+    FillRandom(digest);
+    if (i == 0) digest.fill(0x00);
+    if (i == 1) digest.fill(0xff);
+    RecoverableSignature signature;
+    ASSERT_TRUE(signer->Sign(key, point, digest, &signature));
+    ASSERT_TRUE(VerifySignature(public_key, digest, signature.rs)) << HexEncode(digest);
+    absl::StatusOr<PublicKey33> recovered = RecoverPublicKey(digest, signature);
+    ASSERT_TRUE(recovered.ok()) << recovered.status();
+    ASSERT_EQ(*recovered, public_key) << HexEncode(digest);
+  }
+}
+
+TEST(Signer, OneServesManyThreads) {
+  std::unique_ptr<Signer> signer = NewSigner();
+  std::atomic<int> wrong = 0;
+  std::vector<std::jthread> threads;
+  for (std::uint8_t t = 1; t <= 4; ++t) {
+    threads.emplace_back([&, t] {
+      Secret<32> key;
+      key.Expose()[31] = t;
+      PublicPoint point = *signer->DerivePublic(key);
+      for (std::uint8_t i = 0; i < 50; ++i) {
+        Digest32 digest{t, i};
+        RecoverableSignature signature;
+        if (!signer->Sign(key, point, digest, &signature) ||
+            !VerifySignature(signer->Compress(point), digest, signature.rs)) {
+          ++wrong;
+        }
+      }
+    });
+  }
+  threads.clear();
+  EXPECT_EQ(wrong, 0);
+}
+
+}  // namespace
+}  // namespace bulla
