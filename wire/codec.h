@@ -30,7 +30,6 @@ inline constexpr std::size_t kFrameSignsMax = 32;
 inline constexpr std::size_t kFrameCreatesMax = 16;
 inline constexpr std::size_t kFrameLoadsMax = 16;
 inline constexpr std::size_t kSealedBlobBytesMax = 512;
-inline constexpr std::size_t kWrappedDekBytesMax = 6144;  // KMS's own limit for a CiphertextBlob
 
 // What became of one item of a batch, as the enclave says it.
 enum class ItemStatus : std::uint8_t {
