@@ -79,15 +79,14 @@ ExitCode PrintVerdict(const PublicKey33& public_key, const std::string& digest_t
 
 }  // namespace
 
-std::optional<std::string> ServiceCaller::CallBlocking(const HttpRequest& request,
-                                                       int also_accept) {
+std::optional<HttpReply> ServiceCaller::CallBlocking(const HttpRequest& request, int also_accept) {
   absl::StatusOr<HttpReply> reply = bulla::CallBlocking(found_.endpoint, request, timeout_);
   if (!reply.ok()) {
     exit_code_ = ExplainNoAnswer(reply.status());
     return std::nullopt;
   }
   bool accepted = (reply->status >= 200 && reply->status < 300) || reply->status == also_accept;
-  if (accepted) return std::move(reply->body);
+  if (accepted) return *std::move(reply);
   exit_code_ = ExplainRefusal(*reply);
   return std::nullopt;
 }
@@ -130,29 +129,29 @@ ExitCode ServiceCaller::ExplainRefusal(const HttpReply& reply) const {
 
 ExitCode RunCreate(ServiceCaller& service, const std::string& idempotency_key,
                    const Console& console) {
-  std::optional<std::string> body = service.CallBlocking({.method = "POST",
-                                                          .target = "/create",
-                                                          .json_body = "{}",
-                                                          .idempotency_key = idempotency_key});
-  return body ? PrintKeyReply(*body, console) : service.exit_code();
+  std::optional<HttpReply> reply = service.CallBlocking({.method = "POST",
+                                                         .target = "/create",
+                                                         .json_body = "{}",
+                                                         .idempotency_key = idempotency_key});
+  return reply ? PrintKeyReply(reply->body, console) : service.exit_code();
 }
 
 ExitCode RunSign(ServiceCaller& service, const std::string& key_id, const std::string& digest,
                  bool der, const Console& console) {
   boost::json::object request = {{"keyId", key_id}, {"digest", digest}};
   if (der) request["der"] = true;
-  std::optional<std::string> body =
+  std::optional<HttpReply> reply =
       service.CallBlocking({.method = "POST",
                             .target = "/sign",
                             .json_body = boost::json::serialize(request),
                             .idempotency_key = {}});
-  if (!body) return service.exit_code();
-  absl::StatusOr<SignatureReply> reply = ParseSignatureReply(*body);
-  if (!reply.ok()) return NotUnderstood(reply.status(), console);
-  if (console.json) return PrintJson(*body, console);
-  console.out << "signature   " << HexEncode0x(reply->signature.rs) << "\n"
-              << "recoveryId  " << int{reply->signature.recovery_id} << "\n";
-  if (reply->der) console.out << "der         " << *reply->der << "\n";
+  if (!reply) return service.exit_code();
+  absl::StatusOr<SignatureReply> signature = ParseSignatureReply(reply->body);
+  if (!signature.ok()) return NotUnderstood(signature.status(), console);
+  if (console.json) return PrintJson(reply->body, console);
+  console.out << "signature   " << HexEncode0x(signature->signature.rs) << "\n"
+              << "recoveryId  " << int{signature->signature.recovery_id} << "\n";
+  if (signature->der) console.out << "der         " << *signature->der << "\n";
   return ExitCode::kOk;
 }
 
@@ -161,9 +160,9 @@ ExitCode RunVerifyWithKeyId(ServiceCaller& service, const std::string& key_id,
                             const Console& console) {
   std::optional<KeyId> id = KeyId::Parse(key_id);
   if (!id) return BadArgument(fmt::format("'{}' is no key id (a UUID)", key_id), console);
-  std::optional<std::string> body = service.CallBlocking(GetKey(id->ToString()));
-  if (!body) return service.exit_code();
-  absl::StatusOr<PublicKeyReply> key = ParsePublicKeyReply(*body);
+  std::optional<HttpReply> reply = service.CallBlocking(GetKey(id->ToString()));
+  if (!reply) return service.exit_code();
+  absl::StatusOr<PublicKeyReply> key = ParsePublicKeyReply(reply->body);
   if (!key.ok()) return NotUnderstood(key.status(), console);
   return PrintVerdict(key->public_key, digest, signature, console);
 }
@@ -183,8 +182,8 @@ ExitCode RunVerifyWithPublicKey(const std::string& public_key_text, const std::s
 ExitCode RunShowKey(ServiceCaller& service, const std::string& key_id, const Console& console) {
   std::optional<KeyId> id = KeyId::Parse(key_id);
   if (!id) return BadArgument(fmt::format("'{}' is no key id (a UUID)", key_id), console);
-  std::optional<std::string> body = service.CallBlocking(GetKey(id->ToString()));
-  return body ? PrintKeyReply(*body, console) : service.exit_code();
+  std::optional<HttpReply> reply = service.CallBlocking(GetKey(id->ToString()));
+  return reply ? PrintKeyReply(reply->body, console) : service.exit_code();
 }
 
 ExitCode RunListKeys(ServiceCaller& admin, int limit, const std::string& after,
@@ -195,12 +194,12 @@ ExitCode RunListKeys(ServiceCaller& admin, int limit, const std::string& after,
     if (!id) return BadArgument(fmt::format("'{}' is no key id (a UUID)", after), console);
     target += "&after=" + id->ToString();
   }
-  std::optional<std::string> body = admin.CallBlocking(
+  std::optional<HttpReply> reply = admin.CallBlocking(
       {.method = "GET", .target = target, .json_body = {}, .idempotency_key = {}});
-  if (!body) return admin.exit_code();
-  absl::StatusOr<std::vector<PublicKeyReply>> keys = ParseKeyListReply(*body);
+  if (!reply) return admin.exit_code();
+  absl::StatusOr<std::vector<PublicKeyReply>> keys = ParseKeyListReply(reply->body);
   if (!keys.ok()) return NotUnderstood(keys.status(), console);
-  if (console.json) return PrintJson(*body, console);
+  if (console.json) return PrintJson(reply->body, console);
   for (const PublicKeyReply& key : *keys) {
     console.out << fmt::format("{}  {}  {}  {}\n", key.key_id, key.address, key.created_at,
                                key.status);
@@ -215,16 +214,22 @@ ExitCode RunListKeys(ServiceCaller& admin, int limit, const std::string& after,
 ExitCode RunStatus(ServiceCaller& admin, const Console& console) {
   HttpRequest request;
   request.target = "/readyz";
-  std::optional<std::string> readiness = admin.CallBlocking(request, kHttpServiceUnavailable);
+  std::optional<HttpReply> readiness = admin.CallBlocking(request, kHttpServiceUnavailable);
   if (!readiness) return admin.exit_code();
   request.target = "/status";
-  std::optional<std::string> body = admin.CallBlocking(request);
-  if (!body) return admin.exit_code();
-  absl::StatusOr<std::string> lines = FlattenJson(*body);
+  std::optional<HttpReply> reply = admin.CallBlocking(request);
+  if (!reply) return admin.exit_code();
+  absl::StatusOr<std::string> lines = FlattenJson(reply->body);
   if (!lines.ok()) return NotUnderstood(lines.status(), console);
-  if (console.json) return PrintJson(*body, console);
-  console.out << "answers at: " << admin.endpoint().ToUrl() << "\n" << *lines;
-  return ExitCode::kOk;
+  bool ready = readiness->status != kHttpServiceUnavailable;
+  if (console.json) {
+    PrintJson(reply->body, console);
+  } else {
+    console.out << "answers at: " << admin.endpoint().ToUrl() << "\n"
+                << "ready: " << (ready ? "yes" : "no") << "\n"
+                << *lines;
+  }
+  return ready ? ExitCode::kOk : ExitCode::kTryAgain;
 }
 
 }  // namespace bulla

@@ -20,9 +20,9 @@ class ServiceCaller {
   ServiceCaller(FoundEndpoint found, std::chrono::milliseconds timeout, const Console& console)
       : found_(std::move(found)), timeout_(timeout), console_(console) {}
 
-  // The body of a 2xx answer; with `also_accept`, of that status too. Otherwise nothing: what went
-  // wrong has been printed, and exit_code() says how to end. Blocks up to the timeout.
-  std::optional<std::string> CallBlocking(const HttpRequest& request, int also_accept = 0);
+  // A 2xx answer, or one of status `also_accept`. Otherwise nothing: what went wrong has been
+  // printed, and exit_code() says how to end. Blocks up to the timeout.
+  std::optional<HttpReply> CallBlocking(const HttpRequest& request, int also_accept = 0);
 
   ExitCode exit_code() const { return exit_code_; }
   const Endpoint& endpoint() const { return found_.endpoint; }

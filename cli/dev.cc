@@ -223,21 +223,21 @@ class DevRun {
     if (!http.ok()) return Explain(http.status());
     ServiceCaller service({*http, "bulla dev"}, kCallTimeout, console_);
 
-    std::optional<std::string> created = service.CallBlocking(
+    std::optional<HttpReply> created = service.CallBlocking(
         {.method = "POST", .target = "/create", .json_body = "{}", .idempotency_key = {}});
     if (!created) return service.exit_code();
-    absl::StatusOr<PublicKeyReply> key = ParsePublicKeyReply(*created);
+    absl::StatusOr<PublicKeyReply> key = ParsePublicKeyReply(created->body);
     if (!key.ok()) return Explain(key.status());
     Say(fmt::format("made key {}, address {}", key->key_id, key->address));
 
     boost::json::value request = {{"keyId", key->key_id}, {"digest", kDemonstrationDigest}};
-    std::optional<std::string> signed_digest =
+    std::optional<HttpReply> signed_digest =
         service.CallBlocking({.method = "POST",
                               .target = "/sign",
                               .json_body = boost::json::serialize(request),
                               .idempotency_key = {}});
     if (!signed_digest) return service.exit_code();
-    absl::StatusOr<SignatureReply> reply = ParseSignatureReply(*signed_digest);
+    absl::StatusOr<SignatureReply> reply = ParseSignatureReply(signed_digest->body);
     if (!reply.ok()) return Explain(reply.status());
     std::string signature = HexEncode0x(reply->signature.rs);
     Say(fmt::format("signed {} (Keccak-256 of \"hello\"): {}", kDemonstrationDigest, signature));
