@@ -1,0 +1,258 @@
+#include "cli/command_line.h"
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include "cli/commands.h"
+#include "cli/dev.h"
+
+namespace bulla {
+namespace {
+
+constexpr const char* kFooter =
+    "Exit status: 0 done; 1 the signature does not verify, or an answer makes no sense; 2 wrong\n"
+    "command line; 3 nothing is running there; 4 the service refused; 5 it cannot now, try again.\n"
+    "`bulla COMMAND --help` shows examples.";
+
+constexpr std::string_view kDefaultHttp = "127.0.0.1:8080";
+constexpr std::string_view kDefaultAdmin = "127.0.0.1:9091";
+constexpr int kListDefault = 100;
+constexpr int kListMax = 1000;
+
+// Everything that may stand on the command line.
+struct Arguments {
+  bool json = false;
+  std::string url;
+  std::string admin_url;
+  std::filesystem::path data_dir = "bulla-data";
+  int timeout_ms = 10'000;
+  DevOptions dev;
+  std::string idempotency_key;
+  std::string key_id;
+  std::string digest;
+  bool der = false;
+  std::string public_key;
+  std::vector<std::string> to_verify;
+  int limit = kListDefault;
+  std::string after;
+};
+
+void AddConnection(CLI::App& command, Arguments& arguments) {
+  command.add_flag("--json", arguments.json, "One JSON object instead of text");
+  command.add_option("--url", arguments.url,
+                     "The service's HTTP address (else $BULLA_URL, else endpoints.json in the data "
+                     "directory, else http://127.0.0.1:8080)");
+  command.add_option("--data", arguments.data_dir, "The data directory of a `bulla dev`")
+      ->capture_default_str();
+  command.add_option("--timeout-ms", arguments.timeout_ms, "How long to wait for an answer")
+      ->check(CLI::Range(1, 600'000))
+      ->capture_default_str();
+}
+
+void AddAdminConnection(CLI::App& command, Arguments& arguments) {
+  AddConnection(command, arguments);
+  command.add_option("--admin-url", arguments.admin_url,
+                     "The admin listener's address (else $BULLA_ADMIN_URL, else endpoints.json, "
+                     "else http://127.0.0.1:9091)");
+}
+
+CLI::App* AddDev(CLI::App& app, Arguments& arguments) {
+  CLI::App* dev = app.add_subcommand("dev", "Start everything on this machine and serve");
+  dev->footer(
+      "Examples:\n"
+      "  bulla dev\n"
+      "  bulla dev --data /tmp/b --http 127.0.0.1:0 --grpc 127.0.0.1:0 --admin 127.0.0.1:0\n"
+      "  bulla dev --smoke && echo works");
+  DevOptions& options = arguments.dev;
+  dev->add_flag("--json", arguments.json, "One JSON object once everything is ready");
+  dev->add_option("--data", options.data_dir, "Where keys, logs and endpoints.json are kept")
+      ->capture_default_str();
+  dev->add_option("--http", options.http, "HOST:PORT for HTTP; port 0 picks a free one")
+      ->capture_default_str();
+  dev->add_option("--grpc", options.grpc, "HOST:PORT for gRPC")->capture_default_str();
+  dev->add_option("--admin", options.admin, "HOST:PORT for health, metrics and lists of keys")
+      ->capture_default_str();
+  dev->add_option("--enclaves", options.enclaves, "How many enclave processes")
+      ->check(CLI::Range(1, kDevEnclavesMax))
+      ->capture_default_str();
+  dev->add_flag("--smoke", options.smoke,
+                "Stop after the first signature; ports not given are free ones");
+  return dev;
+}
+
+CLI::App* AddCreate(CLI::App& app, Arguments& arguments) {
+  CLI::App* create = app.add_subcommand("create", "Make a key");
+  create->footer("Examples:\n  bulla create\n  bulla create --idempotency-key order-17 --json");
+  AddConnection(*create, arguments);
+  create->add_option("--idempotency-key", arguments.idempotency_key,
+                     "A repeat with the same text returns the same key");
+  return create;
+}
+
+void AddSign(CLI::App& app, Arguments& arguments) {
+  CLI::App* sign = app.add_subcommand("sign", "Sign a 32-byte digest");
+  sign->footer(
+      "Examples:\n"
+      "  bulla sign KEYID 0x1c8aff950685c2ed4bc3174f3472287b56d9517b9c948127319a09a7a36deac8\n"
+      "  bulla sign KEYID $(printf hello | sha256sum | cut -c1-64) --der");
+  AddConnection(*sign, arguments);
+  sign->add_option("KEYID", arguments.key_id, "The key's id")->required();
+  sign->add_option("DIGEST", arguments.digest, "64 hex digits, with or without 0x")->required();
+  sign->add_flag("--der", arguments.der, "Also the signature as ASN.1 DER");
+}
+
+CLI::App* AddVerify(CLI::App& app, Arguments& arguments) {
+  CLI::App* verify = app.add_subcommand("verify", "Check a signature, here");
+  verify->footer(
+      "Examples:\n"
+      "  bulla verify KEYID DIGEST SIGNATURE\n"
+      "  bulla verify --public-key 0x02... DIGEST SIGNATURE\n"
+      "SIGNATURE is r and s, 128 hex digits. The public key of KEYID comes from the service; with\n"
+      "--public-key no service is needed.");
+  AddConnection(*verify, arguments);
+  verify->add_option("--public-key", arguments.public_key, "A compressed point, 66 hex digits");
+  verify->add_option("ARGUMENTS", arguments.to_verify, "[KEYID] DIGEST SIGNATURE")
+      ->required()
+      ->expected(2, 3);
+  return verify;
+}
+
+CLI::App* AddKeys(CLI::App& app, Arguments& arguments) {
+  CLI::App* keys = app.add_subcommand("keys", "Show one key, or list them");
+  keys->footer(
+      "Examples:\n  bulla keys\n  bulla keys KEYID\n  bulla keys --limit 10 --after KEYID");
+  AddAdminConnection(*keys, arguments);
+  keys->add_option("KEYID", arguments.key_id, "Only this key");
+  keys->add_option("--limit", arguments.limit, "How many to list")
+      ->check(CLI::Range(1, kListMax))
+      ->capture_default_str();
+  keys->add_option("--after", arguments.after, "List from behind this key id");
+  return keys;
+}
+
+CLI::App* AddStatus(CLI::App& app, Arguments& arguments) {
+  CLI::App* status = app.add_subcommand("status", "Is it ready, and what is it doing?");
+  status->footer("Examples:\n  bulla status\n  bulla status --json");
+  AddAdminConnection(*status, arguments);
+  return status;
+}
+
+absl::StatusOr<FoundEndpoint> FindHttp(const Arguments& arguments,
+                                       const Surroundings& surroundings) {
+  return FindEndpoint({.listener = "http",
+                       .option_name = "--url",
+                       .option = arguments.url,
+                       .variable_name = "BULLA_URL",
+                       .variable = surroundings.url,
+                       .data_dir = arguments.data_dir,
+                       .fallback = kDefaultHttp});
+}
+
+absl::StatusOr<FoundEndpoint> FindAdmin(const Arguments& arguments,
+                                        const Surroundings& surroundings) {
+  return FindEndpoint({.listener = "admin",
+                       .option_name = "--admin-url",
+                       .option = arguments.admin_url,
+                       .variable_name = "BULLA_ADMIN_URL",
+                       .variable = surroundings.admin_url,
+                       .data_dir = arguments.data_dir,
+                       .fallback = kDefaultAdmin});
+}
+
+// Finds the listener and runs `command` on it.
+template <typename Command>
+ExitCode With(const absl::StatusOr<FoundEndpoint>& found, const Arguments& arguments,
+              const Console& console, Command command) {
+  if (!found.ok()) {
+    return console.Fail(ExitCode::kUsage, "INVALID_ARGUMENT",
+                        std::string(found.status().message()));
+  }
+  ServiceCaller service(*found, std::chrono::milliseconds(arguments.timeout_ms), console);
+  return command(service);
+}
+
+ExitCode RunDev(const CLI::App& dev, Arguments& arguments, const Surroundings& surroundings,
+                const Console& console) {
+  DevOptions& options = arguments.dev;
+  options.program_dir = surroundings.program_dir;
+  if (options.smoke) {  // nobody will call, so nobody's port is taken
+    for (auto [name, address] : {std::pair<const char*, std::string*>{"--http", &options.http},
+                                 {"--grpc", &options.grpc},
+                                 {"--admin", &options.admin}}) {
+      if (dev.get_option(name)->empty()) *address = "127.0.0.1:0";
+    }
+  }
+  return RunDevBlocking(options, console);
+}
+
+ExitCode RunVerify(const Arguments& arguments, const Surroundings& surroundings,
+                   const Console& console) {
+  const std::vector<std::string>& words = arguments.to_verify;
+  std::size_t wanted = arguments.public_key.empty() ? 3 : 2;
+  if (words.size() != wanted) {
+    return console.Fail(ExitCode::kUsage, "INVALID_ARGUMENT",
+                        wanted == 3 ? "wanted KEYID DIGEST SIGNATURE"
+                                    : "with --public-key, wanted DIGEST SIGNATURE");
+  }
+  if (wanted == 2) {
+    return RunVerifyWithPublicKey(arguments.public_key, words[0], words[1], console);
+  }
+  return With(FindHttp(arguments, surroundings), arguments, console, [&](ServiceCaller& service) {
+    return RunVerifyWithKeyId(service, words[0], words[1], words[2], console);
+  });
+}
+
+ExitCode RunKeys(const Arguments& arguments, const Surroundings& surroundings,
+                 const Console& console) {
+  if (!arguments.key_id.empty()) {
+    return With(FindHttp(arguments, surroundings), arguments, console, [&](ServiceCaller& service) {
+      return RunShowKey(service, arguments.key_id, console);
+    });
+  }
+  return With(FindAdmin(arguments, surroundings), arguments, console, [&](ServiceCaller& admin) {
+    return RunListKeys(admin, arguments.limit, arguments.after, console);
+  });
+}
+
+}  // namespace
+
+ExitCode RunCommandLine(int argc, const char* const* argv, const Surroundings& surroundings,
+                        Console console) {
+  Arguments arguments;
+  CLI::App app(
+      "Bulla signs digests with secp256k1 keys that no machine outside an enclave can read.",
+      "bulla");
+  app.footer(kFooter);
+  app.require_subcommand(1);
+  const CLI::App* dev = AddDev(app, arguments);
+  const CLI::App* create = AddCreate(app, arguments);
+  AddSign(app, arguments);
+  const CLI::App* verify = AddVerify(app, arguments);
+  const CLI::App* keys = AddKeys(app, arguments);
+  const CLI::App* status = AddStatus(app, arguments);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error, console.out, console.err) == 0 ? ExitCode::kOk : ExitCode::kUsage;
+  }
+  console.json = arguments.json;
+
+  if (dev->parsed()) return RunDev(*dev, arguments, surroundings, console);
+  if (verify->parsed()) return RunVerify(arguments, surroundings, console);
+  if (keys->parsed()) return RunKeys(arguments, surroundings, console);
+  if (status->parsed()) {
+    return With(FindAdmin(arguments, surroundings), arguments, console,
+                [&](ServiceCaller& admin) { return RunStatus(admin, console); });
+  }
+  return With(FindHttp(arguments, surroundings), arguments, console, [&](ServiceCaller& service) {
+    return create->parsed()
+               ? RunCreate(service, arguments.idempotency_key, console)
+               : RunSign(service, arguments.key_id, arguments.digest, arguments.der, console);
+  });
+}
+
+}  // namespace bulla

@@ -1,0 +1,61 @@
+#pragma once
+
+// The commands that talk to a running service: create, sign, verify, keys, status. Each prints its
+// result and returns the exit status.
+
+#include <chrono>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "cli/console.h"
+#include "cli/endpoints.h"
+#include "cli/http_client.h"
+
+namespace bulla {
+
+// One of the service's listeners, and somewhere to complain.
+class ServiceCaller {
+ public:
+  ServiceCaller(FoundEndpoint found, std::chrono::milliseconds timeout, const Console& console)
+      : found_(std::move(found)), timeout_(timeout), console_(console) {}
+
+  // A 2xx answer, or one of status `also_accept`. Otherwise nothing: what went wrong has been
+  // printed, and exit_code() says how to end. Blocks up to the timeout.
+  std::optional<HttpReply> CallBlocking(const HttpRequest& request, int also_accept = 0);
+
+  ExitCode exit_code() const { return exit_code_; }
+  const Endpoint& endpoint() const { return found_.endpoint; }
+
+ private:
+  ExitCode ExplainNoAnswer(const absl::Status& status) const;
+  ExitCode ExplainRefusal(const HttpReply& reply) const;
+
+  const FoundEndpoint found_;
+  const std::chrono::milliseconds timeout_;
+  const Console& console_;
+  ExitCode exit_code_ = ExitCode::kOk;
+};
+
+ExitCode RunCreate(ServiceCaller& service, const std::string& idempotency_key,
+                   const Console& console);
+
+ExitCode RunSign(ServiceCaller& service, const std::string& key_id, const std::string& digest,
+                 bool der, const Console& console);
+
+// Checks a signature on this machine, with libsecp256k1. The public key is asked for by key id.
+ExitCode RunVerifyWithKeyId(ServiceCaller& service, const std::string& key_id,
+                            const std::string& digest, const std::string& signature,
+                            const Console& console);
+// The same with no service at all: the public key is given, in hex.
+ExitCode RunVerifyWithPublicKey(const std::string& public_key, const std::string& digest,
+                                const std::string& signature, const Console& console);
+
+ExitCode RunShowKey(ServiceCaller& service, const std::string& key_id, const Console& console);
+ExitCode RunListKeys(ServiceCaller& admin, int limit, const std::string& after,
+                     const Console& console);
+
+// kTryAgain while the service is up but not ready.
+ExitCode RunStatus(ServiceCaller& admin, const Console& console);
+
+}  // namespace bulla

@@ -1,0 +1,68 @@
+#include "cli/dev_plan.h"
+
+#include <gtest/gtest.h>
+
+#include <yaml-cpp/yaml.h>
+
+namespace bulla {
+namespace {
+
+TEST(DevPlan, PathsAreAbsoluteWhateverWasGiven) {
+  DevPaths paths = PathsOf("some/../data");
+  EXPECT_EQ(paths.data, std::filesystem::current_path() / "data");
+  EXPECT_TRUE(paths.EnclaveSocket(1).is_absolute());
+}
+
+TEST(DevPlan, SocketPathsFitUpTo107Bytes) {
+  // The longest name is "/run/kms-forwarder.sock", 23 bytes.
+  auto root = std::string("/");
+  EXPECT_TRUE(SocketPathsFit(PathsOf(root + std::string(107 - 23 - 1, 'd'))));
+  EXPECT_FALSE(SocketPathsFit(PathsOf(root + std::string(107 - 23, 'd'))));
+}
+
+TEST(DevPlan, TheGatewayDialsEveryEnclaveWhereItListens) {
+  DevOptions options;
+  options.enclaves = 3;
+  DevPaths paths = PathsOf("/srv/b");
+  YAML::Node gateway = YAML::Load(GatewayConfig(options, paths, "127.0.0.1:4444"));
+  ASSERT_EQ(gateway["enclaves"].size(), 3u);
+  for (int number = 1; number <= 3; ++number) {
+    YAML::Node enclave = YAML::Load(EnclaveConfig(paths, number, "arn:aws:kms:x:1:key/2"));
+    EXPECT_EQ(gateway["enclaves"][number - 1].as<std::string>(),
+              enclave["listen"].as<std::string>());
+    EXPECT_EQ(enclave["kms"]["dial"].as<std::string>(),
+              gateway["kms_forwarder"]["listen"].as<std::string>());
+  }
+  EXPECT_EQ(gateway["kms_forwarder"]["target"].as<std::string>(), "127.0.0.1:4444");
+  EXPECT_EQ(gateway["store"].as<std::string>(), "sqlite:///srv/b/bulla.db");
+}
+
+TEST(DevPlan, PathsWithQuotesAndColonsSurviveTheYaml) {
+  DevPaths paths = PathsOf("/srv/a: \"b\" #c");
+  YAML::Node enclave = YAML::Load(EnclaveConfig(paths, 1, "arn"));
+  EXPECT_EQ(enclave["simulated"]["root_dir"].as<std::string>(), paths.nsm.string());
+}
+
+TEST(DevPlan, KmsAndEnclavesAgreeOnTheFilesBetweenThem) {
+  DevOptions options;
+  options.program_dir = "/opt/bulla";
+  DevPaths paths = PathsOf("/srv/b");
+  ChildSpec kms = KmsSpec(options, paths, "127.0.0.1:0");
+  auto value_of = [&](const std::string& option) -> std::string {
+    for (std::size_t i = 0; i + 1 < kms.argv.size(); ++i) {
+      if (kms.argv[i] == option) return kms.argv[i + 1];
+    }
+    return {};
+  };
+  YAML::Node enclave = YAML::Load(EnclaveConfig(paths, 1, "arn"));
+  YAML::Node gateway = YAML::Load(GatewayConfig(options, paths, "127.0.0.1:1"));
+  EXPECT_EQ(kms.argv[0], "/opt/bulla/bulla-kms");
+  EXPECT_EQ(enclave["kms"]["ca_file"].as<std::string>(), value_of("--tls-dir") + "/ca.pem");
+  EXPECT_EQ(enclave["simulated"]["root_dir"].as<std::string>() + "/root.pem",
+            value_of("--attestation-root"));
+  EXPECT_EQ(gateway["credentials_file"].as<std::string>(), value_of("--credentials-file"));
+  EXPECT_EQ(enclave["kms"]["region"].as<std::string>(), value_of("--region"));
+}
+
+}  // namespace
+}  // namespace bulla

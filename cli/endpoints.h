@@ -1,0 +1,59 @@
+#pragma once
+
+// Where a running Bulla is: URLs given by hand, by the environment, or left in endpoints.json by
+// `bulla dev`. All of it comes from outside, so all of it is parsed with limits.
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <string>
+#include <string_view>
+
+#include "base/status.h"
+
+namespace bulla {
+
+// One listener, reached over plain HTTP.
+struct Endpoint {
+  std::string host;  // a name or an address; IPv6 without its brackets
+  std::uint16_t port = 0;
+
+  std::string ToUrl() const;  // http://host:port
+  friend bool operator==(const Endpoint&, const Endpoint&) = default;
+};
+
+// Takes "http://host:port", "http://host", "host:port", each with an optional slash at the end.
+// INVALID_ARGUMENT says what is wrong with anything else.
+absl::StatusOr<Endpoint> ParseUrl(std::string_view text);
+
+// The content of endpoints.json: names of listeners ("http", "grpc", "admin", "kms") and their
+// addresses as HOST:PORT. Other members are ignored, so that an older client reads a newer file.
+struct Endpoints {
+  std::map<std::string, std::string> addresses;
+
+  friend bool operator==(const Endpoints&, const Endpoints&) = default;
+};
+absl::StatusOr<Endpoints> ParseEndpoints(std::string_view json);
+std::string FormatEndpoints(const Endpoints& endpoints);
+
+inline constexpr std::string_view kEndpointsFile = "endpoints.json";
+
+// An endpoint, and how it was found, for the message when nobody answers there.
+struct FoundEndpoint {
+  Endpoint endpoint;
+  std::string source;  // "--url", "$BULLA_URL", "bulla-data/endpoints.json", "the default"
+};
+
+// What to look at, in this order: an option, an environment variable, endpoints.json, a default.
+struct EndpointSearch {
+  std::string_view listener;     // the member of endpoints.json: "http" or "admin"
+  std::string_view option_name;  // for messages: "--url"
+  std::string option;            // empty: not given
+  std::string_view variable_name;
+  const char* variable = nullptr;  // its value; null or empty: not set
+  std::filesystem::path data_dir;
+  std::string_view fallback;  // HOST:PORT
+};
+absl::StatusOr<FoundEndpoint> FindEndpoint(const EndpointSearch& search);
+
+}  // namespace bulla

@@ -1,0 +1,108 @@
+#include "cli/endpoints.h"
+
+#include <fstream>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/random.h"
+
+namespace bulla {
+namespace {
+
+TEST(ParseUrl, TakesTheFormsPeopleType) {
+  for (const char* text : {"http://localhost:8080", "http://localhost:8080/", "localhost:8080"}) {
+    auto endpoint = ParseUrl(text);
+    ASSERT_TRUE(endpoint.ok()) << text;
+    EXPECT_EQ(*endpoint, (Endpoint{"localhost", 8080})) << text;
+  }
+  EXPECT_EQ(*ParseUrl("http://signer.internal"), (Endpoint{"signer.internal", 80}));
+  EXPECT_EQ(*ParseUrl("http://[::1]:9091"), (Endpoint{"::1", 9091}));
+}
+
+TEST(ParseUrl, RefusesWhatItCannotReach) {
+  for (const char* text : {"", "http://", "https://a:1", "ftp://a", "a:0", "a:65536", "a:", "a:1:2",
+                           "a:80/sign", "http://[::1", "[::1]9", "a b:1", "a\r\nX: y:1", "[]:1"}) {
+    EXPECT_FALSE(ParseUrl(text).ok()) << text;
+  }
+  EXPECT_FALSE(ParseUrl(std::string(513, 'a')).ok());
+}
+
+TEST(Endpoint, ItsUrlParsesBackToIt) {
+  for (const Endpoint& endpoint : {Endpoint{"::1", 1}, Endpoint{"127.0.0.1", 65535}}) {
+    EXPECT_EQ(*ParseUrl(endpoint.ToUrl()), endpoint);
+  }
+}
+
+TEST(Endpoints, WhatIsFormattedParsesBack) {
+  Endpoints endpoints{{{"http", "127.0.0.1:1"}, {"admin", "127.0.0.1:2"}}};
+  auto parsed = ParseEndpoints(FormatEndpoints(endpoints));
+  ASSERT_TRUE(parsed.ok());
+  EXPECT_EQ(*parsed, endpoints);
+}
+
+TEST(Endpoints, MembersThatAreNoAddressesAreIgnored) {
+  auto parsed = ParseEndpoints(R"({"http": "a:1", "version": 3, "more": {"x": []}})");
+  ASSERT_TRUE(parsed.ok());
+  EXPECT_EQ(parsed->addresses.size(), 1u);
+}
+
+TEST(Endpoints, RefusesWhatIsTooLargeOrNoObject) {
+  for (const std::string& text : {std::string("[]"), std::string("{"), std::string(),
+                                  std::string(5000, '['), std::string(5000, ' ') + "{}"}) {
+    EXPECT_FALSE(ParseEndpoints(text).ok()) << text.substr(0, 10);
+  }
+}
+
+class FindEndpointTest : public testing::Test {
+ protected:
+  FindEndpointTest() {
+    ByteArray<8> name;
+    FillRandom(name);
+    folder_ = std::filesystem::temp_directory_path() / ("bulla-test-" + HexEncode(name));
+    std::filesystem::create_directories(folder_);
+    search_.data_dir = folder_;
+  }
+  ~FindEndpointTest() override { std::filesystem::remove_all(folder_); }
+
+  std::filesystem::path folder_;
+  EndpointSearch search_{.listener = "http",
+                         .option_name = "--url",
+                         .option = {},
+                         .variable_name = "BULLA_URL",
+                         .variable = nullptr,
+                         .data_dir = {},
+                         .fallback = "127.0.0.1:8080"};
+};
+
+TEST_F(FindEndpointTest, TheOptionBeatsTheVariableBeatsTheFileBeatsTheDefault) {
+  EXPECT_EQ(FindEndpoint(search_)->endpoint.port, 8080);
+  EXPECT_EQ(FindEndpoint(search_)->source, "the default");
+  std::ofstream(folder_ / "endpoints.json") << R"({"http": "127.0.0.1:3"})";
+  EXPECT_EQ(FindEndpoint(search_)->endpoint.port, 3);
+  search_.variable = "http://127.0.0.1:2";
+  EXPECT_EQ(FindEndpoint(search_)->endpoint.port, 2);
+  EXPECT_EQ(FindEndpoint(search_)->source, "$BULLA_URL");
+  search_.option = "http://127.0.0.1:1";
+  EXPECT_EQ(FindEndpoint(search_)->endpoint.port, 1);
+  EXPECT_EQ(FindEndpoint(search_)->source, "--url");
+}
+
+TEST_F(FindEndpointTest, AnEmptyVariableCountsAsUnset) {
+  search_.variable = "";
+  EXPECT_EQ(FindEndpoint(search_)->source, "the default");
+}
+
+TEST_F(FindEndpointTest, ABrokenFileIsAnErrorThatNamesIt) {
+  std::ofstream(folder_ / "endpoints.json") << "{";
+  absl::Status status = FindEndpoint(search_).status();
+  ASSERT_FALSE(status.ok());
+  EXPECT_THAT(std::string(status.message()), testing::HasSubstr("endpoints.json"));
+}
+
+TEST_F(FindEndpointTest, AFileWithoutThatListenerLeavesTheDefault) {
+  std::ofstream(folder_ / "endpoints.json") << R"({"grpc": "127.0.0.1:3"})";
+  EXPECT_EQ(FindEndpoint(search_)->source, "the default");
+}
+
+}  // namespace
+}  // namespace bulla

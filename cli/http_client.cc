@@ -1,0 +1,96 @@
+#include "cli/http_client.h"
+
+#include <fmt/format.h>
+
+#include <boost/asio/connect.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/beast/core.hpp>
+#include <boost/beast/http.hpp>
+
+namespace bulla {
+namespace {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+namespace http = boost::beast::http;
+using boost::system::error_code;
+
+absl::Status StatusOf(const error_code& error) {
+  if (error == beast::error::timeout) return absl::DeadlineExceededError("no answer in time");
+  if (error.category() == http::make_error_code(http::error::end_of_stream).category()) {
+    return absl::DataLossError(fmt::format("the answer is not HTTP: {}", error.message()));
+  }
+  return absl::UnavailableError(error.message());
+}
+
+// Beast's time limit holds for asynchronous operations only, so each step is one, run to its end.
+class Connection {
+ public:
+  explicit Connection(std::chrono::milliseconds timeout) : stream_(context_) {
+    stream_.expires_after(timeout);
+  }
+
+  error_code Connect(const Endpoint& endpoint) {
+    error_code error;
+    asio::ip::tcp::resolver resolver(context_);
+    auto addresses = resolver.resolve(endpoint.host, std::to_string(endpoint.port), error);
+    if (error) return error;
+    return Run([&](auto done) { stream_.async_connect(addresses, done); });
+  }
+  error_code Write(const http::request<http::string_body>& request) {
+    return Run([&](auto done) { http::async_write(stream_, request, done); });
+  }
+  error_code Read(http::response_parser<http::string_body>& parser) {
+    return Run([&](auto done) { http::async_read(stream_, buffer_, parser, done); });
+  }
+
+ private:
+  template <typename Start>
+  error_code Run(Start start) {
+    error_code result;
+    start([&result](const error_code& error, const auto&) { result = error; });
+    context_.restart();
+    context_.run();
+    return result;
+  }
+
+  asio::io_context context_{1};
+  beast::tcp_stream stream_;
+  beast::flat_buffer buffer_{kReplyBytesMax};
+};
+
+http::request<http::string_body> MessageOf(const Endpoint& endpoint, const HttpRequest& request) {
+  http::request<http::string_body> message;
+  message.version(11);
+  message.method(request.method == "POST" ? http::verb::post : http::verb::get);
+  message.target(request.target);
+  message.set(http::field::host, endpoint.ToUrl().substr(std::string_view("http://").size()));
+  message.set(http::field::user_agent, "bulla");
+  message.set(http::field::connection, "close");
+  if (!request.idempotency_key.empty()) {
+    message.set("Idempotency-Key", request.idempotency_key);
+  }
+  if (!request.json_body.empty()) {
+    message.set(http::field::content_type, "application/json");
+    message.body() = request.json_body;
+  }
+  message.prepare_payload();
+  return message;
+}
+
+}  // namespace
+
+absl::StatusOr<HttpReply> CallBlocking(const Endpoint& endpoint, const HttpRequest& request,
+                                       std::chrono::milliseconds timeout) {
+  Connection connection(timeout);
+  if (error_code error = connection.Connect(endpoint)) return StatusOf(error);
+  if (error_code error = connection.Write(MessageOf(endpoint, request))) return StatusOf(error);
+  http::response_parser<http::string_body> parser;
+  parser.body_limit(kReplyBytesMax);
+  if (error_code error = connection.Read(parser)) return StatusOf(error);
+  http::response<http::string_body> reply = parser.release();
+  return HttpReply{static_cast<int>(reply.result_int()), std::move(reply.body())};
+}
+
+}  // namespace bulla

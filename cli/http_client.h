@@ -1,0 +1,33 @@
+#pragma once
+
+// One HTTP request and its answer, within a time limit: all that a command needs. No TLS, no
+// redirects, no kept connection.
+
+#include <chrono>
+#include <string>
+#include <string_view>
+
+#include "base/status.h"
+#include "cli/endpoints.h"
+
+namespace bulla {
+
+struct HttpRequest {
+  std::string_view method = "GET";  // GET or POST
+  std::string target;               // path and query
+  std::string json_body;            // empty: no body
+  std::string idempotency_key;      // empty: none
+};
+
+struct HttpReply {
+  int status = 0;
+  std::string body;  // at most kReplyBytesMax
+};
+inline constexpr std::size_t kReplyBytesMax = 1 << 20;  // a full page of `bulla keys` is a quarter
+
+// Blocks for at most `timeout` from the connection on. UNAVAILABLE when nobody answers there,
+// DEADLINE_EXCEEDED when nobody did in time, DATA_LOSS when what answered does not speak HTTP.
+absl::StatusOr<HttpReply> CallBlocking(const Endpoint& endpoint, const HttpRequest& request,
+                                       std::chrono::milliseconds timeout);
+
+}  // namespace bulla

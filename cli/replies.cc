@@ -1,0 +1,125 @@
+#include "cli/replies.h"
+
+#include <fmt/format.h>
+
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+
+namespace bulla {
+namespace {
+
+namespace json = boost::json;
+
+// Deeper than any answer of ours; keeps the walk in Flatten shallow.
+constexpr std::size_t kDepthMax = 8;
+
+absl::Status Missing(std::string_view name) {
+  return absl::DataLossError(
+      fmt::format("the answer is not from this service: '{}' is missing or malformed", name));
+}
+
+absl::StatusOr<json::object> ParseObject(std::string_view text) {
+  json::parse_options options;
+  options.max_depth = kDepthMax;
+  json::error_code error;
+  json::value value = json::parse(text, error, {}, options);
+  if (error || !value.is_object()) {
+    return absl::DataLossError("the answer is not from this service: it is no JSON object");
+  }
+  return std::move(value.get_object());
+}
+
+absl::StatusOr<std::string> Text(const json::object& object, std::string_view name) {
+  const json::value* value = object.if_contains(name);
+  if (value == nullptr || !value->is_string()) return Missing(name);
+  return std::string(value->get_string());
+}
+
+// A member that may be absent, as text; empty then.
+std::string OptionalText(const json::object& object, std::string_view name) {
+  const json::value* value = object.if_contains(name);
+  return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
+}
+
+absl::StatusOr<PublicKeyReply> ToPublicKey(const json::object& object) {
+  PublicKeyReply reply;
+  BULLA_ASSIGN_OR_RETURN(reply.key_id, Text(object, "keyId"));
+  BULLA_ASSIGN_OR_RETURN(std::string public_key, Text(object, "publicKey"));
+  if (!HexDecode(public_key, reply.public_key)) return Missing("publicKey");
+  BULLA_ASSIGN_OR_RETURN(reply.address, Text(object, "address"));
+  reply.created_at = OptionalText(object, "createdAt");
+  reply.status = OptionalText(object, "status");
+  return reply;
+}
+
+void Flatten(const std::string& prefix, const json::value& value, std::string& out) {
+  if (const json::object* object = value.if_object()) {
+    for (const auto& [name, member] : *object) {
+      Flatten(prefix.empty() ? std::string(name) : fmt::format("{}.{}", prefix, std::string(name)),
+              member, out);
+    }
+  } else if (const json::array* array = value.if_array()) {
+    for (std::size_t i = 0; i < array->size(); ++i) {
+      Flatten(fmt::format("{}[{}]", prefix, i), (*array)[i], out);
+    }
+  } else if (const json::string* text = value.if_string()) {
+    out += fmt::format("{}: {}\n", prefix, std::string(*text));
+  } else {
+    out += fmt::format("{}: {}\n", prefix, json::serialize(value));
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<PublicKeyReply> ParsePublicKeyReply(std::string_view text) {
+  BULLA_ASSIGN_OR_RETURN(json::object object, ParseObject(text));
+  return ToPublicKey(object);
+}
+
+absl::StatusOr<SignatureReply> ParseSignatureReply(std::string_view text) {
+  BULLA_ASSIGN_OR_RETURN(json::object object, ParseObject(text));
+  SignatureReply reply;
+  BULLA_ASSIGN_OR_RETURN(std::string signature, Text(object, "signature"));
+  if (!HexDecode(signature, reply.signature.rs)) return Missing("signature");
+  const json::value* recovery_id = object.if_contains("recoveryId");
+  if (recovery_id == nullptr || !recovery_id->is_int64()) return Missing("recoveryId");
+  if (recovery_id->get_int64() < 0 || recovery_id->get_int64() > 3) return Missing("recoveryId");
+  reply.signature.recovery_id = static_cast<std::uint8_t>(recovery_id->get_int64());
+  if (std::string der = OptionalText(object, "der"); !der.empty()) reply.der = std::move(der);
+  return reply;
+}
+
+absl::StatusOr<std::vector<PublicKeyReply>> ParseKeyListReply(std::string_view text) {
+  BULLA_ASSIGN_OR_RETURN(json::object object, ParseObject(text));
+  const json::value* keys = object.if_contains("keys");
+  if (keys == nullptr || !keys->is_array()) return Missing("keys");
+  std::vector<PublicKeyReply> replies;
+  for (const json::value& key : keys->get_array()) {
+    if (!key.is_object()) return Missing("keys");
+    BULLA_ASSIGN_OR_RETURN(PublicKeyReply reply, ToPublicKey(key.get_object()));
+    replies.push_back(std::move(reply));
+  }
+  return replies;
+}
+
+absl::StatusOr<ErrorReply> ParseErrorReply(std::string_view text) {
+  BULLA_ASSIGN_OR_RETURN(json::object object, ParseObject(text));
+  const json::value* error = object.if_contains("error");
+  if (error == nullptr || !error->is_object()) return Missing("error");
+  ErrorReply reply;
+  BULLA_ASSIGN_OR_RETURN(reply.code, Text(error->get_object(), "code"));
+  BULLA_ASSIGN_OR_RETURN(reply.message, Text(error->get_object(), "message"));
+  reply.request_id = OptionalText(error->get_object(), "requestId");
+  const json::value* retry = error->get_object().if_contains("retryAfterMs");
+  if (retry != nullptr && retry->is_int64()) reply.retry_after_ms = retry->get_int64();
+  return reply;
+}
+
+absl::StatusOr<std::string> FlattenJson(std::string_view text) {
+  BULLA_ASSIGN_OR_RETURN(json::object object, ParseObject(text));
+  std::string out;
+  Flatten("", object, out);
+  return out;
+}
+
+}  // namespace bulla

@@ -1,0 +1,77 @@
+#include "cli/replies.h"
+
+#include <gtest/gtest.h>
+
+namespace bulla {
+namespace {
+
+constexpr const char* kKey =
+    R"({"keyId":"0190a7c0-0000-7000-8000-000000000001",)"
+    R"("publicKey":"0x0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798",)"
+    R"("address":"0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf"})";
+
+std::string SignatureWith(const std::string& recovery_id) {
+  return R"({"signature":"0x)" + std::string(128, '1') + R"(","recoveryId":)" + recovery_id + "}";
+}
+
+TEST(PublicKeyReply, IsReadWithAndWithoutItsMetadata) {
+  auto created = ParsePublicKeyReply(kKey);
+  ASSERT_TRUE(created.ok()) << created.status();
+  EXPECT_EQ(created->public_key[0], 2);
+  EXPECT_TRUE(created->created_at.empty());
+
+  std::string fetched = kKey;
+  fetched.insert(fetched.size() - 1,
+                 R"(,"createdAt":"2025-01-01T00:00:00.000Z","status":"ENABLED")");
+  EXPECT_EQ(ParsePublicKeyReply(fetched)->status, "ENABLED");
+}
+
+TEST(PublicKeyReply, EveryMissingOrMalformedMemberIsRefused) {
+  for (const char* text : {"", "[]", "{}", "null", R"({"keyId":1})",
+                           R"({"keyId":"a","publicKey":"0x02","address":"b"})",
+                           R"({"keyId":"a","publicKey":null,"address":"b"})"}) {
+    EXPECT_TRUE(absl::IsDataLoss(ParsePublicKeyReply(text).status())) << text;
+  }
+}
+
+TEST(SignatureReply, TheRecoveryIdIsZeroToThree) {
+  for (const char* good : {"0", "3"}) EXPECT_TRUE(ParseSignatureReply(SignatureWith(good)).ok());
+  for (const char* bad : {"-1", "4", "256", "1.0", "\"1\"", "null", "99999999999999999999"}) {
+    EXPECT_FALSE(ParseSignatureReply(SignatureWith(bad)).ok()) << bad;
+  }
+}
+
+TEST(SignatureReply, TheSignatureIs64Bytes) {
+  EXPECT_FALSE(ParseSignatureReply(R"({"signature":"0x11","recoveryId":0})").ok());
+}
+
+TEST(KeyListReply, IsRefusedAsAWholeWhenOneKeyIsMalformed) {
+  std::string good = std::string(R"({"keys":[)") + kKey + "]}";
+  ASSERT_TRUE(ParseKeyListReply(good).ok());
+  EXPECT_EQ(ParseKeyListReply(good)->size(), 1u);
+  EXPECT_FALSE(ParseKeyListReply(std::string(R"({"keys":[)") + kKey + ",{}]}").ok());
+  EXPECT_FALSE(ParseKeyListReply(R"({"keys":{}})").ok());
+}
+
+TEST(ErrorReply, CarriesTheRetryHintOnlyWhereThereIsOne) {
+  auto plain =
+      ParseErrorReply(R"({"error":{"code":"INVALID_KEY","message":"no","requestId":"r"}})");
+  ASSERT_TRUE(plain.ok());
+  EXPECT_FALSE(plain->retry_after_ms.has_value());
+  auto hinted =
+      ParseErrorReply(R"({"error":{"code":"RETRY_LATER","message":"no","retryAfterMs":70}})");
+  ASSERT_TRUE(hinted.ok());
+  EXPECT_EQ(hinted->retry_after_ms, 70);
+}
+
+TEST(FlattenJson, MembersOfMembersAreNamedByTheirPath) {
+  EXPECT_EQ(*FlattenJson(R"({"a":{"b":1},"c":["x",true]})"), "a.b: 1\nc[0]: x\nc[1]: true\n");
+}
+
+TEST(FlattenJson, RefusesWhatIsNestedTooDeeply) {
+  std::string deep = R"({"a":)" + std::string(100, '[') + std::string(100, ']') + "}";
+  EXPECT_FALSE(FlattenJson(deep).ok());
+}
+
+}  // namespace
+}  // namespace bulla

@@ -1,0 +1,149 @@
+"""The rooms' rule of the house, read from the #include lines: who may include whom, and which
+outside headers stay inside .cc files or inside a few named files. The CMake link lists say the same;
+this catches what they let through (a header that happens to be found, a generated type that
+travels).
+
+usage: includes_test.py SOURCE_DIR
+"""
+
+import pathlib
+import re
+import sys
+import unittest
+
+SOURCE = pathlib.Path(sys.argv.pop() if len(sys.argv) > 1 else ".")
+
+# Whose headers a room's files may include, besides its own.
+ROOMS = {
+    "base": set(),
+    "crypto": {"base"},
+    "attest": {"base"},
+    "wire": {"base"},
+    "store": {"base"},
+    "kms": {"base", "crypto", "attest"},
+    "enclave": {"base", "crypto", "kms", "attest", "wire"},
+    "localkms": {"base", "crypto", "kms", "attest"},
+    "gateway": {"base", "attest", "wire", "store", "bulla", "google"},
+    "cli": {"base", "attest", "bulla", "google"},
+    "bench": {"base", "bulla", "google"},
+}
+# Single headers beyond that.
+PUBLIC_HALF_OF_CRYPTO = {"crypto/verifier.h", "crypto/address.h"}
+FILES = {"cli": PUBLIC_HALF_OF_CRYPTO, "bench": PUBLIC_HALF_OF_CRYPTO}
+
+# Outside headers that no header of ours may include.
+CC_ONLY = re.compile(r"^(secp256k1\w*\.h|openssl/.*|sqlite3\.h|curl/.*|cbor(/.*)?\.h|CLI/.*)$")
+# Rooms that may include them at all.
+OUTSIDE_ROOMS = {
+    r"^secp256k1\w*\.h$": {"crypto"},
+    r"^sqlite3\.h$": {"store"},
+    r"^openssl/.*": {"crypto", "attest", "kms", "localkms"},
+    r"^CLI/.*": {"cli", "bench"},
+}
+# gRPC and generated protobuf headers: the ends of the streams and the codec between.
+GRPC = re.compile(r"^(grpc/|grpcpp/|google/protobuf/).*|.*\.pb\.h$")
+GRPC_FILES = re.compile(
+    r"^(wire/\w+|gateway/(grpc_\w+|enclave_link\w*|main)|enclave/(\w*stream\w*|server|main)"
+    r"|bench/\w+)\.(h|cc)$")
+
+INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
+
+
+def files():
+    for room in ROOMS:
+        for suffix in ("*.h", "*.cc"):
+            yield from sorted((SOURCE / room).glob("**/" + suffix))
+
+
+def includes(path):
+    """(is it one of ours, what it includes) for each line of the file."""
+    for mark, name in INCLUDE.findall(path.read_text(encoding="utf-8")):
+        yield mark == '"', name
+
+
+def fault(name, included, ours):
+    """What is wrong with `name` (a path in the tree) including `included`, or None."""
+    room = name.split("/")[0]
+    is_test = re.search(r"_(test|fuzz|bench)\.cc$", name) is not None
+    if ours and "/" in included and not GRPC.match(included):
+        other = included.split("/")[0]
+        allowed = (other == room or other in ROOMS[room] or included in FILES.get(room, ())
+                   or (is_test and included.startswith("tests/fakes/")))
+        if not allowed:
+            return f"room {room} may not include room {other}"
+    if ours and "/" not in included:
+        return "write the room: #include \"room/file.h\""
+    if name.endswith(".h") and CC_ONLY.match(included):
+        return "only a .cc file may include this library"
+    if not is_test:
+        for pattern, rooms in OUTSIDE_ROOMS.items():
+            if re.match(pattern, included) and room not in rooms:
+                return f"only {', '.join(sorted(rooms))} may include this library"
+        if GRPC.match(included) and not GRPC_FILES.match(name):
+            return "gRPC and generated types stay in wire/, the servers and the streams' ends"
+    return None
+
+
+class Includes(unittest.TestCase):
+    def test_every_room_includes_only_what_it_may(self):
+        faults = []
+        count = 0
+        for path in files():
+            name = path.relative_to(SOURCE).as_posix()
+            for ours, included in includes(path):
+                count += 1
+                reason = fault(name, included, ours)
+                if reason:
+                    faults.append(f"{name} includes {included}: {reason}")
+        self.assertGreater(count, 100, "the tree was not found; is the source directory right?")
+        self.assertEqual(faults, [], "\n" + "\n".join(faults))
+
+    def test_every_folder_with_code_is_a_room(self):
+        folders = {p.parent.relative_to(SOURCE).parts[0] for p in SOURCE.glob("*/*.cc")}
+        self.assertEqual(folders - set(ROOMS) - {"tests"}, set(),
+                         "add the room to ROOMS here and to the house's description")
+
+    def test_headers_guard_themselves(self):
+        missing = [p.as_posix() for p in files()
+                   if p.suffix == ".h" and "#pragma once" not in p.read_text(encoding="utf-8")]
+        self.assertEqual(missing, [])
+
+
+class TheRuleItself(unittest.TestCase):
+    """Each ban refuses an example of what it bans."""
+
+    def test_it_refuses(self):
+        for name, included, ours in [
+            ("gateway/router.cc", "crypto/signer.h", True),
+            ("gateway/router.cc", "kms/nsm.h", True),
+            ("gateway/router.cc", "enclave/engine.h", True),
+            ("enclave/engine.cc", "gateway/router.h", True),
+            ("enclave/engine.cc", "store/key_store.h", True),
+            ("store/sqlite.cc", "crypto/secret.h", True),
+            ("cli/commands.cc", "crypto/signer.h", True),
+            ("base/bytes.cc", "wire/errors.h", True),
+            ("crypto/signer.h", "secp256k1.h", False),
+            ("kms/client.h", "openssl/ssl.h", False),
+            ("gateway/router.cc", "secp256k1.h", False),
+            ("gateway/router.cc", "openssl/evp.h", False),
+            ("enclave/engine.cc", "secp256k1.h", False),
+            ("gateway/router.h", "grpcpp/grpcpp.h", False),
+            ("gateway/hash_ring.cc", "wire/enclave.pb.h", True),
+            ("cli/commands.cc", "sibling.h", True),
+        ]:
+            self.assertIsNotNone(fault(name, included, ours), f"{name} includes {included}")
+
+    def test_it_allows(self):
+        for name, included, ours in [
+            ("gateway/router.cc", "store/key_store.h", True),
+            ("enclave/engine.cc", "crypto/signer.h", True),
+            ("cli/commands.cc", "crypto/verifier.h", True),
+            ("crypto/signer.cc", "secp256k1.h", False),
+            ("gateway/grpc_server.cc", "grpcpp/grpcpp.h", False),
+            ("base/log.cc", "fmt/format.h", False),
+        ]:
+            self.assertIsNone(fault(name, included, ours), f"{name} includes {included}")
+
+
+if __name__ == "__main__":
+    unittest.main()
