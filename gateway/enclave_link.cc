@@ -86,8 +86,9 @@ void EnclaveLink::Run() {
     absl::Status lost = ConnectBlocking();
     if (lost.ok()) {
       attempt = 0;
-      LogInfo("enclave_ready", {{"enclave", name()}});
       events_.OnLinkReady(*this);
+      ready_.store(true, std::memory_order_release);
+      LogInfo("enclave_ready", {{"enclave", name()}});
       lost = SuperviseBlocking();
     }
     Disconnect();
@@ -119,9 +120,7 @@ absl::Status EnclaveLink::ConnectBlocking() {
     control_ = wire::v1::Enclave::NewStub(channel);
   }
   BULLA_RETURN_IF_ERROR(HelloBlocking());
-  BULLA_RETURN_IF_ERROR(OpenStreamsBlocking());
-  ready_.store(true, std::memory_order_release);
-  return absl::OkStatus();
+  return OpenStreamsBlocking();
 }
 
 absl::Status EnclaveLink::HelloBlocking() {

@@ -30,7 +30,7 @@ class LinkEvents {
   virtual ~LinkEvents() = default;
   virtual void OnNeedBlob(EnclaveLink& link, SignCall* first) = 0;
   virtual void OnNeedDek(EnclaveLink& link, SignCall* first) = 0;
-  // The link takes calls from now on; no DEK but its sealing DEK need be open yet.
+  // The link is about to take calls; no DEK but its sealing DEK need be open yet.
   virtual void OnLinkReady(EnclaveLink& link) = 0;
 };
 
@@ -95,7 +95,7 @@ class EnclaveLink final : private StreamEvents {
   void OnStreamClosed() override BULLA_EXCLUDES(mutex_);
 
   void Run();
-  // Everything from dialling to ready.
+  // Everything from dialling to open streams.
   absl::Status ConnectBlocking();
   // Returns when the enclave is lost, with the reason, or at Stop().
   absl::Status SuperviseBlocking();

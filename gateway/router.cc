@@ -113,11 +113,15 @@ void Router::OnLinkReady(EnclaveLink& link) {
   {
     MutexLock lock(mutex_);
     unlocks_.Forget(link.index());
+    ++dek_lists_awaited_;
   }
   store_.ListDeksInUse(kDeksOpenedAheadMax,
                        [this, &link](absl::StatusOr<std::vector<DekRow>> deks) {
-                         if (!deks.ok()) return;
-                         for (const DekRow& dek : *deks) WantUnlock(link.index(), dek.dek_id);
+                         if (deks.ok()) {
+                           for (const DekRow& dek : *deks) WantUnlock(link.index(), dek.dek_id);
+                         }
+                         MutexLock lock(mutex_);
+                         --dek_lists_awaited_;
                        });
 }
 
@@ -238,6 +242,11 @@ std::size_t Router::links_ready() const {
 std::size_t Router::unlocks_pending() const {
   MutexLock lock(mutex_);
   return unlocks_.size();
+}
+
+bool Router::settled() const {
+  MutexLock lock(mutex_);
+  return dek_lists_awaited_ == 0 && unlocks_.size() == 0;
 }
 
 std::vector<EnclaveLink::Status> Router::LinkStatuses() const {

@@ -54,6 +54,8 @@ class Router final : public SignerService, public LinkEvents {
   std::size_t links() const { return links_.size(); }
   // Unlocks wanted and not done.
   std::size_t unlocks_pending() const BULLA_EXCLUDES(mutex_);
+  // Nothing is being opened or about to be: what was in use before is usable in every enclave.
+  bool settled() const BULLA_EXCLUDES(mutex_);
   std::vector<EnclaveLink::Status> LinkStatuses() const;
 
  private:
@@ -79,6 +81,7 @@ class Router final : public SignerService, public LinkEvents {
   mutable Mutex mutex_;
   UnlockQueue unlocks_ BULLA_GUARDED_BY(mutex_);
   absl::flat_hash_set<DekId> shared_deks_ BULLA_GUARDED_BY(mutex_);
+  int dek_lists_awaited_ BULLA_GUARDED_BY(mutex_) = 0;  // asked of the store, for new links
 
   prometheus::Counter& unlock_total_;
   prometheus::Counter& unlock_failed_;
