@@ -310,15 +310,15 @@ TEST_F(SqliteStoreTest, CloseFinishesWhatWasTakenAndRefusesTheRest) {
 
 TEST_F(SqliteStoreTest, RowsOverTheLimitsAreRefused) {
   DekRow dek = NewDek();
-  for (std::size_t size : {0, 6145}) {
+  for (std::size_t size : {0u, 6145u}) {
     dek.wrapped = Bytes(size);
     EXPECT_EQ(PutDek(*store_, dek).code(), absl::StatusCode::kInvalidArgument) << size;
   }
-  for (std::size_t size : {1, 6144}) {
+  for (std::size_t size : {1u, 6144u}) {
     dek.wrapped = Bytes(size);
     EXPECT_EQ(PutDek(*store_, dek), absl::OkStatus()) << size;
   }
-  for (std::size_t size : {0, 1025}) {
+  for (std::size_t size : {0u, 1025u}) {
     KeyRow key = NewKey(dek);
     key.blob = Bytes(size);
     EXPECT_EQ(PutKey(*store_, key).status().code(), absl::StatusCode::kInvalidArgument) << size;
