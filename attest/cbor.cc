@@ -74,6 +74,13 @@ absl::StatusOr<CborReader::Item> CborReader::Decode() const {
     return c;
   }();
   Item item;
+  // libcbor 0.8 refuses tags 6 to 20, COSE_Sign1's 18 among them, so short tags are read here.
+  if (!rest_.empty() && rest_[0] >= 0xc0 && rest_[0] <= 0xd7) {
+    item.kind = Kind::kTag;
+    item.value = rest_[0] & 0x1fu;
+    item.consumed = 1;
+    return item;
+  }
   cbor_decoder_result result = cbor_stream_decode(rest_.data(), rest_.size(), &kCallbacks, &item);
   if (result.status != CBOR_DECODER_FINISHED || result.read == 0) {
     return Malformed("CBOR: truncated or malformed");
