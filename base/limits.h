@@ -59,11 +59,12 @@ inline constexpr milliseconds kHttpDrainGrace{500};
 
 // ---- The gRPC face ---------------------------------------------------------------------------
 
-// Items of one SignStream asked for and not yet answered; above it the stream is not read, and
-// HTTP/2 flow control holds the caller.
-inline constexpr std::size_t kStreamItemsInFlightMax = 4096;
-// Results that travel in one message: at 140 bytes each, well under a TLS record and a window.
-inline constexpr std::size_t kStreamResultsPerMessageMax = 256;
+// Items of one SignStream whose results the caller has not taken yet; above it the stream is not
+// read, and HTTP/2 flow control holds the caller. Four full messages, so that a batch is under way
+// while another is on the wire.
+inline constexpr std::size_t kStreamItemsUnansweredMax = 4 * kBatchItemsMax;
+// Calls of one connection at a time: many callers share a channel, none may be without end.
+inline constexpr int kGrpcCallsPerConnectionMax = 4096;
 
 // ---- The admin listener ----------------------------------------------------------------------
 

@@ -87,6 +87,10 @@ Error TenantRefused(std::string_view name) {
       name));
 }
 
+Error BatchEmpty() {
+  return InvalidArgument(fmt::format("items: got none, want 1 to {}", limits::kBatchItemsMax));
+}
+
 Error BatchTooLong() {
   return InvalidArgument(
       fmt::format("items: got more than {0}, want 1 to {0}", limits::kBatchItemsMax));

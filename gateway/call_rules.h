@@ -43,6 +43,7 @@ Error CheckIdempotencyKey(std::string_view key);
 
 // `name` is how the caller spelled it.
 Error TenantRefused(std::string_view name);
+Error BatchEmpty();
 Error BatchTooLong();
 
 // RFC 3339 in UTC with milliseconds: 2026-03-01T12:00:00.123Z.

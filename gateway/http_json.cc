@@ -238,7 +238,7 @@ class RequestHandler {
     if ((seen_ & 1u << kItems) == 0) {
       Note(InvalidArgument("items: missing, want an array of sign requests"));
     } else if (items_->empty()) {
-      Note(InvalidArgument(fmt::format("items: got none, want 1 to {}", limits::kBatchItemsMax)));
+      Note(BatchEmpty());
     }
   }
   void RequireSignMembers(unsigned seen) {

@@ -84,6 +84,11 @@ class FakeSignerService final : public SignerService {
                                  [&] { return held_count_ >= n; });
   }
 
+  std::size_t held() {
+    MutexLock lock(mutex_);
+    return held_count_;
+  }
+
   std::optional<CreateCall> last_create() {
     MutexLock lock(mutex_);
     return last_create_;
