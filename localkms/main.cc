@@ -1,20 +1,14 @@
 // bulla-kms: AWS KMS's protocol on a loopback port, for development and tests. It keeps its keys in
 // plain files and is no safer than they are.
 
-#include <csignal>
-#include <cstdio>
 #include <fmt/format.h>
-#include <fstream>
-#include <iterator>
 #include <optional>
 #include <string>
-#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <boost/json.hpp>
-#include <fcntl.h>
 
-#include "base/fd.h"
+#include "base/daemon.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "localkms/key_ring.h"
@@ -49,8 +43,8 @@ Examples:
     aws kms list-keys --region eu-central-1 --endpoint-url http://127.0.0.1:8080
   curl http://127.0.0.1:8080/stats
 
-A credentials file is a JSON list:
-  [{"accessKeyId": "...", "secretAccessKey": "...", "sessionToken": ""}])";
+A credentials file is a JSON object, or a list of them:
+  {"accessKeyId": "...", "secretAccessKey": "...", "sessionToken": ""})";
 
 void AddFlags(CLI::App& app, Flags& flags) {
   app.add_option("--listen", flags.listen, "Loopback address and port; port 0 takes a free one")
@@ -70,22 +64,19 @@ void AddFlags(CLI::App& app, Flags& flags) {
   app.footer(kExamples);
 }
 
-absl::StatusOr<std::string> ReadFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  if (!file) return absl::FailedPreconditionError(fmt::format("cannot read {}", path));
-  return text;
-}
+constexpr std::size_t kFileBytesMax = 1 << 20;
 
 absl::StatusOr<std::vector<AwsCredentials>> LoadCredentials(const std::string& path) {
   if (path.empty())
     return std::vector<AwsCredentials>{{kDevelopmentAccessKeyId, kDevelopmentSecretAccessKey, ""}};
-  BULLA_ASSIGN_OR_RETURN(std::string text, ReadFile(path));
+  BULLA_ASSIGN_OR_RETURN(std::string text, ReadFile(path, kFileBytesMax));
   boost::system::error_code error;
   json::value list = json::parse(text, error);
   absl::Status malformed = absl::InvalidArgumentError(
-      fmt::format("{}: not a list of {{\"accessKeyId\", \"secretAccessKey\"}}", path));
-  if (error || !list.is_array() || list.as_array().empty()) return malformed;
+      fmt::format("{}: not {{\"accessKeyId\", \"secretAccessKey\"}} or a list of them", path));
+  if (error) return malformed;
+  if (list.is_object()) list = json::array{std::move(list)};
+  if (!list.is_array() || list.as_array().empty()) return malformed;
   std::vector<AwsCredentials> out;
   for (const json::value& item : list.as_array()) {
     auto member = [&](const char* name) -> std::string {
@@ -103,7 +94,7 @@ absl::StatusOr<KmsServiceOptions> LoadServiceOptions(const Flags& flags) {
   options.region = flags.region;
   BULLA_ASSIGN_OR_RETURN(options.credentials, LoadCredentials(flags.credentials_file));
   if (!flags.attestation_root.empty()) {
-    BULLA_ASSIGN_OR_RETURN(std::string pem, ReadFile(flags.attestation_root));
+    BULLA_ASSIGN_OR_RETURN(std::string pem, ReadFile(flags.attestation_root, kFileBytesMax));
     BULLA_ASSIGN_OR_RETURN(options.attestation_root, TrustAnchor::FromPem(pem));
   }
   return options;
@@ -118,29 +109,8 @@ absl::StatusOr<std::string> FirstKeyArn(KeyRing& keys, bool create_if_empty, Wal
   return key->arn;
 }
 
-// Whole or not at all, so that whoever waits for the file can read it once it is there.
-absl::Status WriteReadyFile(const std::string& path, const std::string& content) {
-  std::string temporary = path + ".new";
-  std::ofstream file(temporary, std::ios::trunc);
-  file << content << '\n';
-  file.close();
-  if (!file || std::rename(temporary.c_str(), path.c_str()) != 0) {
-    return absl::UnavailableError(fmt::format("cannot write {}", path));
-  }
-  return absl::OkStatus();
-}
-
-sigset_t StopSignals() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  return signals;
-}
-
 absl::Status Serve(const Flags& flags) {
-  sigset_t signals = StopSignals();
-  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);  // every thread inherits it: only we take them
+  StopSignals stop;
   RealClock clock;
   BULLA_ASSIGN_OR_RETURN(KmsServiceOptions options, LoadServiceOptions(flags));
   BULLA_ASSIGN_OR_RETURN(std::unique_ptr<KeyRing> keys,
@@ -162,11 +132,9 @@ absl::Status Serve(const Flags& flags) {
   if (!flags.ready_file.empty()) {
     json::object ready{{"listen", server->address()}, {"region", flags.region}, {"tls", tls}};
     if (!key_arn.empty()) ready["keyArn"] = key_arn;
-    BULLA_RETURN_IF_ERROR(WriteReadyFile(flags.ready_file, json::serialize(ready)));
+    BULLA_RETURN_IF_ERROR(WriteFileAtomically(flags.ready_file, json::serialize(ready)));
   }
-  int signal = 0;
-  ::sigwait(&signals, &signal);
-  LogInfo("kms_stopping", {{"signal", signal}});
+  LogInfo("kms_stopping", {{"signal", stop.WaitBlocking()}});
   server->Stop();
   return absl::OkStatus();
 }
