@@ -14,7 +14,9 @@
 namespace bulla {
 
 // Overwrites memory in a way that the compiler may not leave out.
-inline void Wipe(MutableByteSpan bytes) { ::explicit_bzero(bytes.data(), bytes.size()); }
+inline void Wipe(MutableByteSpan bytes) {
+  if (!bytes.empty()) ::explicit_bzero(bytes.data(), bytes.size());  // which takes no null pointer
+}
 
 // Not thread-safe: whoever shares one guards it.
 template <std::size_t N>
