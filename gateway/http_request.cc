@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <charconv>
 #include <fmt/format.h>
 
 #include "base/limits.h"
@@ -34,16 +35,9 @@ bool IsTenantField(std::string_view name) {
          EqualsIgnoringCase(name, "tenantId") || EqualsIgnoringCase(name, "x-tenant-id");
 }
 
-HttpRefusal RefuseParserError(const error_code& ec, std::size_t body_bytes_max) {
-  if (ec == http::error::header_limit) {
-    return Refuse(ErrorCode::kPayloadTooLarge,
-                  fmt::format("header: over {} bytes", limits::kHttpHeaderBytesMax));
-  }
-  if (ec == http::error::body_limit) {
-    return Refuse(ErrorCode::kPayloadTooLarge, fmt::format("body: over {} bytes", body_bytes_max));
-  }
-  return Refuse(ErrorCode::kInvalidArgument,
-                fmt::format("request: not well-formed HTTP/1.1: {}", ec.message()));
+HttpRefusal RefuseHeaderSize() {
+  return Refuse(ErrorCode::kPayloadTooLarge,
+                fmt::format("header: over {} bytes", limits::kHttpHeaderBytesMax));
 }
 
 }  // namespace
@@ -72,28 +66,78 @@ void HttpRequestReader::Reset() {
   request_.Clear();
   refusal_ = {};
   state_ = State::kIdle;
-  overhead_bytes_ = 0;
-  hosts_ = content_lengths_ = 0;
+  header_bytes_ = 0;
+  hosts_ = 0;
   content_length_.clear();
+  body_bytes_left_ = 0;
+  chunks_.reset();
   parser_.emplace(*this);
-  parser_->eager(true);
+  parser_->skip(true);  // the body is ours
   parser_->header_limit(limits::kHttpHeaderBytesMax);
-  parser_->body_limit(body_bytes_max_);
 }
 
 std::size_t HttpRequestReader::Consume(std::string_view bytes) {
+  std::size_t used = 0;
   if (bytes.empty()) return 0;
   if (state_ == State::kIdle) state_ = State::kHeader;
+  if (state_ == State::kHeader) used = ConsumeHeader(bytes);
+  if (state_ == State::kBody) used += ConsumeBody(bytes.substr(used));
+  return used;
+}
+
+std::size_t HttpRequestReader::ConsumeHeader(std::string_view bytes) {
   error_code ec;
   std::size_t used = parser_->put(boost::asio::const_buffer(bytes.data(), bytes.size()), ec);
   if (ec && ec != http::error::need_more && !refusal_.any()) {
-    if (ec == http::error::body_limit && !content_length_.empty()) {
-      RefuseWith(Refuse(
-          ErrorCode::kPayloadTooLarge,
-          fmt::format("body: got {} bytes, want at most {}", content_length_, body_bytes_max_)));
-    } else {
-      RefuseWith(RefuseParserError(ec, body_bytes_max_));
+    RefuseWith(ec == http::error::header_limit
+                   ? RefuseHeaderSize()
+                   : Refuse(ErrorCode::kInvalidArgument,
+                            fmt::format("request: not well-formed HTTP/1.1: {}", ec.message())));
+  }
+  return used;
+}
+
+// Decides, at the end of the header, where the body will end.
+void HttpRequestReader::BeginBody() {
+  state_ = State::kBody;
+  if (chunks_) return;
+  if (!content_length_.empty()) {
+    const char* last = content_length_.data() + content_length_.size();
+    auto [end, ec] = std::from_chars(content_length_.data(), last, body_bytes_left_);
+    if (ec != std::errc() || body_bytes_left_ > body_bytes_max_) {
+      return RefuseWith(
+          Refuse(ErrorCode::kPayloadTooLarge,
+                 fmt::format("body: got {} bytes, want at most {}",
+                             content_length_.substr(0, limits::kEchoCharsMax), body_bytes_max_)));
     }
+  }
+  if (body_bytes_left_ == 0) state_ = State::kDone;
+}
+
+std::size_t HttpRequestReader::ConsumeBody(std::string_view bytes) {
+  if (!chunks_) {
+    bytes = bytes.substr(0, body_bytes_left_);
+    request_.body.append(bytes);
+    body_bytes_left_ -= bytes.size();
+    if (body_bytes_left_ == 0) state_ = State::kDone;
+    return bytes.size();
+  }
+  std::size_t used = chunks_->Consume(bytes, request_.body);
+  switch (chunks_->state()) {
+    case ChunkedBody::State::kMore:
+      break;
+    case ChunkedBody::State::kDone:
+      state_ = State::kDone;
+      break;
+    case ChunkedBody::State::kMalformed:
+      RefuseWith(Refuse(ErrorCode::kInvalidArgument, "body: not a well-formed chunked body"));
+      break;
+    case ChunkedBody::State::kTooLarge:
+      RefuseWith(Refuse(ErrorCode::kPayloadTooLarge,
+                        fmt::format("body: over {} bytes, or with over {} bytes of chunk "
+                                    "extensions and trailers",
+                                    body_bytes_max_, limits::kHttpHeaderBytesMax)));
+      break;
   }
   return used;
 }
@@ -113,11 +157,10 @@ void HttpRequestReader::RefuseWith(HttpRefusal refusal) {
   state_ = State::kRefused;
 }
 
-void HttpRequestReader::CountOverhead(std::size_t bytes) {
-  overhead_bytes_ += bytes;
-  if (overhead_bytes_ > limits::kHttpHeaderBytesMax) {
-    RefuseWith(RefuseParserError(http::error::header_limit, body_bytes_max_));
-  }
+// Beast hands over each field as it comes and forgets it: the sum is ours to bound.
+void HttpRequestReader::CountHeader(std::size_t bytes) {
+  header_bytes_ += bytes;
+  if (header_bytes_ > limits::kHttpHeaderBytesMax) RefuseWith(RefuseHeaderSize());
 }
 
 void HttpRequestReader::TakeOnce(std::string_view name, std::string_view value, std::string& into) {
@@ -135,18 +178,23 @@ void HttpRequestReader::TakeField(http::field field, std::string_view name,
       ++hosts_;
       return;
     case http::field::content_length:
-      content_length_ = value.substr(0, 20);
-      // A list of equal lengths, or the same field twice, is one length to some and none to others.
-      if (++content_lengths_ > 1 ||
+      // A list of equal lengths, or the same field twice, is one length to some and none to others;
+      // so is a length beside a coding.
+      if (!content_length_.empty() || chunks_ || value.empty() ||
           value.find_first_not_of("0123456789") != std::string_view::npos) {
-        RefuseWith(Refuse(ErrorCode::kInvalidArgument, "Content-Length: want one number, once"));
+        RefuseWith(Refuse(ErrorCode::kInvalidArgument,
+                          "Content-Length: want one number, once, without Transfer-Encoding"));
       }
+      content_length_ = value;
       return;
     case http::field::transfer_encoding:
-      if (!EqualsIgnoringCase(value, "chunked") || !request_.is_http_1_1) {
+      if (!EqualsIgnoringCase(value, "chunked") || !request_.is_http_1_1 || chunks_ ||
+          !content_length_.empty()) {
         RefuseWith(Refuse(ErrorCode::kInvalidArgument,
-                          "Transfer-Encoding: want 'chunked' alone, in HTTP/1.1, or none"));
+                          "Transfer-Encoding: want 'chunked' alone, once, in HTTP/1.1, without "
+                          "Content-Length"));
       }
+      chunks_.emplace(body_bytes_max_, limits::kHttpHeaderBytesMax);
       return;
     case http::field::content_type:
       return TakeOnce("Content-Type", value, request_.content_type);
@@ -178,44 +226,24 @@ void HttpRequestReader::Parser::on_request_impl(http::verb, Text method, Text ta
   reader_.request_.method = View(method);
   reader_.request_.target = View(target);
   reader_.request_.is_http_1_1 = version == 11;
-  reader_.CountOverhead(method.size() + target.size());
+  reader_.CountHeader(method.size() + target.size() + 12);
   if (reader_.refusal_.any()) ec = http::error::header_limit;
 }
 
 void HttpRequestReader::Parser::on_field_impl(http::field field, Text name, Text value,
                                               ErrorCodeOut& ec) {
-  // Beast hands over each field as it comes and forgets it: the sum is ours to bound.
-  reader_.CountOverhead(name.size() + value.size() + 4);
-  // Past the header these are trailers, which nothing here has a use for.
-  if (reader_.state_ == State::kHeader) reader_.TakeField(field, View(name), View(value));
+  reader_.CountHeader(name.size() + value.size() + 4);
+  reader_.TakeField(field, View(name), View(value));
   if (reader_.refusal_.any()) ec = http::error::bad_value;
 }
 
 void HttpRequestReader::Parser::on_header_impl(ErrorCodeOut& ec) {
   if (reader_.request_.is_http_1_1 ? reader_.hosts_ != 1 : reader_.hosts_ > 1) {
     reader_.RefuseWith(Refuse(ErrorCode::kInvalidArgument, "Host: want it once"));
-    ec = http::error::bad_value;
-    return;
+  } else {
+    reader_.BeginBody();
   }
-  reader_.state_ = State::kBody;
+  if (reader_.refusal_.any()) ec = http::error::bad_value;
 }
-
-std::size_t HttpRequestReader::Parser::on_body_impl(Text part, ErrorCodeOut&) {
-  reader_.request_.body.append(part.data(), part.size());
-  return part.size();
-}
-
-void HttpRequestReader::Parser::on_chunk_header_impl(std::uint64_t, Text extensions,
-                                                     ErrorCodeOut& ec) {
-  reader_.CountOverhead(extensions.size());
-  if (reader_.refusal_.any()) ec = http::error::bad_chunk_extension;
-}
-
-std::size_t HttpRequestReader::Parser::on_chunk_body_impl(std::uint64_t, Text part, ErrorCodeOut&) {
-  reader_.request_.body.append(part.data(), part.size());
-  return part.size();
-}
-
-void HttpRequestReader::Parser::on_finish_impl(ErrorCodeOut&) { reader_.state_ = State::kDone; }
 
 }  // namespace bulla

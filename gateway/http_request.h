@@ -12,6 +12,7 @@
 
 #include <boost/beast/http/basic_parser.hpp>
 
+#include "gateway/chunked_body.h"
 #include "wire/errors.h"
 
 namespace bulla {
@@ -78,18 +79,22 @@ class HttpRequestReader {
     void on_field_impl(boost::beast::http::field field, Text name, Text value,
                        ErrorCodeOut& ec) override;
     void on_header_impl(ErrorCodeOut& ec) override;
+    void on_finish_impl(ErrorCodeOut&) override {}
+    // Never called: the parser is told to stop at the end of the header.
     void on_body_init_impl(const boost::optional<std::uint64_t>&, ErrorCodeOut&) override {}
-    std::size_t on_body_impl(Text part, ErrorCodeOut&) override;
-    void on_chunk_header_impl(std::uint64_t, Text extensions, ErrorCodeOut& ec) override;
-    std::size_t on_chunk_body_impl(std::uint64_t, Text part, ErrorCodeOut&) override;
-    void on_finish_impl(ErrorCodeOut&) override;
+    std::size_t on_body_impl(Text, ErrorCodeOut&) override { return 0; }
+    void on_chunk_header_impl(std::uint64_t, Text, ErrorCodeOut&) override {}
+    std::size_t on_chunk_body_impl(std::uint64_t, Text, ErrorCodeOut&) override { return 0; }
 
     HttpRequestReader& reader_;
   };
 
   void TakeField(boost::beast::http::field field, std::string_view name, std::string_view value);
   void TakeOnce(std::string_view name, std::string_view value, std::string& into);
-  void CountOverhead(std::size_t bytes);
+  void CountHeader(std::size_t bytes);
+  std::size_t ConsumeHeader(std::string_view bytes);
+  std::size_t ConsumeBody(std::string_view bytes);
+  void BeginBody();
   void RefuseWith(HttpRefusal refusal);
 
   const std::size_t body_bytes_max_;
@@ -97,10 +102,11 @@ class HttpRequestReader {
   HttpRequest request_;
   HttpRefusal refusal_;
   State state_ = State::kIdle;
-  std::size_t overhead_bytes_ = 0;  // of header fields, trailers and chunk extensions so far
+  std::size_t header_bytes_ = 0;  // so far
   int hosts_ = 0;
-  int content_lengths_ = 0;
-  std::string content_length_;
+  std::string content_length_;       // the field; empty: none
+  std::size_t body_bytes_left_ = 0;  // of a body with a Content-Length
+  std::optional<ChunkedBody> chunks_;
 };
 
 }  // namespace bulla

@@ -1,0 +1,160 @@
+#include "gateway/http_request.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <string>
+
+#include "base/limits.h"
+
+namespace bulla {
+namespace {
+
+using ::testing::HasSubstr;
+using State = HttpRequestReader::State;
+
+constexpr std::size_t kBodyMax = 1000;
+constexpr char kPost[] = "POST /sign HTTP/1.1\r\nHost: a\r\n";
+
+// The refusal of `bytes`, however they arrive; empty when there is none.
+std::string RefusalOf(std::string_view bytes) {
+  std::string refusals[2];
+  std::size_t steps[2] = {bytes.size(), 1};
+  for (int i = 0; i < 2; ++i) {
+    HttpRequestReader reader(kBodyMax);
+    std::size_t taken = 0;
+    for (std::size_t end = 0; end < bytes.size() && reader.state() < State::kDone;) {
+      end = std::min(bytes.size(), end + steps[i]);
+      taken += reader.Consume(bytes.substr(taken, end - taken));
+    }
+    if (reader.state() != State::kDone) reader.ConsumeEnd();
+    refusals[i] = reader.refusal().error.message;
+  }
+  EXPECT_EQ(refusals[0].empty(), refusals[1].empty()) << bytes.substr(0, 300);
+  return refusals[0];
+}
+
+TEST(HttpRequestReader, TakesARequestAndLeavesTheNext) {
+  HttpRequestReader reader(kBodyMax);
+  std::string first =
+      std::string(kPost) +
+      "X-Request-Id: r1\r\nIdempotency-Key: k1\r\ncontent-type: application/json\r\n"
+      "Content-Length: 3\r\n\r\nabc";
+  EXPECT_EQ(reader.Consume(first + "GET"), first.size());
+  ASSERT_EQ(reader.state(), State::kDone);
+  EXPECT_EQ(reader.request().method, "POST");
+  EXPECT_EQ(reader.request().target, "/sign");
+  EXPECT_EQ(reader.request().body, "abc");
+  EXPECT_EQ(reader.request().request_id, "r1");
+  EXPECT_EQ(reader.request().idempotency_key, "k1");
+  EXPECT_EQ(reader.request().content_type, "application/json");
+  EXPECT_TRUE(reader.keep_alive());
+  reader.Reset();
+  EXPECT_EQ(reader.state(), State::kIdle);
+  std::string second = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+  EXPECT_EQ(reader.Consume(second), second.size());
+  ASSERT_EQ(reader.state(), State::kDone);
+  EXPECT_EQ(reader.request().body, "");
+  EXPECT_EQ(reader.request().request_id, "") << "nothing of the first is left";
+  EXPECT_FALSE(reader.keep_alive());
+}
+
+TEST(HttpRequestReader, ChunkedBodyEndsWhereItSays) {
+  std::string head = std::string(kPost) + "Transfer-Encoding: Chunked\r\n\r\n";
+  for (const std::string& body :
+       {std::string("3\r\nabc\r\n0\r\n\r\n"),
+        std::string("01;x=\"y\"\r\na\r\n2\r\nbc\r\n000\r\nT: v\r\n\r\n")}) {
+    HttpRequestReader reader(kBodyMax);
+    EXPECT_EQ(reader.Consume(head + body + "rest"), head.size() + body.size());
+    EXPECT_EQ(reader.state(), State::kDone);
+    EXPECT_EQ(reader.request().body, "abc");
+    EXPECT_EQ(RefusalOf(head + body), "");
+  }
+  EXPECT_EQ(RefusalOf(head + "0\r\n\r\n"), "") << "empty, and in as many pieces as one likes";
+  for (const char* body :
+       {"g\r\n", "\r\n", "-1\r\n", "+1\r\n", "0x1\r\n", "1\n", "1 \r\na\r\n", "1\r\nab\r\n",
+        "1\r\na\n", "0\r\n\n", "1;\x01\r\n", "0\r\nT: \x02\r\n\r\n", "0\r\n\rX"}) {
+    EXPECT_EQ(RefusalOf(head + body), "body: not a well-formed chunked body") << body;
+  }
+  for (const std::string& body :
+       {std::string("3e9\r\n"), std::string("ffffffffffffffffffff\r\n"),
+        "3e8\r\n" + std::string(1000, 'a') + "\r\n1\r\n", "1;" + std::string(20000, 'x') + "\r\n",
+        "0\r\n" + std::string(20000, 'x')}) {
+    EXPECT_THAT(RefusalOf(head + body), HasSubstr("body: over 1000 bytes")) << body.substr(0, 50);
+  }
+}
+
+TEST(HttpRequestReader, WhateverTwoReadersCouldUnderstandDifferentlyIsRefused) {
+  const std::string length = "Content-Length: want one number, once";
+  const std::string coding = "Transfer-Encoding: want 'chunked' alone";
+  struct {
+    std::string fields;
+    std::string refusal;
+  } const kBad[] = {
+      {"Content-Length: 1\r\nContent-Length: 1\r\n", length},
+      {"Content-Length: 1\r\nContent-Length: 2\r\n", "request: not well-formed"},
+      {"Content-Length: 1, 1\r\n", length},
+      {"Content-Length: +1\r\n", "request: not well-formed"},
+      {"Content-Length: -1\r\n", "request: not well-formed"},
+      {"Content-Length: 0x1\r\n", "request: not well-formed"},
+      {"Content-Length:\r\n", "request: not well-formed"},
+      {"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n", "request: not well-formed"},
+      {"Transfer-Encoding: chunked\r\nContent-Length: 1\r\n", "request: not well-formed"},
+      {"Transfer-Encoding: gzip\r\nContent-Length: 1\r\n", coding},
+      {"Transfer-Encoding: gzip\r\n", coding},
+      {"Transfer-Encoding: chunked, gzip\r\n", coding},
+      {"Transfer-Encoding: gzip, chunked\r\n", coding},
+      {"Transfer-Encoding: xchunked\r\n", coding},
+      {"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", "request: not well-formed"},
+      {"Transfer-Encoding : chunked\r\n", "request: not well-formed"},
+      {"Host: b\r\n", "Host: want it once"},
+      {"X-Request-Id: a\r\nx-request-id: b\r\n", "X-Request-Id: given twice"},
+      {"Idempotency-Key: a\r\nIdempotency-Key: a\r\n", "Idempotency-Key: given twice"},
+      {"Idempotency-Key:\r\n", "Idempotency-Key: got nothing"},
+      {"no colon\r\n", "request: not well-formed"},
+      {"A: b\n", "request: not well-formed"},
+      {std::string("A: b\0c\r\n", 8), "request: not well-formed"},
+  };
+  for (const auto& bad : kBad) {
+    EXPECT_THAT(RefusalOf(kPost + bad.fields + "\r\na"), HasSubstr(bad.refusal)) << bad.fields;
+  }
+  EXPECT_THAT(RefusalOf("POST / HTTP/1.1\r\n\r\n"), HasSubstr("Host: want it once"));
+  EXPECT_EQ(RefusalOf("POST / HTTP/1.0\r\n\r\n"), "");
+  EXPECT_THAT(RefusalOf("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+              HasSubstr(coding));
+  for (const char* line : {"POST / HTTP/2.0\r\n\r\n", "POST /\r\n\r\n", "POST  / HTTP/1.1\r\n\r\n",
+                           "\x16\x03\x01\x02", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "\r\n\r\n"}) {
+    EXPECT_THAT(RefusalOf(line), HasSubstr("request: not well-formed")) << line;
+  }
+}
+
+TEST(HttpRequestReader, LimitsAreTakenAndOneMoreIsNot) {
+  auto with_body = [](std::size_t n) {
+    return fmt::format("{}Content-Length: {}\r\n\r\n{}", kPost, n, std::string(n, 'a'));
+  };
+  EXPECT_EQ(RefusalOf(with_body(kBodyMax)), "");
+  EXPECT_EQ(RefusalOf(with_body(kBodyMax + 1)), "body: got 1001 bytes, want at most 1000");
+  EXPECT_THAT(RefusalOf(std::string(kPost) + "Content-Length: 18446744073709551615\r\n\r\n"),
+              HasSubstr("body: got 18446744073709551615 bytes"));
+  auto with_field = [](std::size_t n) {
+    return std::string(kPost) + "A: " + std::string(n, 'a') + "\r\n\r\n";
+  };
+  EXPECT_EQ(RefusalOf(with_field(limits::kHttpHeaderBytesMax - 100)), "");
+  EXPECT_THAT(RefusalOf(with_field(limits::kHttpHeaderBytesMax)), HasSubstr("header: over"));
+  std::string many = kPost;
+  for (int i = 0; i < 3000; ++i) many += "A: b\r\n";
+  EXPECT_THAT(RefusalOf(many + "\r\n"), HasSubstr("header: over")) << "small fields count too";
+}
+
+TEST(HttpRequestReader, RequestThatBreaksOffIsRefused) {
+  std::string whole = std::string(kPost) + "Content-Length: 3\r\n\r\nabc";
+  for (std::size_t n = 1; n < whole.size(); ++n) {
+    EXPECT_EQ(RefusalOf(whole.substr(0, n)), "request: the connection ended before it did") << n;
+  }
+  HttpRequestReader idle(kBodyMax);
+  idle.ConsumeEnd();
+  EXPECT_EQ(idle.state(), State::kIdle);
+}
+
+}  // namespace
+}  // namespace bulla
