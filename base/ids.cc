@@ -24,7 +24,7 @@ ByteArray<16> NewUuidV7(WallTime now) {
 
 std::string FormatUuid(const ByteArray<16>& bytes) {
   std::string text = HexEncode(bytes);
-  for (std::size_t at : {8, 13, 18, 23}) text.insert(at, 1, '-');
+  for (std::size_t at : {8u, 13u, 18u, 23u}) text.insert(at, 1, '-');
   return text;
 }
 

@@ -15,6 +15,8 @@ set_property(CACHE BULLA_SANITIZE PROPERTY STRINGS "" address thread)
 option(BULLA_FUZZ "Build the fuzz targets against libFuzzer (clang only)" OFF)
 
 add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror)
+# Designated initialisers leave out what has a default on purpose.
+add_compile_options(-Wno-missing-field-initializers)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
   add_compile_options(-Wthread-safety)
 else()

@@ -39,6 +39,8 @@ class SignCall {
   RecoverableSignature signature;  // when error is kOk
   // A link for whoever holds the call.
   SignCall* next = nullptr;
+  // The router's own: how often the enclave has asked for the key's blob.
+  std::uint8_t blob_requests = 0;
 
  protected:
   ~SignCall() = default;  // deleted as what it is, by the face

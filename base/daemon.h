@@ -1,0 +1,33 @@
+#pragma once
+
+// What the main of every daemon needs: to be told to stop, and to tell that it is ready.
+
+#include <csignal>
+#include <string>
+#include <string_view>
+
+#include "base/status.h"
+
+namespace bulla {
+
+// SIGTERM and SIGINT as something to wait for, instead of something that interrupts. Made first
+// thing in main, before any thread, since threads inherit what is blocked. SIGPIPE is ignored from
+// then on.
+class StopSignals {
+ public:
+  StopSignals();
+  // Blocks until one arrives; its name, for the log.
+  std::string_view WaitBlocking();
+
+ private:
+  sigset_t signals_;
+};
+
+// Writes `text` to `path` whole or not at all, so that whoever waits for the file can read it as
+// soon as it is there. Mode 0600.
+absl::Status WriteFileAtomically(const std::string& path, std::string_view text);
+
+// The whole of a file of at most `max_bytes`. Errors name the file.
+absl::StatusOr<std::string> ReadFile(const std::string& path, std::size_t max_bytes);
+
+}  // namespace bulla

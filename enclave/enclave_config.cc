@@ -1,0 +1,64 @@
+#include "enclave/enclave_config.h"
+
+#include <fmt/format.h>
+
+namespace bulla {
+
+using std::chrono::minutes;
+using std::chrono::seconds;
+
+void RegisterSettings(EnclaveConfig& config, ConfigReader& reader) {
+  reader.AddString("listen", &config.listen,
+                   "Where gateways connect: vsock:CID:PORT, unix:/PATH or tcp:IPV4:PORT. "
+                   "CID 4294967295 is any.");
+  reader.AddString("platform", &config.platform,
+                   "nitro, or simulated for development: production key policies refuse that.");
+  reader.AddString("log_level", &config.log_level, "debug, info, warn or error.");
+  reader.AddInteger("workers", &config.workers, "threads", 0, 256,
+                    "Signing threads, each pinned to a CPU; 0 is one for each vCPU.");
+  reader.AddInteger("queue_max", &config.queue_max, "jobs", 1, 4096,
+                    "Jobs that wait for a worker. What finds it full is refused at once.");
+  reader.AddInteger("keys_max", &config.keys_max, "keys", 1, 100'000'000,
+                    "Keys held at once, about 400 bytes each; over it others are dropped, and "
+                    "loaded again when they are asked for.");
+  reader.AddDuration("plain_key.ttl_hard", &config.plain_key_ttl_hard, seconds(1), minutes(16),
+                     "How long a plain key is used before it is opened from its blob again.");
+  reader.AddInteger("plain_key.uses_max", &config.plain_key_uses_max, "signatures", 1, 1'000'000,
+                    "How often a plain key is used before it is opened from its blob again.");
+  reader.AddString("kms.dial", &config.kms_dial, "The gateway's KMS forwarder, as `listen`.");
+  reader.AddString("kms.host", &config.kms_host,
+                   "KMS's name, as its certificate has it: kms.eu-central-1.amazonaws.com.");
+  reader.AddString("kms.region", &config.kms_region, "The region that requests are signed for.");
+  reader.AddString("kms.key_arn", &config.kms_key_arn,
+                   "The CMK. Replies that name another are refused.");
+  reader.AddString("kms.ca_file", &config.kms_ca_file,
+                   "Roots that KMS's certificate may have, PEM.");
+  reader.AddString("simulated.root_dir", &config.simulated_root_dir,
+                   "Root of the simulated attestation documents (bulla-enclave "
+                   "--make-simulated-root).");
+  reader.AddString("simulated.image", &config.simulated_image,
+                   "From this text come the simulated measurements PCR0 to PCR2.");
+}
+
+absl::Status Validate(const EnclaveConfig& config, const ConfigReader& reader) {
+  if (config.platform != "nitro" && config.platform != "simulated") {
+    return absl::InvalidArgumentError(fmt::format("{}: got \"{}\", want nitro or simulated",
+                                                  reader.Where("platform"), config.platform));
+  }
+  bool simulated = config.platform == "simulated";
+  if (simulated == config.simulated_root_dir.empty()) {
+    return absl::InvalidArgumentError(
+        fmt::format("{}: {} on platform {}", reader.Where("simulated.root_dir"),
+                    simulated ? "is needed" : "has no place", config.platform));
+  }
+  for (const auto& [key, value] :
+       {std::pair{"kms.host", &config.kms_host}, std::pair{"kms.region", &config.kms_region},
+        std::pair{"kms.key_arn", &config.kms_key_arn}}) {
+    if (value->empty()) {
+      return absl::InvalidArgumentError(fmt::format("{}: is needed", reader.Where(key)));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace bulla

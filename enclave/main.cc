@@ -1,0 +1,154 @@
+// bulla-enclave: the daemon that holds keys. In a Nitro Enclave it is the whole application; in
+// development it is a process like any other, with a simulated NSM.
+
+#include <cstdio>
+#include <fmt/format.h>
+#include <memory>
+#include <string>
+
+#include <CLI/CLI.hpp>
+
+#include "base/daemon.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "base/thread.h"
+#include "crypto/process_hardening.h"
+#include "crypto/signer.h"
+#include "enclave/dek_table.h"
+#include "enclave/enclave_config.h"
+#include "enclave/key_cache.h"
+#include "enclave/key_operations.h"
+#include "enclave/server.h"
+#include "enclave/service.h"
+#include "enclave/workers.h"
+#include "kms/kms_client.h"
+#include "kms/nsm_device.h"
+#include "kms/recipient.h"
+#include "kms/simulated_nsm.h"
+
+namespace bulla {
+namespace {
+
+constexpr std::size_t kCaFileBytesMax = 1 << 20;
+constexpr auto kKmsDialTimeout = std::chrono::seconds(3);
+
+constexpr char kExamples[] = R"(
+Examples:
+  bulla-enclave --config /etc/bulla/enclave.yaml
+  bulla-enclave --make-simulated-root /tmp/nsm    (development: a root for simulated documents)
+The settings, each with its default: docs/config.md.)";
+
+struct Flags {
+  std::string config_file;
+  std::string ready_file;
+  std::string simulated_root_to_make;
+};
+
+absl::StatusOr<EnclaveConfig> LoadConfig(const std::string& path) {
+  EnclaveConfig config;
+  ConfigReader reader;
+  RegisterSettings(config, reader);
+  BULLA_RETURN_IF_ERROR(reader.Load(path));
+  BULLA_RETURN_IF_ERROR(Validate(config, reader));
+  return config;
+}
+
+absl::StatusOr<std::unique_ptr<Signer>> MakeSigner() {
+  Secret<Signer::kSeedBytes> seed;
+  FillRandom(seed.Expose());
+  return Signer::Create(seed.Expose());
+}
+
+absl::StatusOr<std::unique_ptr<Nsm>> OpenNsm(const EnclaveConfig& config, const Clock& clock) {
+  if (config.platform == "simulated") {
+    LogWarn("platform_simulated", {{"meaning", "attestation proves nothing about this machine"}});
+    return SimulatedNsm::Create(config.simulated_root_dir, SimulatedPcrs(config.simulated_image),
+                                clock);
+  }
+  return NsmDevice::Open();
+}
+
+absl::StatusOr<std::unique_ptr<KmsClient>> MakeKmsClient(const EnclaveConfig& config, Nsm& nsm,
+                                                         const Recipient& recipient,
+                                                         const Clock& clock) {
+  BULLA_ASSIGN_OR_RETURN(Address forwarder, Address::Parse(config.kms_dial));
+  BULLA_ASSIGN_OR_RETURN(std::string ca_pem, ReadFile(config.kms_ca_file, kCaFileBytesMax));
+  return KmsClient::Create(
+      {.dial = [forwarder] { return DialBlocking(forwarder, kKmsDialTimeout); },
+       .kms_host = config.kms_host,
+       .region = config.kms_region,
+       .key_arn = config.kms_key_arn,
+       .ca_pem = std::move(ca_pem),
+       .nsm = &nsm,
+       .recipient = &recipient,
+       .clock = &clock});
+}
+
+absl::Status Serve(const Flags& flags) {
+  StopSignals stop;
+  BULLA_RETURN_IF_ERROR(HardenProcess());
+  BULLA_ASSIGN_OR_RETURN(EnclaveConfig config, LoadConfig(flags.config_file));
+  SetLogLevel(config.log_level);
+  BULLA_ASSIGN_OR_RETURN(Address address, Address::Parse(config.listen));
+
+  RealClock clock;
+  BULLA_ASSIGN_OR_RETURN(std::unique_ptr<Signer> signer, MakeSigner());  // tests itself
+  BULLA_ASSIGN_OR_RETURN(std::unique_ptr<Nsm> nsm, OpenNsm(config, clock));
+  BULLA_ASSIGN_OR_RETURN(std::unique_ptr<Recipient> recipient, Recipient::Generate());
+  BULLA_ASSIGN_OR_RETURN(std::unique_ptr<KmsClient> kms,
+                         MakeKmsClient(config, *nsm, *recipient, clock));
+
+  KeyCache cache({.plain_ttl = config.plain_key_ttl_hard,
+                  .uses_max = static_cast<std::uint32_t>(config.plain_key_uses_max),
+                  .keys_max = static_cast<std::size_t>(config.keys_max)});
+  DekTable deks;
+  KeyOperations operations(
+      *signer, cache, deks, [&nsm] { return nsm->GetRandom(); }, clock);
+  std::size_t threads =
+      config.workers > 0 ? static_cast<std::size_t>(config.workers) : UsableCpus();
+  Workers workers({.threads = threads, .queue_max = static_cast<std::size_t>(config.queue_max)},
+                  operations);
+  EnclaveService service({workers, operations, cache, deks, *kms, clock},
+                         std::string(nsm->platform()), threads);
+  BULLA_ASSIGN_OR_RETURN(std::unique_ptr<EnclaveServer> server,
+                         EnclaveServer::Start(address, service));
+
+  LogInfo("enclave_serving",
+          {{"listen", config.listen}, {"platform", nsm->platform()}, {"workers", threads}});
+  if (!flags.ready_file.empty()) {
+    BULLA_RETURN_IF_ERROR(WriteFileAtomically(
+        flags.ready_file, fmt::format("{{\"listen\": \"{}\"}}\n", config.listen)));
+  }
+  LogInfo("enclave_stopping", {{"signal", stop.WaitBlocking()}});
+  return absl::OkStatus();
+}
+
+}  // namespace
+}  // namespace bulla
+
+int main(int argc, char** argv) {
+  bulla::Flags flags;
+  CLI::App app("The enclave's daemon: holds keys, signs digests.", "bulla-enclave");
+  CLI::Option* config = app.add_option("--config", flags.config_file, "The settings, YAML");
+  app.add_option("--ready-file", flags.ready_file, "Written as {\"listen\"} once serving");
+  app.add_option("--make-simulated-root", flags.simulated_root_to_make,
+                 "Make a root for simulated attestation documents in this directory, and exit")
+      ->excludes(config);
+  app.footer(bulla::kExamples);
+  CLI11_PARSE(app, argc, argv);
+  if (flags.config_file.empty() && flags.simulated_root_to_make.empty()) {
+    std::fputs("bulla-enclave: --config FILE is missing; see bulla-enclave --help\n", stderr);
+    return 2;
+  }
+
+  absl::Status status =
+      flags.simulated_root_to_make.empty()
+          ? bulla::Serve(flags)
+          : bulla::MakeSimulatedRoot(flags.simulated_root_to_make, bulla::RealClock().WallNow());
+  if (!status.ok()) {
+    bulla::LogError("enclave_failed", {{"reason", status.ToString()}});
+    std::fprintf(stderr, "bulla-enclave: %s\n", std::string(status.message()).c_str());
+    return 1;
+  }
+  return 0;
+}

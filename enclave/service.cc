@@ -1,0 +1,164 @@
+#include "enclave/service.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <utility>
+
+#include "base/log.h"
+#include "base/thread.h"
+#include "enclave/session.h"
+
+namespace bulla {
+namespace {
+
+// Unlocks run beside signing and cost 2 ms of CPU each; two at once hide KMS's round trip.
+constexpr std::size_t kUnlockThreads = 2;
+// The gateway's unlock queue sends fewer at once; more than that is a peer out of its mind.
+constexpr std::size_t kUnlocksQueuedMax = 64;
+constexpr auto kUnlockDeadlineMax = std::chrono::seconds(10);
+
+grpc::Status ToGrpc(const absl::Status& status) {
+  return {static_cast<grpc::StatusCode>(status.code()), std::string(status.message())};
+}
+
+void Describe(const SealingDek& sealing, wire::v1::SealingDek& out) {
+  out.set_dek_id(sealing.dek->id.bytes.data(), DekId::kBytes);
+  out.set_wrapped(sealing.wrapped.data(), sealing.wrapped.size());
+  out.set_kms_key_id(sealing.kms_key_id);
+}
+
+AwsCredentials CredentialsOf(const wire::v1::UnlockRequest& request) {
+  return {request.credentials().access_key_id(), request.credentials().secret_access_key(),
+          request.credentials().session_token()};
+}
+
+}  // namespace
+
+EnclaveService::EnclaveService(Parts parts, std::string platform, std::size_t worker_count)
+    : parts_(parts),
+      boot_id_(BootId::New(parts.clock.WallNow())),
+      platform_(std::move(platform)),
+      worker_count_(static_cast<std::uint32_t>(worker_count)),
+      unlocks_(kUnlocksQueuedMax) {
+  for (std::size_t i = 0; i < kUnlockThreads; ++i) {
+    unlock_threads_.push_back(StartThread(fmt::format("unlock-{}", i), [this] { RunUnlocks(); }));
+  }
+}
+
+EnclaveService::~EnclaveService() {
+  unlocks_.Close();
+  for (std::thread& thread : unlock_threads_) thread.join();
+}
+
+grpc::ServerUnaryReactor* EnclaveService::Hello(grpc::CallbackServerContext* context,
+                                                const wire::v1::HelloRequest* request,
+                                                wire::v1::HelloReply* reply) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  if (request->protocol_version() != kWireProtocolVersion) {
+    reactor->Finish({grpc::StatusCode::FAILED_PRECONDITION,
+                     fmt::format("the gateway speaks protocol {}, this enclave {}",
+                                 request->protocol_version(), kWireProtocolVersion)});
+    return reactor;
+  }
+  reply->set_protocol_version(kWireProtocolVersion);
+  reply->set_boot_id(boot_id_.bytes.data(), BootId::kBytes);
+  reply->set_platform(platform_);
+  reply->set_workers(worker_count_);
+  if (std::optional<SealingDek> sealing = parts_.deks.sealing()) {
+    Describe(*sealing, *reply->mutable_sealing_dek());
+  }
+  reactor->Finish(grpc::Status::OK);
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* EnclaveService::Unlock(grpc::CallbackServerContext* context,
+                                                 const wire::v1::UnlockRequest* request,
+                                                 wire::v1::UnlockReply* reply) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  auto left = std::min<std::chrono::system_clock::duration>(
+      context->deadline() - parts_.clock.WallNow(), kUnlockDeadlineMax);
+  if (!unlocks_.TryPush({request, reply, reactor, parts_.clock.Now() + left})) {
+    reactor->Finish({grpc::StatusCode::RESOURCE_EXHAUSTED,
+                     fmt::format("{} unlocks are waiting already", kUnlocksQueuedMax)});
+  }
+  return reactor;
+}
+
+void EnclaveService::RunUnlocks() {
+  while (std::optional<UnlockCall> call = unlocks_.Pop()) {
+    absl::Status status;
+    switch (call->request->what_case()) {
+      case wire::v1::UnlockRequest::kNewSealingDek:
+        status = ObtainSealingDekBlocking(*call);
+        break;
+      case wire::v1::UnlockRequest::kOpen:
+        status = OpenDekBlocking(*call);
+        break;
+      default:
+        status = absl::InvalidArgumentError("unlock: neither a sealing key nor one to open");
+    }
+    if (!status.ok()) LogWarn("unlock_failed", {{"reason", status.ToString()}});
+    call->reactor->Finish(ToGrpc(status));
+  }
+}
+
+absl::Status EnclaveService::ObtainSealingDekBlocking(const UnlockCall& call) {
+  {
+    MutexLock lock(sealing_mutex_);
+    if (obtaining_sealing_dek_) return absl::UnavailableError("a sealing key is being obtained");
+    obtaining_sealing_dek_ = !parts_.deks.sealing();
+  }
+  absl::Status status;
+  if (!parts_.deks.sealing()) {
+    DekId id = DekId::New(parts_.clock.WallNow());
+    absl::StatusOr<DataKey> key =
+        parts_.kms.GenerateDataKeyBlocking(CredentialsOf(*call.request), id, call.deadline);
+    status = key.ok() ? parts_.deks.AddSealing(id, std::move(key->plaintext),
+                                               std::move(key->wrapped), std::move(key->key_id))
+                      : key.status();
+    MutexLock lock(sealing_mutex_);
+    obtaining_sealing_dek_ = false;
+  }
+  BULLA_RETURN_IF_ERROR(status);
+  Describe(*parts_.deks.sealing(), *call.reply->mutable_sealing_dek());
+  return absl::OkStatus();
+}
+
+absl::Status EnclaveService::OpenDekBlocking(const UnlockCall& call) {
+  const wire::v1::WrappedDek& dek = call.request->open();
+  if (dek.dek_id().size() != DekId::kBytes || dek.wrapped().empty() ||
+      dek.wrapped().size() > kWrappedDekBytesMax) {
+    return absl::InvalidArgumentError("unlock: the data key's id or blob has the wrong length");
+  }
+  DekId id = DekId::FromBytes(AsBytes(dek.dek_id()));
+  if (parts_.deks.Find(id) != nullptr) return absl::OkStatus();
+  BULLA_ASSIGN_OR_RETURN(Secret<32> key,
+                         parts_.kms.DecryptBlocking(CredentialsOf(*call.request),
+                                                    AsBytes(dek.wrapped()), id, call.deadline));
+  return parts_.deks.Add(id, std::move(key));
+}
+
+grpc::ServerUnaryReactor* EnclaveService::Probe(grpc::CallbackServerContext* context,
+                                                const wire::v1::ProbeRequest*,
+                                                wire::v1::ProbeReply* reply) {
+  KeyOperations::Counts counts = parts_.operations.counts();
+  KeyCache::Counts keys = parts_.cache.counts();
+  reply->set_boot_id(boot_id_.bytes.data(), BootId::kBytes);
+  reply->set_signatures(counts.signatures);
+  reply->set_keys_created(counts.keys_created);
+  reply->set_rehydrations(counts.rehydrations);
+  reply->set_keys_warm(keys.warm);
+  reply->set_keys_cool(keys.cool);
+  reply->set_deks_open(parts_.deks.size());
+  reply->set_queue_depth(parts_.workers.queue_depth());
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(grpc::Status::OK);
+  return reactor;
+}
+
+grpc::ServerBidiReactor<wire::v1::RequestFrame, wire::v1::ReplyFrame>* EnclaveService::Session(
+    grpc::CallbackServerContext*) {
+  return new bulla::Session(parts_.workers, parts_.clock);
+}
+
+}  // namespace bulla

@@ -1,0 +1,73 @@
+#pragma once
+
+// The enclave's side of enclave.proto: who is there, data keys, sessions, counters.
+
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/bounded_queue.h"
+#include "base/clock.h"
+#include "enclave/dek_table.h"
+#include "enclave/key_cache.h"
+#include "enclave/key_operations.h"
+#include "enclave/workers.h"
+#include "kms/kms_client.h"
+#include "wire/enclave.grpc.pb.h"
+
+namespace bulla {
+
+// Thread-safe. Calls to KMS run on threads of its own, so that a slow KMS holds up nothing else.
+class EnclaveService final : public wire::v1::Enclave::CallbackService {
+ public:
+  // The parts it serves; they outlive it.
+  struct Parts {
+    Workers& workers;
+    KeyOperations& operations;
+    KeyCache& cache;
+    DekTable& deks;
+    KmsClient& kms;
+    const Clock& clock;
+  };
+
+  EnclaveService(Parts parts, std::string platform, std::size_t worker_count);
+  ~EnclaveService() override;
+
+  grpc::ServerUnaryReactor* Hello(grpc::CallbackServerContext* context,
+                                  const wire::v1::HelloRequest* request,
+                                  wire::v1::HelloReply* reply) override;
+  grpc::ServerUnaryReactor* Unlock(grpc::CallbackServerContext* context,
+                                   const wire::v1::UnlockRequest* request,
+                                   wire::v1::UnlockReply* reply) override;
+  grpc::ServerUnaryReactor* Probe(grpc::CallbackServerContext* context,
+                                  const wire::v1::ProbeRequest* request,
+                                  wire::v1::ProbeReply* reply) override;
+  grpc::ServerBidiReactor<wire::v1::RequestFrame, wire::v1::ReplyFrame>* Session(
+      grpc::CallbackServerContext* context) override;
+
+ private:
+  // An Unlock call waiting for a thread. The request and reply live until the reactor finishes.
+  struct UnlockCall {
+    const wire::v1::UnlockRequest* request;
+    wire::v1::UnlockReply* reply;
+    grpc::ServerUnaryReactor* reactor;
+    MonotonicTime deadline;
+  };
+
+  absl::Status ObtainSealingDekBlocking(const UnlockCall& call) BULLA_EXCLUDES(sealing_mutex_);
+  absl::Status OpenDekBlocking(const UnlockCall& call);
+  void RunUnlocks();
+
+  Parts parts_;
+  const BootId boot_id_;
+  const std::string platform_;
+  const std::uint32_t worker_count_;
+
+  Mutex sealing_mutex_;
+  bool obtaining_sealing_dek_ BULLA_GUARDED_BY(sealing_mutex_) = false;
+
+  BoundedQueue<UnlockCall> unlocks_;
+  std::vector<std::thread> unlock_threads_;
+};
+
+}  // namespace bulla

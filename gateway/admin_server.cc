@@ -1,0 +1,272 @@
+#include "gateway/admin_server.h"
+
+#include <charconv>
+#include <fmt/format.h>
+#include <thread>
+#include <utility>
+
+#include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/core/tcp_stream.hpp>
+#include <boost/beast/http.hpp>
+#include <pthread.h>
+
+#include "base/check.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "gateway/call_rules.h"
+#include "gateway/http_json.h"
+#include "gateway/tcp_listen.h"
+
+namespace bulla {
+namespace {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+namespace http = beast::http;
+using asio::ip::tcp;
+using boost::system::error_code;
+
+using Response = http::response<http::string_body>;
+
+constexpr char kJson[] = "application/json";
+constexpr char kPrometheusText[] = "text/plain; version=0.0.4; charset=utf-8";
+constexpr std::chrono::seconds kPatience{30};  // per request, reading and writing
+
+Response MakeResponse(http::status status, std::string_view content_type, std::string body) {
+  Response response(status, 11);
+  response.set(http::field::content_type,
+               beast::string_view(content_type.data(), content_type.size()));
+  response.set(http::field::cache_control, "no-store");
+  response.body() = std::move(body);
+  return response;
+}
+
+Response MakeError(http::status status, const Error& error) {
+  std::string body;
+  AppendError(error, "admin", 0, body);
+  return MakeResponse(status, kJson, std::move(body));
+}
+
+struct KeysQuery {
+  std::size_t limit = 100;
+  std::optional<KeyId> after;
+};
+
+// "limit=10&after=<key id>", both optional.
+Error ParseKeysQuery(std::string_view query, KeysQuery& out) {
+  while (!query.empty()) {
+    std::string_view pair = query.substr(0, query.find('&'));
+    query.remove_prefix(std::min(query.size(), pair.size() + 1));
+    std::size_t equals = pair.find('=');
+    std::string_view name = pair.substr(0, equals);
+    std::string_view value = equals == pair.npos ? std::string_view() : pair.substr(equals + 1);
+    if (name == "limit") {
+      auto [end, ec] = std::from_chars(value.data(), value.data() + value.size(), out.limit);
+      if (ec != std::errc() || end != value.data() + value.size() || out.limit < 1 ||
+          out.limit > limits::kAdminKeysPerPageMax) {
+        return InvalidArgument(fmt::format("limit: got {}, want 1 to {}", Quoted(value),
+                                           limits::kAdminKeysPerPageMax));
+      }
+    } else if (name == "after") {
+      KeyId after;
+      if (Error error = ParseKeyId(value, after); !error.ok()) return error;
+      out.after = after;
+    } else {
+      return InvalidArgument(fmt::format("query: got {}, want limit and after", Quoted(name)));
+    }
+  }
+  return {};
+}
+
+std::string KeysJson(const std::vector<KeyRow>& keys) {
+  std::string body = R"({"keys":[)";
+  for (const KeyRow& key : keys) {
+    if (body.back() == '}') body += ',';
+    AppendKey(key, body);
+  }
+  return body + "]}";
+}
+
+std::string ReasonsJson(const std::vector<std::string>& reasons) {
+  std::string body = fmt::format(R"({{"ready":{},"reasons":[)", reasons.empty());
+  for (std::size_t i = 0; i < reasons.size(); ++i) {
+    if (i > 0) body += ',';
+    AppendJsonString(reasons[i], body);
+  }
+  return body + "]}";
+}
+
+}  // namespace
+
+// Shared with the list of keys that is under way: that may end after the server has stopped.
+class AdminServer::Impl : public std::enable_shared_from_this<Impl> {
+ public:
+  Impl(std::string listen, Sources sources, const Metrics& metrics)
+      : listen_(std::move(listen)), sources_(std::move(sources)), metrics_(metrics) {}
+
+  absl::StatusOr<std::string> Start() {
+    BULLA_CHECK(!thread_.joinable(), "AdminServer::Start is called once");
+    BULLA_ASSIGN_OR_RETURN(tcp::endpoint endpoint, ParseListenAddress(listen_));
+    BULLA_ASSIGN_OR_RETURN(acceptor_, ListenOn(io_, endpoint, /*share=*/false));
+    std::string address = AddressOf(*acceptor_);
+    Accept();
+    thread_ = std::thread([this] {
+      ::pthread_setname_np(::pthread_self(), "admin");
+      io_.run();
+    });
+    return address;
+  }
+
+  void Stop() {
+    if (!thread_.joinable()) return;
+    io_.stop();
+    thread_.join();
+  }
+
+ private:
+  // One connection: reads a request, answers it, reads the next. Kept alive by what it waits for.
+  // Confined to the server's thread.
+  class Session : public std::enable_shared_from_this<Session> {
+   public:
+    Session(Impl& server, tcp::socket socket) : server_(server), stream_(std::move(socket)) {
+      ++server_.sessions_;
+    }
+    Session(const Session&) = delete;
+    Session& operator=(const Session&) = delete;
+    ~Session() { --server_.sessions_; }
+
+    void Read() {
+      parser_.emplace();
+      parser_->header_limit(limits::kHttpHeaderBytesMax);
+      parser_->body_limit(0);
+      stream_.expires_after(kPatience);
+      http::async_read(stream_, buffer_, *parser_,
+                       [self = shared_from_this()](const error_code& ec, std::size_t) {
+                         if (ec == http::error::end_of_stream || !self->parser_->got_some()) return;
+                         if (!ec) return self->Serve();
+                         self->close_ = true;
+                         self->Answer(MakeError(http::status::bad_request,
+                                                InvalidArgument("request: " + ec.message())));
+                       });
+    }
+
+   private:
+    // Takes the list to the server's thread. It may come on any thread, and after Stop(), when
+    // nobody runs what is posted any more. The order matters: a session ends before its server.
+    struct ListDone {
+      std::shared_ptr<Impl> server;
+      std::shared_ptr<Session> session;
+
+      void operator()(absl::StatusOr<std::vector<KeyRow>> keys) {
+        asio::post(server->io_, [session = std::move(session), keys = std::move(keys)] {
+          session->AnswerKeys(keys);
+        });
+      }
+    };
+
+    void Serve() {
+      const auto& request = parser_->get();
+      close_ = !request.keep_alive();
+      is_head_ = request.method() == http::verb::head;
+      std::string_view target(request.target().data(), request.target().size());
+      if (!is_head_ && request.method() != http::verb::get) {
+        Response response = MakeError(http::status::method_not_allowed,
+                                      InvalidArgument("method: the admin listener takes GET"));
+        response.set(http::field::allow, "GET, HEAD");
+        return Answer(std::move(response));
+      }
+      std::string_view path = target.substr(0, target.find('?'));
+      if (path == "/keys") {
+        return ListKeys(path.size() < target.size() ? target.substr(path.size() + 1) : "");
+      }
+      Answer(server_.Page(path));
+    }
+
+    void ListKeys(std::string_view query_text) {
+      KeysQuery query;
+      if (Error error = ParseKeysQuery(query_text, query); !error.ok()) {
+        return Answer(MakeError(http::status::bad_request, error));
+      }
+      server_.sources_.list_keys(query.after, query.limit,
+                                 ListDone{server_.shared_from_this(), shared_from_this()});
+    }
+
+    void AnswerKeys(const absl::StatusOr<std::vector<KeyRow>>& keys) {
+      if (keys.ok()) return Answer(MakeResponse(http::status::ok, kJson, KeysJson(*keys)));
+      LogWarn("admin_list_keys_failed", {{"error", keys.status().ToString()}});
+      Answer(MakeError(http::status::service_unavailable, {ErrorCode::kUnavailable, ""}));
+    }
+
+    void Answer(Response response) {
+      response.keep_alive(!close_);
+      response.prepare_payload();
+      if (is_head_) response.body().clear();
+      response_ = std::move(response);
+      stream_.expires_after(kPatience);
+      http::async_write(stream_, response_,
+                        [self = shared_from_this()](const error_code& ec, std::size_t) {
+                          if (!ec && !self->close_) self->Read();
+                        });
+    }
+
+    Impl& server_;
+    beast::tcp_stream stream_;
+    beast::flat_buffer buffer_{2 * limits::kHttpHeaderBytesMax};
+    std::optional<http::request_parser<http::empty_body>> parser_;
+    Response response_;
+    bool close_ = false;
+    bool is_head_ = false;
+  };
+
+  void Accept() {
+    acceptor_->async_accept([this](const error_code& ec, tcp::socket socket) {
+      if (ec == asio::error::operation_aborted) return;
+      if (ec) LogWarn("admin_accept_failed", {{"error", ec.message()}});
+      // Over the limit, the socket is closed again at once.
+      if (!ec && sessions_ < limits::kAdminConnectionsMax) {
+        std::make_shared<Session>(*this, std::move(socket))->Read();
+      }
+      Accept();
+    });
+  }
+
+  Response Page(std::string_view path) {
+    if (path == "/healthz") return MakeResponse(http::status::ok, kJson, R"({"alive":true})");
+    if (path == "/metrics") {
+      return MakeResponse(http::status::ok, kPrometheusText, metrics_.Exposition());
+    }
+    if (path == "/status") {
+      return MakeResponse(http::status::ok, kJson, sources_.status_json());
+    }
+    if (path == "/readyz") {
+      std::vector<std::string> reasons = sources_.not_ready_because();
+      return MakeResponse(reasons.empty() ? http::status::ok : http::status::service_unavailable,
+                          kJson, ReasonsJson(reasons));
+    }
+    return MakeError(
+        http::status::not_found,
+        InvalidArgument(fmt::format(
+            "path: got {}, want /healthz, /readyz, /metrics, /status or /keys", Quoted(path))));
+  }
+
+  const std::string listen_;
+  const Sources sources_;
+  const Metrics& metrics_;
+  std::size_t sessions_ = 0;  // declared before io_, whose destruction ends the last of them
+  asio::io_context io_{1};
+  std::optional<tcp::acceptor> acceptor_;
+  std::thread thread_;
+};
+
+AdminServer::AdminServer(std::string listen, Sources sources, const Metrics& metrics)
+    : impl_(std::make_shared<Impl>(std::move(listen), std::move(sources), metrics)) {}
+
+AdminServer::~AdminServer() { Stop(); }
+
+absl::StatusOr<std::string> AdminServer::Start() { return impl_->Start(); }
+void AdminServer::Stop() { impl_->Stop(); }
+
+}  // namespace bulla

@@ -1,0 +1,49 @@
+#pragma once
+
+// The admin listener: GET /healthz, /readyz, /metrics, /status and /keys. For probes, scrapers and
+// operators on the host; it changes nothing and shows nothing secret. It is a listener of its own
+// so that it can be bound to loopback, and still answers when the public one is at its limit.
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/metrics.h"
+#include "base/status.h"
+#include "store/key_store.h"
+
+namespace bulla {
+
+// Thread-safe, except that Start, Stop and the destructor are for one thread.
+class AdminServer {
+ public:
+  using KeysDone = std::function<void(absl::StatusOr<std::vector<KeyRow>>)>;
+
+  // What it shows. Called on the server's thread; must not block.
+  struct Sources {
+    // Why this gateway is not ready, in words; empty when it is.
+    std::function<std::vector<std::string>()> not_ready_because;
+    // One JSON value.
+    std::function<std::string()> status_json;
+    // As KeyStore::ListKeys.
+    std::function<void(std::optional<KeyId> after, std::size_t limit, KeysDone done)> list_keys;
+  };
+
+  // `listen` is HOST:PORT; port 0 picks a free one. `metrics` must outlive it.
+  AdminServer(std::string listen, Sources sources, const Metrics& metrics);
+  ~AdminServer();  // Stop()
+
+  // Returns the address it listens on, HOST:PORT with the port chosen. Call once.
+  absl::StatusOr<std::string> Start();
+  // Closes everything and joins the thread; a list of keys under way is dropped. Idempotent.
+  void Stop();
+
+ private:
+  class Impl;
+  std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace bulla

@@ -1,0 +1,39 @@
+#pragma once
+
+// Lists of calls linked through SignCall::next, and their way home.
+
+#include "gateway/signer_service.h"
+
+namespace bulla {
+
+// A list under construction; appending keeps order. Confined to its owner.
+class CallList {
+ public:
+  void Append(SignCall* call) {
+    call->next = nullptr;
+    (last_ == nullptr ? first_ : last_->next) = call;
+    last_ = call;
+  }
+  SignCall* first() const { return first_; }
+  bool empty() const { return first_ == nullptr; }
+
+ private:
+  SignCall* first_ = nullptr;
+  SignCall* last_ = nullptr;
+};
+
+// Takes the first call off a list.
+inline SignCall* PopFirst(SignCall*& first) {
+  SignCall* call = first;
+  first = call->next;
+  call->next = nullptr;
+  return call;
+}
+
+// Delivers finished calls, one Deliver() for each home. After it, none of them may be touched.
+void DeliverAll(SignCall* first);
+
+// Answers every call of the list with `error`.
+void FailAll(SignCall* first, ErrorCode error);
+
+}  // namespace bulla

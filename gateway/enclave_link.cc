@@ -1,0 +1,343 @@
+#include "gateway/enclave_link.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <future>
+#include <grpcpp/create_channel_posix.h>
+#include <utility>
+
+#include "base/log.h"
+#include "base/random.h"
+#include "base/thread.h"
+#include "gateway/call_list.h"
+#include "gateway/credentials.h"
+
+namespace bulla {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kDialTimeout{1000};
+constexpr milliseconds kHelloTimeout{2000};
+constexpr milliseconds kUnlockTimeout{10'000};  // KMS's own connect timeout is 3 s
+constexpr milliseconds kStoreTimeout{10'000};
+// A probe a second; an enclave that answers none for two seconds is as good as gone.
+constexpr milliseconds kProbeInterval{1000};
+constexpr milliseconds kProbeTimeout{2000};
+// Spec S2: a lost connection is back in 200 ms. So the longest wait between two tries is below
+// that.
+constexpr milliseconds kReconnectMin{10};
+constexpr milliseconds kReconnectMax{150};
+
+absl::Status FromGrpc(std::string_view what, const grpc::Status& status) {
+  if (status.ok()) return absl::OkStatus();
+  return {static_cast<absl::StatusCode>(status.error_code()),
+          fmt::format("{}: {}", what, status.error_message())};
+}
+
+void SetDeadline(grpc::ClientContext& context, milliseconds timeout) {
+  context.set_deadline(std::chrono::system_clock::now() + timeout);
+}
+
+// With the credentials that are in the file now.
+absl::StatusOr<wire::v1::UnlockRequest> NewUnlockRequest(const std::string& credentials_file) {
+  BULLA_ASSIGN_OR_RETURN(ParentCredentials credentials, ReadCredentials(credentials_file));
+  wire::v1::UnlockRequest request;
+  request.mutable_credentials()->set_access_key_id(credentials.access_key_id);
+  request.mutable_credentials()->set_secret_access_key(credentials.secret_access_key);
+  request.mutable_credentials()->set_session_token(credentials.session_token);
+  return request;
+}
+
+// Exponential, with a jitter of half of it.
+milliseconds Backoff(int attempt) {
+  auto step = std::min(kReconnectMin * (1 << std::min(attempt, 10)), kReconnectMax);
+  return step / 2 + milliseconds(RandomUint64() % static_cast<std::uint64_t>(step.count() / 2 + 1));
+}
+
+}  // namespace
+
+EnclaveLink::EnclaveLink(Options options, LinkEvents& events, KeyStore& store, const Clock& clock)
+    : options_(std::move(options)),
+      events_(events),
+      store_(store),
+      clock_(clock),
+      streams_(std::make_shared<const Streams>()) {
+  status_.address = name();
+}
+
+EnclaveLink::~EnclaveLink() { Stop(); }
+
+void EnclaveLink::Start() {
+  thread_ = StartThread(fmt::format("link-{}", options_.index), [this] { Run(); });
+}
+
+void EnclaveLink::Stop() {
+  {
+    MutexLock lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.NotifyAll();
+  if (thread_.joinable()) thread_.join();
+}
+
+void EnclaveLink::Run() {
+  for (int attempt = 0; !stopping();) {
+    absl::Status lost = ConnectBlocking();
+    if (lost.ok()) {
+      attempt = 0;
+      events_.OnLinkReady(*this);
+      ready_.store(true, std::memory_order_release);
+      LogInfo("enclave_ready", {{"enclave", name()}});
+      lost = SuperviseBlocking();
+    }
+    Disconnect();
+    if (stopping()) break;
+    if (attempt == 0) LogWarn("enclave_lost", {{"enclave", name()}, {"reason", lost.ToString()}});
+    {
+      MutexLock lock(mutex_);
+      status_.last_error = lost.ToString();
+      ++status_.reconnects;
+    }
+    WaitFor(Backoff(attempt++));
+  }
+}
+
+absl::StatusOr<std::shared_ptr<grpc::Channel>> EnclaveLink::DialChannelBlocking() {
+  BULLA_ASSIGN_OR_RETURN(UniqueFd fd, DialBlocking(options_.address, kDialTimeout));
+  grpc::ChannelArguments arguments;
+  arguments.SetString(GRPC_ARG_DEFAULT_AUTHORITY, "enclave");
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 5000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 2000);
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  return grpc::CreateCustomInsecureChannelFromFd("enclave", fd.Release(), arguments);
+}
+
+absl::Status EnclaveLink::ConnectBlocking() {
+  BULLA_ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, DialChannelBlocking());
+  {
+    MutexLock lock(mutex_);
+    control_ = wire::v1::Enclave::NewStub(channel);
+  }
+  BULLA_RETURN_IF_ERROR(HelloBlocking());
+  return OpenStreamsBlocking();
+}
+
+absl::Status EnclaveLink::HelloBlocking() {
+  grpc::ClientContext context;
+  SetDeadline(context, kHelloTimeout);
+  wire::v1::HelloRequest request;
+  wire::v1::HelloReply reply;
+  request.set_protocol_version(kWireProtocolVersion);
+  BULLA_RETURN_IF_ERROR(FromGrpc("hello", control()->Hello(&context, request, &reply)));
+  if (reply.protocol_version() != kWireProtocolVersion ||
+      reply.boot_id().size() != BootId::kBytes) {
+    return absl::FailedPreconditionError("hello: the enclave answers in another protocol");
+  }
+  {
+    MutexLock lock(mutex_);
+    status_.boot_id = BootId::FromBytes(AsBytes(reply.boot_id())).ToString();
+    status_.platform = reply.platform();
+  }
+  return reply.has_sealing_dek() ? StoreSealingDekBlocking(reply.sealing_dek())
+                                 : EnsureSealingDekBlocking();
+}
+
+absl::Status EnclaveLink::EnsureSealingDekBlocking() {
+  BULLA_ASSIGN_OR_RETURN(wire::v1::UnlockRequest request,
+                         NewUnlockRequest(options_.credentials_file));
+  request.set_new_sealing_dek(true);
+  grpc::ClientContext context;
+  SetDeadline(context, kUnlockTimeout);
+  wire::v1::UnlockReply reply;
+  BULLA_RETURN_IF_ERROR(FromGrpc("sealing key", control()->Unlock(&context, request, &reply)));
+  return StoreSealingDekBlocking(reply.sealing_dek());
+}
+
+// No key is made under a DEK before its row is durable: the link is not ready until then.
+absl::Status EnclaveLink::StoreSealingDekBlocking(const wire::v1::SealingDek& dek) {
+  if (dek.dek_id().size() != DekId::kBytes || dek.wrapped().empty()) {
+    return absl::InvalidArgumentError("sealing key: the enclave sent none");
+  }
+  auto stored = std::make_shared<std::promise<absl::Status>>();
+  std::future<absl::Status> result = stored->get_future();
+  store_.PutDek({.dek_id = DekId::FromBytes(AsBytes(dek.dek_id())),
+                 .wrapped = Bytes(dek.wrapped().begin(), dek.wrapped().end()),
+                 .kms_key_id = dek.kms_key_id(),
+                 .created_at = clock_.WallNow()},
+                [stored](absl::Status status) { stored->set_value(std::move(status)); });
+  if (result.wait_for(kStoreTimeout) != std::future_status::ready) {
+    return absl::DeadlineExceededError("sealing key: the store does not answer");
+  }
+  return result.get();
+}
+
+absl::Status EnclaveLink::OpenStreamsBlocking() {
+  auto opened = std::make_shared<Streams>();
+  for (std::size_t i = 0; i < options_.streams; ++i) {
+    absl::StatusOr<std::shared_ptr<grpc::Channel>> channel = DialChannelBlocking();
+    if (!channel.ok()) {
+      for (const auto& stream : *opened) stream->Close();
+      return channel.status();
+    }
+    {
+      MutexLock lock(mutex_);
+      ++streams_alive_;
+    }
+    opened->push_back(EnclaveStream::Open(*std::move(channel), *this, clock_));
+  }
+  MutexLock lock(mutex_);
+  streams_ = std::move(opened);
+  return absl::OkStatus();
+}
+
+absl::Status EnclaveLink::SuperviseBlocking() {
+  while (true) {
+    BULLA_RETURN_IF_ERROR(ProbeBlocking());
+    WaitFor(kProbeInterval);
+    MutexLock lock(mutex_);
+    if (stopping_) return absl::CancelledError("stopping");
+    if (stream_closed_) return absl::UnavailableError("a stream was closed");
+  }
+}
+
+absl::Status EnclaveLink::ProbeBlocking() {
+  grpc::ClientContext context;
+  SetDeadline(context, kProbeTimeout);
+  wire::v1::ProbeReply reply;
+  BULLA_RETURN_IF_ERROR(FromGrpc("probe", control()->Probe(&context, {}, &reply)));
+  MutexLock lock(mutex_);
+  status_.signatures = reply.signatures();
+  status_.keys_created = reply.keys_created();
+  status_.keys_warm = reply.keys_warm();
+  status_.keys_cool = reply.keys_cool();
+  status_.deks_open = reply.deks_open();
+  status_.rehydrations = reply.rehydrations();
+  status_.queue_depth = reply.queue_depth();
+  return absl::OkStatus();
+}
+
+void EnclaveLink::Disconnect() {
+  ready_.store(false, std::memory_order_release);
+  std::shared_ptr<const Streams> closing;
+  {
+    MutexLock lock(mutex_);
+    closing = std::exchange(streams_, std::make_shared<const Streams>());
+    control_.reset();
+  }
+  for (const auto& stream : *closing) stream->Close();
+  MutexLock lock(mutex_);
+  changed_.Wait(mutex_, [this]() BULLA_NO_THREAD_SAFETY_ANALYSIS {
+    return streams_alive_ == 0 && unlocks_under_way_ == 0;
+  });
+  stream_closed_ = false;
+}
+
+void EnclaveLink::OnStreamClosed() {
+  // Notified under the lock: after it, Stop() may return and this object go.
+  MutexLock lock(mutex_);
+  stream_closed_ = true;
+  --streams_alive_;
+  changed_.NotifyAll();
+}
+
+// Streams are filled in order: the first that has few requests in flight takes the call. So at low
+// load all share one stream and travel in few frames, and under load more streams join in.
+SignCall* EnclaveLink::Sign(SignCall* first) {
+  std::shared_ptr<const Streams> open = streams();
+  for (const auto& stream : *open) {
+    if (first == nullptr) return nullptr;
+    if (stream->in_flight() < kFrameSignsMax) first = stream->Sign(first);
+  }
+  for (const auto& stream : *open) {
+    if (first == nullptr) return nullptr;
+    first = stream->Sign(first);
+  }
+  return first;
+}
+
+bool EnclaveLink::SignWithBlob(SignCall* call, Bytes blob) {
+  std::shared_ptr<const Streams> open = streams();
+  return std::any_of(open->begin(), open->end(),
+                     [&](const auto& stream) { return stream->SignWithBlob(call, blob); });
+}
+
+bool EnclaveLink::Create(const KeyId& key_id, MonotonicTime deadline,
+                         EnclaveStream::CreateDone done) {
+  std::shared_ptr<const Streams> open = streams();
+  return std::any_of(open->begin(), open->end(),
+                     [&](const auto& stream) { return stream->Create(key_id, deadline, done); });
+}
+
+void EnclaveLink::OpenDek(const DekRow& dek, std::function<void(absl::Status)> done) {
+  struct Call {
+    std::shared_ptr<wire::v1::Enclave::Stub> control;
+    grpc::ClientContext context;
+    wire::v1::UnlockRequest request;
+    wire::v1::UnlockReply reply;
+  };
+  auto call = std::make_shared<Call>();
+  absl::StatusOr<wire::v1::UnlockRequest> request = NewUnlockRequest(options_.credentials_file);
+  if (!request.ok()) return done(request.status());
+  call->request = *std::move(request);
+  {
+    MutexLock lock(mutex_);
+    call->control = control_;
+    if (call->control != nullptr) ++unlocks_under_way_;
+  }
+  if (call->control == nullptr) return done(absl::UnavailableError("the enclave is not connected"));
+
+  SetDeadline(call->context, kUnlockTimeout);
+  call->request.mutable_open()->set_dek_id(dek.dek_id.bytes.data(), DekId::kBytes);
+  call->request.mutable_open()->set_wrapped(dek.wrapped.data(), dek.wrapped.size());
+  call->control->async()->Unlock(&call->context, &call->request, &call->reply,
+                                 [this, call, done = std::move(done)](grpc::Status status) {
+                                   done(FromGrpc("unlock", status));
+                                   MutexLock lock(mutex_);
+                                   --unlocks_under_way_;
+                                   changed_.NotifyAll();
+                                 });
+}
+
+void EnclaveLink::Expire(MonotonicTime now) {
+  for (const auto& stream : *streams()) stream->Expire(now);
+}
+
+EnclaveLink::Status EnclaveLink::status() const {
+  std::shared_ptr<const Streams> open = streams();
+  Status status;
+  {
+    MutexLock lock(mutex_);
+    status = status_;
+  }
+  status.ready = ready();
+  for (const auto& stream : *open) {
+    status.streams_open += stream->closed() ? 0 : 1;
+    status.in_flight += stream->in_flight();
+  }
+  return status;
+}
+
+std::shared_ptr<const EnclaveLink::Streams> EnclaveLink::streams() const {
+  MutexLock lock(mutex_);
+  return streams_;
+}
+
+void EnclaveLink::WaitFor(milliseconds time) {
+  MutexLock lock(mutex_);
+  changed_.WaitFor(mutex_, time, [this]() BULLA_NO_THREAD_SAFETY_ANALYSIS {
+    return stopping_ || stream_closed_;
+  });
+}
+
+std::shared_ptr<wire::v1::Enclave::Stub> EnclaveLink::control() const {
+  MutexLock lock(mutex_);
+  return control_;
+}
+
+bool EnclaveLink::stopping() const {
+  MutexLock lock(mutex_);
+  return stopping_;
+}
+
+}  // namespace bulla

@@ -1,0 +1,137 @@
+#pragma once
+
+// The gateway's connection to one enclave: 16 to 32 long-lived streams, each on a connection of its
+// own, and one control connection. A thread of its own connects, greets, sees to it that the
+// enclave's sealing DEK is durable before the link counts as ready, probes, and connects again
+// after a loss. No signature ever waits for a connection to be made.
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "base/status.h"
+#include "gateway/enclave_stream.h"
+#include "store/key_store.h"
+#include "wire/address.h"
+#include "wire/enclave.grpc.pb.h"
+
+namespace bulla {
+
+class EnclaveLink;
+
+// What a link tells the router. Called on gRPC's threads or the link's own; must not block.
+class LinkEvents {
+ public:
+  virtual ~LinkEvents() = default;
+  virtual void OnNeedBlob(EnclaveLink& link, SignCall* first) = 0;
+  virtual void OnNeedDek(EnclaveLink& link, SignCall* first) = 0;
+  // The link is about to take calls; no DEK but its sealing DEK need be open yet.
+  virtual void OnLinkReady(EnclaveLink& link) = 0;
+};
+
+// Thread-safe.
+class EnclaveLink final : private StreamEvents {
+ public:
+  struct Options {
+    Address address;
+    std::size_t index = 0;  // in the ring
+    std::size_t streams = 16;
+    std::string credentials_file;
+  };
+
+  struct Status {
+    std::string address;
+    bool ready = false;
+    std::string boot_id;   // of the enclave last greeted; empty before
+    std::string platform;  // "nitro" or "simulated"
+    std::size_t streams_open = 0;
+    std::size_t in_flight = 0;
+    std::uint64_t reconnects = 0;
+    std::string last_error;
+    // From the last probe.
+    std::uint64_t signatures = 0;
+    std::uint64_t keys_created = 0;
+    std::uint64_t keys_warm = 0;
+    std::uint64_t keys_cool = 0;
+    std::uint64_t deks_open = 0;
+    std::uint64_t rehydrations = 0;
+    std::uint64_t queue_depth = 0;
+  };
+
+  EnclaveLink(Options options, LinkEvents& events, KeyStore& store, const Clock& clock);
+  ~EnclaveLink() override;
+
+  void Start();
+  // Closes every stream, answers what is in flight, joins. Idempotent.
+  void Stop();
+
+  std::size_t index() const { return options_.index; }
+  const std::string& name() const { return options_.address.ToString(); }
+  bool ready() const { return ready_.load(std::memory_order_acquire); }
+
+  // As EnclaveStream's: the calls that found no room are returned, or false.
+  SignCall* Sign(SignCall* first) BULLA_EXCLUDES(mutex_);
+  bool SignWithBlob(SignCall* call, Bytes blob) BULLA_EXCLUDES(mutex_);
+  bool Create(const KeyId& key_id, MonotonicTime deadline, EnclaveStream::CreateDone done)
+      BULLA_EXCLUDES(mutex_);
+
+  // Has the enclave open a DEK by KMS Decrypt. `done` is called exactly once, on any thread.
+  void OpenDek(const DekRow& dek, std::function<void(absl::Status)> done) BULLA_EXCLUDES(mutex_);
+
+  // Gives up what is past its deadline.
+  void Expire(MonotonicTime now);
+  Status status() const BULLA_EXCLUDES(mutex_);
+
+ private:
+  using Streams = std::vector<std::shared_ptr<EnclaveStream>>;
+
+  void OnNeedBlob(SignCall* first) override { events_.OnNeedBlob(*this, first); }
+  void OnNeedDek(SignCall* first) override { events_.OnNeedDek(*this, first); }
+  void OnStreamClosed() override BULLA_EXCLUDES(mutex_);
+
+  void Run();
+  // Everything from dialling to open streams.
+  absl::Status ConnectBlocking();
+  // Returns when the enclave is lost, with the reason, or at Stop().
+  absl::Status SuperviseBlocking();
+  absl::Status HelloBlocking();
+  absl::Status EnsureSealingDekBlocking();
+  absl::Status StoreSealingDekBlocking(const wire::v1::SealingDek& dek);
+  absl::Status ProbeBlocking();
+  absl::Status OpenStreamsBlocking();
+  void Disconnect();
+  absl::StatusOr<std::shared_ptr<grpc::Channel>> DialChannelBlocking();
+  // Waits for `time`, or until Stop() or a stream closes.
+  void WaitFor(std::chrono::milliseconds time) BULLA_EXCLUDES(mutex_);
+  bool stopping() const BULLA_EXCLUDES(mutex_);
+  // The control connection; null only between Disconnect() and the next dial.
+  std::shared_ptr<wire::v1::Enclave::Stub> control() const BULLA_EXCLUDES(mutex_);
+
+  // The open streams; the first with room is the right one to ask first: see Sign().
+  std::shared_ptr<const Streams> streams() const BULLA_EXCLUDES(mutex_);
+
+  const Options options_;
+  LinkEvents& events_;
+  KeyStore& store_;
+  const Clock& clock_;
+  std::atomic<bool> ready_{false};
+
+  mutable Mutex mutex_;
+  CondVar changed_;
+  bool stopping_ BULLA_GUARDED_BY(mutex_) = false;
+  bool stream_closed_ BULLA_GUARDED_BY(mutex_) = false;
+  std::size_t streams_alive_ BULLA_GUARDED_BY(mutex_) = 0;  // opened and not yet reported closed
+  std::size_t unlocks_under_way_ BULLA_GUARDED_BY(mutex_) = 0;
+  std::shared_ptr<const Streams> streams_ BULLA_GUARDED_BY(mutex_);
+  std::shared_ptr<wire::v1::Enclave::Stub> control_ BULLA_GUARDED_BY(mutex_);
+  Status status_ BULLA_GUARDED_BY(mutex_);
+
+  std::thread thread_;
+};
+
+}  // namespace bulla

@@ -1,0 +1,40 @@
+#pragma once
+
+// The gateway's settings.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/config.h"
+
+namespace bulla {
+
+struct GatewayConfig {
+  std::string http_listen = "127.0.0.1:8080";
+  std::int64_t http_threads = 2;
+  std::string grpc_listen = "127.0.0.1:9090";
+  std::string admin_listen = "127.0.0.1:9091";
+  std::string log_level = "info";
+  std::string store = "sqlite:///var/lib/bulla/bulla.db";
+  std::vector<std::string> enclaves;
+  std::int64_t streams_per_enclave = 16;
+  std::string kms_forwarder_listen = "vsock:3:8000";
+  std::string kms_forwarder_target;
+  std::string credentials_file;
+  std::chrono::milliseconds sign_timeout{1000};
+  std::chrono::milliseconds create_timeout{5000};
+  std::chrono::milliseconds drain_timeout{10'000};
+};
+
+// Registers every setting, for loading and for docs/config.md.
+void RegisterSettings(GatewayConfig& config, ConfigReader& reader);
+
+// What the fields' own limits do not say.
+absl::Status Validate(const GatewayConfig& config, const ConfigReader& reader);
+
+// The path in `store`.
+std::string SqlitePath(const GatewayConfig& config);
+
+}  // namespace bulla

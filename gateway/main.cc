@@ -1,0 +1,186 @@
+// bulla-gateway: takes callers' requests over HTTP and gRPC, routes them to enclaves, keeps sealed
+// keys. It holds no key and links no code that could use one.
+
+#include <atomic>
+#include <cstdio>
+#include <fmt/format.h>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include <CLI/CLI.hpp>
+
+#include "base/daemon.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "base/ticker.h"
+#include "gateway/admin_server.h"
+#include "gateway/gateway_config.h"
+#include "gateway/grpc_server.h"
+#include "gateway/http_server.h"
+#include "gateway/kms_forwarder.h"
+#include "gateway/router.h"
+#include "gateway/status_report.h"
+#include "store/sqlite_store.h"
+
+namespace bulla {
+namespace {
+
+// Deadlines are kept to within a tick.
+constexpr auto kTick = std::chrono::milliseconds(5);
+// The ready file waits for every enclave and for the DEKs in use, but not for ever: one enclave
+// that is down must not hold up the others.
+constexpr auto kReadyPatience = std::chrono::seconds(5);
+
+constexpr char kExamples[] = R"(
+Examples:
+  bulla-gateway --config /etc/bulla/gateway.yaml
+  BULLA_HTTP_LISTEN=0.0.0.0:8080 bulla-gateway --config /etc/bulla/gateway.yaml
+The settings, each with its default: docs/config.md.)";
+
+struct Flags {
+  std::string config_file;
+  std::string ready_file;
+};
+
+absl::StatusOr<GatewayConfig> LoadConfig(const std::string& path) {
+  GatewayConfig config;
+  ConfigReader reader;
+  RegisterSettings(config, reader);
+  BULLA_RETURN_IF_ERROR(reader.Load(path));
+  BULLA_RETURN_IF_ERROR(Validate(config, reader));
+  return config;
+}
+
+absl::StatusOr<std::unique_ptr<KmsForwarder>> StartForwarder(const GatewayConfig& config) {
+  BULLA_ASSIGN_OR_RETURN(Address listen, Address::Parse(config.kms_forwarder_listen));
+  std::size_t colon = config.kms_forwarder_target.rfind(':');  // Validate() saw to it
+  return KmsForwarder::Start({.listen = listen,
+                              .target_host = config.kms_forwarder_target.substr(0, colon),
+                              .target_port = config.kms_forwarder_target.substr(colon + 1)});
+}
+
+absl::StatusOr<Router::Options> RouterOptions(const GatewayConfig& config) {
+  Router::Options options{
+      .streams_per_enclave = static_cast<std::size_t>(config.streams_per_enclave),
+      .credentials_file = config.credentials_file};
+  for (const std::string& text : config.enclaves) {
+    BULLA_ASSIGN_OR_RETURN(Address address, Address::Parse(text));
+    options.enclaves.push_back(address);
+  }
+  return options;
+}
+
+// Writes the ready file once, when every enclave is there and the DEKs in use are open, or when
+// some enclave is and patience has run out.
+class ReadyFile {
+ public:
+  ReadyFile(std::string path, std::string text, MonotonicTime started)
+      : path_(std::move(path)), text_(std::move(text)), started_(started) {}
+
+  void Tick(const Router& router, GrpcServer& grpc, MonotonicTime now) {
+    grpc.SetServing(router.links_ready() > 0);
+    if (written_ || router.links_ready() == 0) return;
+    bool settled = router.links_ready() == router.links() && router.settled();
+    if (!settled && now < started_ + kReadyPatience) return;
+    written_ = true;
+    LogInfo("gateway_ready", {{"enclaves", router.links_ready()}});
+    if (path_.empty()) return;
+    absl::Status status = WriteFileAtomically(path_, text_);
+    if (!status.ok()) LogError("ready_file_failed", {{"reason", status.ToString()}});
+  }
+
+ private:
+  const std::string path_;
+  const std::string text_;
+  const MonotonicTime started_;
+  bool written_ = false;
+};
+
+absl::Status Serve(const Flags& flags) {
+  StopSignals stop;
+  BULLA_ASSIGN_OR_RETURN(GatewayConfig config, LoadConfig(flags.config_file));
+  SetLogLevel(config.log_level);
+  BULLA_ASSIGN_OR_RETURN(Router::Options router_options, RouterOptions(config));
+
+  RealClock clock;
+  Metrics metrics;
+  BULLA_ASSIGN_OR_RETURN(std::unique_ptr<SqliteStore> store,
+                         SqliteStore::Open({.path = SqlitePath(config)}));
+  BULLA_ASSIGN_OR_RETURN(std::unique_ptr<KmsForwarder> forwarder, StartForwarder(config));
+  Router router(std::move(router_options), *store, metrics, clock);
+  HttpServer http({.listen = config.http_listen,
+                   .threads = static_cast<int>(config.http_threads),
+                   .sign_timeout = config.sign_timeout,
+                   .create_timeout = config.create_timeout},
+                  router, metrics, clock);
+  GrpcServer grpc({.listen = config.grpc_listen,
+                   .sign_timeout = config.sign_timeout,
+                   .create_timeout = config.create_timeout},
+                  router, metrics, clock);
+  std::atomic<bool> draining{false};
+  AdminServer admin(
+      config.admin_listen,
+      {.not_ready_because =
+           [&] {
+             return draining ? std::vector<std::string>{"draining"} : NotReadyBecause(router);
+           },
+       .status_json = [&] { return StatusJson(router); },
+       .list_keys =
+           [&](std::optional<KeyId> after, std::size_t limit, AdminServer::KeysDone done) {
+             store->ListKeys(after, limit, std::move(done));
+           }},
+      metrics);
+
+  BULLA_ASSIGN_OR_RETURN(std::string http_address, http.Start());
+  BULLA_ASSIGN_OR_RETURN(std::string grpc_address, grpc.Start());
+  BULLA_ASSIGN_OR_RETURN(std::string admin_address, admin.Start());
+  LogInfo("gateway_serving",
+          {{"http", http_address}, {"grpc", grpc_address}, {"admin", admin_address}});
+  router.Start();
+  ReadyFile ready(flags.ready_file,
+                  fmt::format("{{\"http\": \"{}\", \"grpc\": \"{}\", \"admin\": \"{}\"}}\n",
+                              http_address, grpc_address, admin_address),
+                  clock.Now());
+  Ticker ticker("ticker", kTick, [&] {
+    MonotonicTime now = clock.Now();
+    router.Tick(now);
+    if (!draining) ready.Tick(router, grpc, now);
+  });
+
+  LogInfo("gateway_draining", {{"signal", stop.WaitBlocking()}});
+  draining = true;  // readiness first, so that a load balancer looks elsewhere
+  MonotonicTime deadline = clock.Now() + config.drain_timeout;
+  std::thread grpc_drain([&] { grpc.Drain(deadline); });
+  bool drained = http.Drain(deadline);
+  grpc_drain.join();
+  LogInfo("gateway_stopping", {{"drained", drained}});
+  http.Stop();
+  grpc.Stop();
+  admin.Stop();
+  ticker.Stop();
+  router.Stop();
+  store->Close();
+  return absl::OkStatus();
+}
+
+}  // namespace
+}  // namespace bulla
+
+int main(int argc, char** argv) {
+  bulla::Flags flags;
+  CLI::App app("The gateway: HTTP and gRPC in front of the enclaves.", "bulla-gateway");
+  app.add_option("--config", flags.config_file, "The settings, YAML")->required();
+  app.add_option("--ready-file", flags.ready_file,
+                 "Written as {\"http\", \"grpc\", \"admin\"} once calls can be taken");
+  app.footer(bulla::kExamples);
+  CLI11_PARSE(app, argc, argv);
+
+  absl::Status status = bulla::Serve(flags);
+  if (!status.ok()) {
+    bulla::LogError("gateway_failed", {{"reason", status.ToString()}});
+    std::fprintf(stderr, "bulla-gateway: %s\n", std::string(status.message()).c_str());
+    return 1;
+  }
+  return 0;
+}

@@ -1,0 +1,59 @@
+#pragma once
+
+// The cold path: which DEK is to be opened in which enclave, and when. One flight for each pair, a
+// bounded number of them at once, retried with backoff and jitter until it succeeds or is
+// forgotten. Callers are never kept waiting for it: they were told UNLOCK_REQUIRED and come back.
+//
+// Pure: says what to start; the router starts it. Not thread-safe: the router guards it.
+
+#include <compare>
+#include <cstdint>
+#include <map>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/ids.h"
+
+namespace bulla {
+
+class UnlockQueue {
+ public:
+  struct Task {
+    std::size_t link = 0;  // which enclave
+    DekId dek_id;
+    friend auto operator<=>(const Task&, const Task&) = default;
+  };
+
+  // An unlock takes 10 ms of KMS's time; four at once keep the way to it busy without a herd.
+  static constexpr std::size_t kConcurrencyMax = 4;
+  // Pairs known at once. More than that is refused: its callers ask again.
+  static constexpr std::size_t kTasksMax = 16384;
+
+  // Asks for an unlock. One that is known already changes nothing. False when the queue is full.
+  bool Want(const Task& task, MonotonicTime now);
+
+  // What is due at `now` and has room; each is then in flight until Succeeded or Failed.
+  std::vector<Task> Start(MonotonicTime now);
+
+  void Succeeded(const Task& task);
+  // Tries again after a wait that doubles from 50 ms to 10 s, spread by `random`.
+  void Failed(const Task& task, MonotonicTime now, std::uint64_t random);
+
+  // An enclave is gone: what was wanted of it is forgotten, and asked for anew when it is back.
+  void Forget(std::size_t link);
+
+  std::size_t size() const { return flights_.size(); }
+
+ private:
+  struct Flight {
+    bool running = false;
+    bool forgotten = false;
+    int attempts = 0;
+    MonotonicTime not_before;
+  };
+
+  std::map<Task, Flight> flights_;
+  std::size_t running_ = 0;
+};
+
+}  // namespace bulla

@@ -1,0 +1,96 @@
+#include "gateway/unlock_queue.h"
+
+#include <algorithm>
+#include <gtest/gtest.h>
+#include <vector>
+
+namespace bulla {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr MonotonicTime kStart{};
+
+UnlockQueue::Task NewTask(std::size_t link) { return {link, DekId::New({})}; }
+
+TEST(UnlockQueue, OnePairIsOneFlightHoweverOftenItIsWanted) {
+  UnlockQueue queue;
+  UnlockQueue::Task task = NewTask(0);
+  for (int i = 0; i < 500; ++i) EXPECT_TRUE(queue.Want(task, kStart));
+  EXPECT_EQ(queue.Start(kStart).size(), 1u);
+  EXPECT_TRUE(queue.Want(task, kStart));
+  EXPECT_TRUE(queue.Start(kStart + seconds(60)).empty()) << "it is in flight";
+  queue.Succeeded(task);
+  EXPECT_EQ(queue.size(), 0u);
+}
+
+TEST(UnlockQueue, NoMoreThanTheLimitAreInFlight) {
+  UnlockQueue queue;
+  for (int i = 0; i < 10; ++i) queue.Want(NewTask(0), kStart);
+  std::vector<UnlockQueue::Task> first = queue.Start(kStart);
+  EXPECT_EQ(first.size(), UnlockQueue::kConcurrencyMax);
+  EXPECT_TRUE(queue.Start(kStart).empty());
+  queue.Succeeded(first[0]);
+  EXPECT_EQ(queue.Start(kStart).size(), 1u);
+}
+
+TEST(UnlockQueue, AFailureIsRetriedLaterAndLater) {
+  UnlockQueue queue;
+  UnlockQueue::Task task = NewTask(1);
+  queue.Want(task, kStart);
+  ASSERT_EQ(queue.Start(kStart).size(), 1u);
+  MonotonicTime now = kStart;
+  std::vector<milliseconds> waits;
+  for (int failure = 0; failure < 12; ++failure) {
+    queue.Failed(task, now, /*random=*/0);
+    milliseconds wait{0};
+    while (queue.Start(now + wait).empty()) wait += milliseconds(1);
+    waits.push_back(wait);
+    now += wait;
+  }
+  EXPECT_EQ(waits.front(), milliseconds(25));
+  EXPECT_EQ(waits[1], milliseconds(50));
+  EXPECT_EQ(waits.back(), milliseconds(5000));
+  EXPECT_TRUE(std::is_sorted(waits.begin(), waits.end()));
+}
+
+TEST(UnlockQueue, RetriesAreSpreadOverHalfTheWait) {
+  for (std::uint64_t random : {0, 24, 25, 1000003}) {
+    UnlockQueue queue;
+    UnlockQueue::Task task = NewTask(0);
+    queue.Want(task, kStart);
+    queue.Start(kStart);
+    queue.Failed(task, kStart, random);
+    EXPECT_TRUE(queue.Start(kStart + milliseconds(24)).empty());
+    EXPECT_EQ(queue.Start(kStart + milliseconds(50)).size(), 1u);
+  }
+}
+
+TEST(UnlockQueue, ALostEnclavesUnlocksAreForgotten) {
+  UnlockQueue queue;
+  UnlockQueue::Task lost = NewTask(0);
+  UnlockQueue::Task kept = NewTask(1);
+  queue.Want(lost, kStart);
+  queue.Want(kept, kStart);
+  queue.Start(kStart);
+  queue.Want(NewTask(0), kStart);
+  queue.Forget(0);
+  queue.Failed(lost, kStart, 0);
+  EXPECT_EQ(queue.size(), 1u) << "the running one goes when it ends";
+  queue.Succeeded(kept);
+  EXPECT_EQ(queue.size(), 0u);
+  EXPECT_TRUE(queue.Want(lost, kStart)) << "and may be wanted again";
+  EXPECT_EQ(queue.Start(kStart).size(), 1u);
+}
+
+TEST(UnlockQueue, AFullQueueRefuses) {
+  UnlockQueue queue;
+  for (std::size_t i = 0; i < UnlockQueue::kTasksMax; ++i) {
+    ASSERT_TRUE(queue.Want(NewTask(0), kStart));
+  }
+  EXPECT_FALSE(queue.Want(NewTask(0), kStart));
+}
+
+}  // namespace
+}  // namespace bulla

@@ -1,0 +1,70 @@
+#pragma once
+
+// The key store in one SQLite file, for one parent: write-ahead log, a sync at every commit, one
+// thread that writes and a few that read.
+
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "store/key_store.h"
+
+namespace bulla {
+
+class SqliteReader;
+class SqliteReaders;
+class SqliteWriter;
+
+// Thread-safe, but Close and destruction: not from a callback, and not while another call is made.
+// A full queue is answered with RESOURCE_EXHAUSTED at once. Lists are at most 10,000 rows long.
+class SqliteStore final : public KeyStore {
+ public:
+  struct Options {
+    std::string path;  // its directory must exist; the file is made, readable to its owner alone
+    // Rows that wait for the writer. At 10,000 rows a second, which one disk does with group
+    // commit, the last of them waits under half a second: longer than that no caller stays.
+    std::size_t write_queue_max = 4096;
+    // Rows a transaction: beyond this an fsync's share in a row is small, and the first one waits
+    // for the last.
+    std::size_t batch_max = 256;
+    std::size_t read_queue_max = 4096;
+    // A lookup takes some 10 microseconds; the second is there for when a list is being read.
+    std::size_t readers = 2;
+  };
+
+  // Opens the file, or makes it, and brings its schema up to date. FAILED_PRECONDITION when a newer
+  // program has written to it.
+  static absl::StatusOr<std::unique_ptr<SqliteStore>> Open(Options options);
+  ~SqliteStore() override;
+
+  void PutDek(DekRow row, std::function<void(absl::Status)> done) override;
+  void PutKey(KeyRow row, std::function<void(absl::StatusOr<KeyRow>)> done) override;
+  void FindKey(const KeyId& key_id,
+               std::function<void(absl::StatusOr<std::optional<KeyRow>>)> done) override;
+  void FindKeyByIdempotencyKey(
+      const std::string& idempotency_key,
+      std::function<void(absl::StatusOr<std::optional<KeyRow>>)> done) override;
+  void FindDek(const DekId& dek_id,
+               std::function<void(absl::StatusOr<std::optional<DekRow>>)> done) override;
+  void ListDeksInUse(std::size_t limit,
+                     std::function<void(absl::StatusOr<std::vector<DekRow>>)> done) override;
+  void ListKeys(std::optional<KeyId> after, std::size_t limit,
+                std::function<void(absl::StatusOr<std::vector<KeyRow>>)> done) override;
+  void CountKeys(std::function<void(absl::StatusOr<std::int64_t>)> done) override;
+  void Close() override;
+
+  // Committed since Open: with group commit fewer than rows.
+  std::int64_t transactions() const;
+
+ private:
+  SqliteStore(std::unique_ptr<SqliteWriter> writer, std::unique_ptr<SqliteReaders> readers);
+
+  template <typename Result, typename Query>
+  void Read(Query query, std::function<void(absl::StatusOr<Result>)> done);
+
+  const std::unique_ptr<SqliteWriter> writer_;
+  const std::unique_ptr<SqliteReaders> readers_;
+  std::once_flag closed_;
+};
+
+}  // namespace bulla

@@ -1,0 +1,156 @@
+#include "tests/fakes/fake_enclave.h"
+
+#include <algorithm>
+#include <grpcpp/server_builder.h>
+#include <grpcpp/server_posix.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <utility>
+
+#include "base/check.h"
+#include "base/thread.h"
+
+namespace bulla {
+
+Bytes FakeBlob(const KeyId& key_id, const DekId& dek_id) {
+  Bytes blob(key_id.bytes.begin(), key_id.bytes.end());
+  blob.insert(blob.end(), dek_id.bytes.begin(), dek_id.bytes.end());
+  return blob;
+}
+
+RecoverableSignature FakeEnclave::SignatureOf(const Digest32& digest) {
+  RecoverableSignature signature;
+  std::copy(digest.begin(), digest.end(), signature.rs.begin());
+  signature.recovery_id = 1;
+  return signature;
+}
+
+FakeEnclave::FakeEnclave(const Address& address) : wake_(::eventfd(0, EFD_CLOEXEC)) {
+  absl::StatusOr<UniqueFd> listener = Listen(address);
+  BULLA_CHECK(listener.ok(), "the fake enclave's address is free");
+  listener_ = *std::move(listener);
+  grpc::ServerBuilder builder;
+  builder.RegisterService(this);
+  server_ = builder.BuildAndStart();
+  acceptor_ = StartThread("fake-acceptor", [this] {
+    while (true) {
+      UniqueFd fd = AcceptBlocking(listener_.get(), wake_.get());
+      if (!fd.valid()) return;
+      {
+        MutexLock lock(mutex_);
+        connections_.insert(::dup(fd.get()));
+      }
+      grpc::AddInsecureChannelFromFd(server_.get(), fd.Release());
+    }
+  });
+}
+
+FakeEnclave::~FakeEnclave() {
+  std::uint64_t one = 1;
+  BULLA_CHECK(::write(wake_.get(), &one, sizeof(one)) == sizeof(one), "the acceptor is woken");
+  acceptor_.join();
+  {
+    MutexLock lock(mutex_);
+    for (int fd : connections_) {
+      ::shutdown(fd, SHUT_RDWR);
+      ::close(fd);
+    }
+  }
+  server_->Shutdown(std::chrono::system_clock::now());
+}
+
+void FakeEnclave::SetScript(Script script) {
+  MutexLock lock(mutex_);
+  script_ = std::move(script);
+}
+
+void FakeEnclave::DescribeSealingDek(wire::v1::SealingDek& out) const {
+  out.set_dek_id(sealing_dek_.bytes.data(), DekId::kBytes);
+  out.set_wrapped("wrapped");
+  out.set_kms_key_id("arn:aws:kms:eu-central-1:000000000000:key/fake");
+}
+
+grpc::Status FakeEnclave::Hello(grpc::ServerContext*, const wire::v1::HelloRequest*,
+                                wire::v1::HelloReply* reply) {
+  reply->set_protocol_version(kWireProtocolVersion);
+  reply->set_boot_id(boot_id_.bytes.data(), BootId::kBytes);
+  reply->set_platform("fake");
+  if (sealing_deks_obtained_ > 0) DescribeSealingDek(*reply->mutable_sealing_dek());
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeEnclave::Unlock(grpc::ServerContext*, const wire::v1::UnlockRequest* request,
+                                 wire::v1::UnlockReply* reply) {
+  if (unlocks_to_fail_ > 0) {
+    --unlocks_to_fail_;
+    return {grpc::StatusCode::UNAVAILABLE, "KMS is away"};
+  }
+  if (request->new_sealing_dek()) {
+    ++sealing_deks_obtained_;
+    DescribeSealingDek(*reply->mutable_sealing_dek());
+    return grpc::Status::OK;
+  }
+  ++deks_opened_;
+  MutexLock lock(mutex_);
+  deks_.insert(DekId::FromBytes(AsBytes(request->open().dek_id())));
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeEnclave::Probe(grpc::ServerContext*, const wire::v1::ProbeRequest*,
+                                wire::v1::ProbeReply*) {
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeEnclave::Session(
+    grpc::ServerContext*,
+    grpc::ServerReaderWriter<wire::v1::ReplyFrame, wire::v1::RequestFrame>* stream) {
+  wire::v1::RequestFrame request;
+  while (stream->Read(&request)) {
+    ++frames_;
+    RequestBatch requests;
+    ReplyBatch replies;
+    if (!DecodeRequest(request, requests).ok() || !Answer(requests, replies)) {
+      return {grpc::StatusCode::INTERNAL, "scripted"};
+    }
+    wire::v1::ReplyFrame reply;
+    EncodeReply(replies, reply);
+    if (!replies.empty()) stream->Write(reply);
+  }
+  return grpc::Status::OK;
+}
+
+bool FakeEnclave::Answer(const RequestBatch& requests, ReplyBatch& replies) {
+  MutexLock lock(mutex_);
+  if (script_) return script_(requests, replies);
+  for (const Bytes& blob : requests.loads) {
+    ++blobs_loaded_;
+    keys_.insert(KeyId::FromBytes(ByteSpan(blob).first(16)));
+    deks_.insert(sealing_dek_);
+    if (!deks_.contains(DekId::FromBytes(ByteSpan(blob).last(16)))) {
+      keys_.erase(KeyId::FromBytes(ByteSpan(blob).first(16)));
+      for (const SignItem& item : requests.signs) {
+        replies.signs.push_back({.sequence = item.sequence, .status = ItemStatus::kNeedDek});
+      }
+      return true;
+    }
+  }
+  for (const SignItem& item : requests.signs) {
+    bool known = keys_.contains(item.key_id);
+    replies.signs.push_back(
+        {.sequence = item.sequence,
+         .status = known ? ItemStatus::kOk : ItemStatus::kNeedBlob,
+         .signature = known ? SignatureOf(item.digest) : RecoverableSignature{}});
+  }
+  for (const CreateItem& item : requests.creates) {
+    keys_.insert(item.key_id);
+    CreateReply created{.sequence = item.sequence, .status = ItemStatus::kOk};
+    created.dek_id = sealing_dek_;
+    created.blob = FakeBlob(item.key_id, sealing_dek_);
+    created.address = "0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf";
+    replies.creates.push_back(std::move(created));
+  }
+  return true;
+}
+
+}  // namespace bulla

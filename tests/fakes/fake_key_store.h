@@ -1,0 +1,115 @@
+#pragma once
+
+// A key store in memory that answers at once. Failures are scripted.
+
+#include <map>
+#include <utility>
+
+#include "base/mutex.h"
+#include "store/key_store.h"
+
+namespace bulla {
+
+// Thread-safe.
+class FakeKeyStore final : public KeyStore {
+ private:
+  // Runs `body` with the lock; callbacks run without it.
+  template <typename Body>
+  auto Locked(Body body) const {
+    MutexLock lock(mutex_);
+    return body();
+  }
+
+ public:
+  // What every call answers from now on; OK: it does its work.
+  void FailWith(absl::Status status) {
+    MutexLock lock(mutex_);
+    failure_ = std::move(status);
+  }
+  std::size_t dek_count() const {
+    MutexLock lock(mutex_);
+    return deks_.size();
+  }
+
+  void PutDek(DekRow row, std::function<void(absl::Status)> done) override {
+    done(Locked([&] {
+      if (failure_.ok()) deks_.emplace(row.dek_id, row);
+      return failure_;
+    }));
+  }
+  void PutKey(KeyRow row, std::function<void(absl::StatusOr<KeyRow>)> done) override {
+    done(Locked([&]() -> absl::StatusOr<KeyRow> {
+      if (!failure_.ok()) return failure_;
+      if (!deks_.contains(row.dek_id)) return absl::FailedPreconditionError("no such DEK");
+      for (const auto& [id, standing] : keys_) {
+        if (!row.idempotency_key.empty() && standing.idempotency_key == row.idempotency_key) {
+          return standing;
+        }
+      }
+      return keys_[row.key_id] = row;
+    }));
+  }
+  void FindKey(const KeyId& key_id,
+               std::function<void(absl::StatusOr<std::optional<KeyRow>>)> done) override {
+    done(Locked([&] { return FindIf([&](const KeyRow& row) { return row.key_id == key_id; }); }));
+  }
+  void FindKeyByIdempotencyKey(
+      const std::string& key,
+      std::function<void(absl::StatusOr<std::optional<KeyRow>>)> done) override {
+    done(Locked(
+        [&] { return FindIf([&](const KeyRow& row) { return row.idempotency_key == key; }); }));
+  }
+  void FindDek(const DekId& dek_id,
+               std::function<void(absl::StatusOr<std::optional<DekRow>>)> done) override {
+    done(Locked([&]() -> absl::StatusOr<std::optional<DekRow>> {
+      if (!failure_.ok()) return failure_;
+      auto it = deks_.find(dek_id);
+      return it == deks_.end() ? std::nullopt : std::optional<DekRow>(it->second);
+    }));
+  }
+  void ListDeksInUse(std::size_t limit,
+                     std::function<void(absl::StatusOr<std::vector<DekRow>>)> done) override {
+    done(Locked([&]() -> absl::StatusOr<std::vector<DekRow>> {
+      if (!failure_.ok()) return failure_;
+      std::vector<DekRow> rows;
+      for (const auto& [id, dek] : deks_) {
+        bool used = false;
+        for (const auto& [key_id, key] : keys_) used |= key.dek_id == id;
+        if (used && rows.size() < limit) rows.push_back(dek);
+      }
+      return rows;
+    }));
+  }
+  void ListKeys(std::optional<KeyId> after, std::size_t limit,
+                std::function<void(absl::StatusOr<std::vector<KeyRow>>)> done) override {
+    done(Locked([&]() -> absl::StatusOr<std::vector<KeyRow>> {
+      std::vector<KeyRow> rows;
+      for (const auto& [id, row] : keys_) {
+        if ((!after || *after < id) && rows.size() < limit) rows.push_back(row);
+      }
+      return rows;
+    }));
+  }
+  void CountKeys(std::function<void(absl::StatusOr<std::int64_t>)> done) override {
+    done(Locked(
+        [&]() -> absl::StatusOr<std::int64_t> { return static_cast<std::int64_t>(keys_.size()); }));
+  }
+  void Close() override {}
+
+ private:
+  template <typename Matches>
+  absl::StatusOr<std::optional<KeyRow>> FindIf(Matches matches) const {
+    if (!failure_.ok()) return failure_;
+    for (const auto& [id, row] : keys_) {
+      if (matches(row)) return std::optional<KeyRow>(row);
+    }
+    return std::optional<KeyRow>();
+  }
+
+  mutable Mutex mutex_;
+  absl::Status failure_;
+  std::map<DekId, DekRow> deks_;
+  std::map<KeyId, KeyRow> keys_;
+};
+
+}  // namespace bulla

@@ -1,0 +1,176 @@
+#include "wire/address.h"
+
+#include <arpa/inet.h>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <fmt/format.h>
+#include <linux/vm_sockets.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <fcntl.h>
+#include <poll.h>
+
+namespace bulla {
+namespace {
+
+constexpr int kListenBacklog = 128;
+// Floods of small packets reset vsock connections on kernels that count packets, not bytes, against
+// a small default buffer (256 KiB).
+constexpr std::uint64_t kVsockBufferBytes = 1 << 20;
+
+bool ParseNumber(std::string_view text, std::uint32_t max, std::uint32_t& out) {
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out);
+  return error == std::errc() && end == text.data() + text.size() && !text.empty() && out <= max;
+}
+
+absl::Status SystemError(absl::StatusCode code, std::string_view what, const Address& address) {
+  return {code, fmt::format("{} {}: {}", what, address.ToString(), std::strerror(errno))};
+}
+
+// Buffers and latency, as each transport needs; failures are harmless.
+void TuneSocket(int fd, int family) {
+  if (family == AF_VSOCK) {
+    ::setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_BUFFER_MAX_SIZE, &kVsockBufferBytes,
+                 sizeof(kVsockBufferBytes));
+    ::setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_BUFFER_SIZE, &kVsockBufferBytes,
+                 sizeof(kVsockBufferBytes));
+  } else if (family == AF_INET) {
+    int on = 1;
+    ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  }
+}
+
+absl::Status WaitConnected(int fd, const Address& address, std::chrono::milliseconds timeout) {
+  pollfd poll_fd{fd, POLLOUT, 0};
+  int ready = ::poll(&poll_fd, 1, static_cast<int>(timeout.count()));
+  if (ready == 0) {
+    return absl::DeadlineExceededError(
+        fmt::format("connect {}: no answer in {} ms", address.ToString(), timeout.count()));
+  }
+  int error = 0;
+  socklen_t size = sizeof(error);
+  if (ready < 0 || ::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
+  if (error != 0) {
+    errno = error;
+    return SystemError(absl::StatusCode::kUnavailable, "connect", address);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<Address> Address::Parse(std::string_view text) {
+  Address address;
+  address.text_ = std::string(text);
+  absl::Status malformed = absl::InvalidArgumentError(
+      fmt::format("address: got \"{}\", want vsock:CID:PORT, unix:/PATH or tcp:IPV4:PORT",
+                  text.substr(0, 120)));
+
+  if (text.starts_with("unix:")) {
+    std::string_view path = text.substr(5);
+    auto* un = reinterpret_cast<sockaddr_un*>(&address.storage_);
+    if (path.empty() || path.find('\0') != std::string_view::npos) return malformed;
+    if (path.size() >= sizeof(un->sun_path)) {
+      return absl::InvalidArgumentError(
+          fmt::format("address: the path of unix:{} has {} characters, at most {} fit", path,
+                      path.size(), sizeof(un->sun_path) - 1));
+    }
+    un->sun_family = AF_UNIX;
+    std::memcpy(un->sun_path, path.data(), path.size());
+    address.size_ = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size() + 1);
+    return address;
+  }
+
+  std::size_t last_colon = text.rfind(':');
+  std::size_t first_colon = text.find(':');
+  if (first_colon == std::string_view::npos || first_colon == last_colon) return malformed;
+  std::string_view kind = text.substr(0, first_colon);
+  std::string host(text.substr(first_colon + 1, last_colon - first_colon - 1));
+  std::uint32_t port = 0;
+
+  if (kind == "vsock") {
+    auto* vm = reinterpret_cast<sockaddr_vm*>(&address.storage_);
+    std::uint32_t cid = 0;
+    if (!ParseNumber(host, VMADDR_CID_ANY, cid)) return malformed;
+    if (!ParseNumber(text.substr(last_colon + 1), VMADDR_PORT_ANY, port)) return malformed;
+    vm->svm_family = AF_VSOCK;
+    vm->svm_cid = cid;
+    vm->svm_port = port;
+    address.size_ = sizeof(sockaddr_vm);
+    return address;
+  }
+  if (kind == "tcp") {
+    auto* in = reinterpret_cast<sockaddr_in*>(&address.storage_);
+    if (::inet_pton(AF_INET, host.c_str(), &in->sin_addr) != 1) return malformed;
+    if (!ParseNumber(text.substr(last_colon + 1), 65535, port)) return malformed;
+    in->sin_family = AF_INET;
+    in->sin_port = htons(static_cast<std::uint16_t>(port));
+    address.size_ = sizeof(sockaddr_in);
+    return address;
+  }
+  return malformed;
+}
+
+std::string_view Address::unix_path() const {
+  if (family() != AF_UNIX) return {};
+  return reinterpret_cast<const sockaddr_un*>(&storage_)->sun_path;
+}
+
+absl::StatusOr<UniqueFd> DialBlocking(const Address& address, std::chrono::milliseconds timeout) {
+  UniqueFd fd(::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!fd.valid()) return SystemError(absl::StatusCode::kUnavailable, "socket", address);
+  TuneSocket(fd.get(), address.family());
+  if (::connect(fd.get(), address.data(), address.size()) != 0) {
+    // A Unix socket says EAGAIN when the listener's backlog is full: as good as refused.
+    if (errno != EINPROGRESS)
+      return SystemError(absl::StatusCode::kUnavailable, "connect", address);
+    BULLA_RETURN_IF_ERROR(WaitConnected(fd.get(), address, timeout));
+  }
+  return fd;
+}
+
+absl::StatusOr<UniqueFd> Listen(const Address& address) {
+  UniqueFd fd(::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!fd.valid()) return SystemError(absl::StatusCode::kUnavailable, "socket", address);
+  TuneSocket(fd.get(), address.family());
+  if (address.family() == AF_INET) {
+    int on = 1;
+    ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+  }
+  std::string path(address.unix_path());
+  if (!path.empty()) {
+    if (DialBlocking(address, std::chrono::milliseconds(100)).ok()) {
+      return absl::AlreadyExistsError(
+          fmt::format("listen {}: another process listens there", address.ToString()));
+    }
+    ::unlink(path.c_str());
+  }
+  if (::bind(fd.get(), address.data(), address.size()) != 0) {
+    return SystemError(absl::StatusCode::kUnavailable, "bind", address);
+  }
+  if (!path.empty()) ::chmod(path.c_str(), S_IRUSR | S_IWUSR);
+  if (::listen(fd.get(), kListenBacklog) != 0) {
+    return SystemError(absl::StatusCode::kUnavailable, "listen", address);
+  }
+  return fd;
+}
+
+UniqueFd AcceptBlocking(int listener, int wake_fd) {
+  pollfd fds[2] = {{listener, POLLIN, 0}, {wake_fd, POLLIN, 0}};
+  if (::poll(fds, 2, -1) <= 0 || (fds[1].revents & POLLIN) != 0) return UniqueFd();
+  UniqueFd fd(::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  if (fd.valid()) {
+    sockaddr_storage local{};
+    socklen_t size = sizeof(local);
+    ::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&local), &size);
+    TuneSocket(fd.get(), local.ss_family);
+  }
+  return fd;
+}
+
+}  // namespace bulla

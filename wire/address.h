@@ -1,0 +1,49 @@
+#pragma once
+
+// Where a process listens or dials: `vsock:16:7000` (context id, port), `unix:/run/bulla/e1.sock`,
+// or `tcp:127.0.0.1:7000` (numeric IPv4; TCP is for development, on loopback). One type for the
+// three, so that the same code runs on a Nitro parent and on a laptop.
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <sys/socket.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/status.h"
+
+namespace bulla {
+
+class Address {
+ public:
+  // InvalidArgument, naming what arrived and the three forms, for anything else.
+  static absl::StatusOr<Address> Parse(std::string_view text);
+
+  const std::string& ToString() const { return text_; }
+  const sockaddr* data() const { return reinterpret_cast<const sockaddr*>(&storage_); }
+  socklen_t size() const { return size_; }
+  int family() const { return storage_.ss_family; }
+  // The path of a Unix socket, empty for the other kinds.
+  std::string_view unix_path() const;
+
+ private:
+  std::string text_;
+  sockaddr_storage storage_{};
+  socklen_t size_ = 0;
+};
+
+// Connects a stream socket; blocks for at most `timeout`. The fd is non-blocking and close-on-exec,
+// its buffers set as vsock needs them. Unavailable when nobody listens, DeadlineExceeded in
+// time-out.
+absl::StatusOr<UniqueFd> DialBlocking(const Address& address, std::chrono::milliseconds timeout);
+
+// Binds and listens. A Unix socket left over by a dead process is replaced; its mode is 0600.
+absl::StatusOr<UniqueFd> Listen(const Address& address);
+
+// Waits for a connection on `listener` or for `wake_fd` to become readable. An invalid fd means
+// woken or a passing fault (out of descriptors): look whether to stop, then call again.
+// Non-blocking fd.
+UniqueFd AcceptBlocking(int listener, int wake_fd);
+
+}  // namespace bulla

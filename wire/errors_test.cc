@@ -1,0 +1,46 @@
+#include "wire/errors.h"
+
+#include <gtest/gtest.h>
+#include <set>
+
+namespace bulla {
+namespace {
+
+TEST(Errors, TheTableIsTheOneOfTheContract) {
+  struct Want {
+    ErrorCode code;
+    const char* name;
+    int http;
+    bool retryable;
+  };
+  for (const Want& want :
+       std::initializer_list<Want>{{ErrorCode::kInvalidArgument, "INVALID_ARGUMENT", 400, false},
+                                   {ErrorCode::kUnauthenticated, "UNAUTHENTICATED", 401, false},
+                                   {ErrorCode::kPermissionDenied, "PERMISSION_DENIED", 403, false},
+                                   {ErrorCode::kInvalidKey, "INVALID_KEY", 404, false},
+                                   {ErrorCode::kPayloadTooLarge, "PAYLOAD_TOO_LARGE", 413, false},
+                                   {ErrorCode::kRetryLater, "RETRY_LATER", 429, true},
+                                   {ErrorCode::kUnlockRequired, "UNLOCK_REQUIRED", 503, true},
+                                   {ErrorCode::kUnavailable, "UNAVAILABLE", 503, true},
+                                   {ErrorCode::kInternal, "INTERNAL", 500, false}}) {
+    const ErrorRow& row = ErrorRowOf(want.code);
+    EXPECT_EQ(row.name, want.name);
+    EXPECT_EQ(row.http_status, want.http) << want.name;
+    EXPECT_EQ(row.retryable, want.retryable) << want.name;
+    EXPECT_FALSE(row.message.empty()) << want.name;
+  }
+}
+
+TEST(Errors, RetryHintsCoverFiftyToTwoHundredMillisecondsAndNoMore) {
+  std::set<std::uint32_t> seen;
+  for (std::uint64_t random = 0; random < 1000; ++random) {
+    seen.insert(RetryAfterMs(ErrorCode::kRetryLater, random));
+  }
+  EXPECT_EQ(*seen.begin(), 50u);
+  EXPECT_EQ(*seen.rbegin(), 200u);
+  EXPECT_EQ(seen.size(), 151u);
+  EXPECT_EQ(RetryAfterMs(ErrorCode::kInvalidKey, 7), 0u);
+}
+
+}  // namespace
+}  // namespace bulla
