@@ -140,9 +140,10 @@ TEST_F(SupervisorTest, RepeatedDeathsBeforeReadyWaitLongerEachTime) {
 }
 
 TEST_F(SupervisorTest, ChildrenAreStoppedTheLastStartedFirst) {
-  std::string note_the_end = "trap 'echo '$0' >>" + (folder_ / "order").string() +
-                             "; exit 0' TERM; echo {} >$0.new; mv $0.new $0; while :; do tail -f "
-                             "/dev/null & wait $!; done";
+  // The shell waits for a child of its own, which it takes with it.
+  std::string note_the_end = "tail -f /dev/null & trap 'echo '$0' >>" +
+                             (folder_ / "order").string() +
+                             "; kill $!; exit 0' TERM; echo {} >$0.new; mv $0.new $0; wait";
   Supervisor supervisor([](std::string_view) {});
   for (const char* name : {"kms", "gateway"}) {
     ASSERT_TRUE(supervisor.Start(Script(name, note_the_end)).ok());

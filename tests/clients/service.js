@@ -29,10 +29,10 @@ export async function startService() {
   const ready = new Promise((resolve) => {
     createInterface({ input: child.stdout }).once('line', (line) => resolve(JSON.parse(line)));
   });
-  const first = await Promise.race([ready, ended]);
+  const first = await Promise.race([ready, ended]).catch((error) => ({ error: error.message }));
   if (!first.http) {
     await rm(data, { recursive: true, force: true });
-    throw new Error(`bulla dev ended (${JSON.stringify(first)}):\n${complaints}`);
+    throw new Error(`bulla dev did not start (${JSON.stringify(first)}):\n${complaints}`);
   }
   return {
     ...first,

@@ -22,6 +22,7 @@ import threading
 import time
 import unittest
 
+RELEASE = pathlib.Path(__file__).resolve().parents[2] / "build" / "release" / "bin"
 PATIENCE_S = 60  # for things that take well under a second on an idle machine
 
 _began = time.monotonic()
@@ -148,7 +149,7 @@ class System:
 
     def __init__(self, enclaves=2):
         self.enclaves = enclaves
-        self.programs = pathlib.Path(os.environ["BULLA_BIN"])
+        self.programs = pathlib.Path(os.environ.get("BULLA_BIN", RELEASE))
         self.data = pathlib.Path(tempfile.mkdtemp(prefix="bulla-it-"))
         self.dev = None
         self.addresses = {}
