@@ -217,18 +217,22 @@ class DevRun {
     return absl::OkStatus();
   }
 
-  // The first key and the first signature, as a caller would get them.
+  // The first key and the first signature, as a caller would get them. The same key at every start:
+  // starting often should not fill the store.
   ExitCode Demonstrate() {
     absl::StatusOr<Endpoint> http = ParseUrl(options_.http);
     if (!http.ok()) return Explain(http.status());
     ServiceCaller service({*http, "bulla dev"}, kCallTimeout, console_);
 
-    std::optional<HttpReply> created = service.CallBlocking(
-        {.method = "POST", .target = "/create", .json_body = "{}", .idempotency_key = {}});
+    std::optional<HttpReply> created =
+        service.CallBlocking({.method = "POST",
+                              .target = "/create",
+                              .json_body = "{}",
+                              .idempotency_key = "bulla-dev-first-key"});
     if (!created) return service.exit_code();
     absl::StatusOr<PublicKeyReply> key = ParsePublicKeyReply(created->body);
     if (!key.ok()) return Explain(key.status());
-    Say(fmt::format("made key {}, address {}", key->key_id, key->address));
+    Say(fmt::format("first key {}, address {}", key->key_id, key->address));
 
     boost::json::value request = {{"keyId", key->key_id}, {"digest", kDemonstrationDigest}};
     std::optional<HttpReply> signed_digest =
