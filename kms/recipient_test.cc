@@ -50,7 +50,7 @@ TEST_F(RecipientTest, OpensWhatWasSealedForIt) {
 }
 
 TEST_F(RecipientTest, TakesExactly32Bytes) {
-  for (std::size_t size : {0, 1, 16, 31, 33, 48, 64, 1024}) {
+  for (std::size_t size : {0u, 1u, 16u, 31u, 33u, 48u, 64u, 1024u}) {
     EXPECT_FALSE(recipient_->Open(Seal(size)).ok()) << size;
   }
 }
