@@ -490,7 +490,8 @@ void Worker::TellIfEmpty() {
 
 bool Worker::WaitUntilEmpty(Duration timeout) {
   MutexLock lock(mutex_);
-  return empty_changed_.WaitFor(mutex_, timeout, [this] { return empty_; });
+  return empty_changed_.WaitFor(mutex_, timeout,
+                                [this]() BULLA_REQUIRES(mutex_) { return empty_; });
 }
 
 void Worker::StopBlocking() {

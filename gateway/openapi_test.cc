@@ -6,12 +6,12 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <memory>
-#include <regex>
 #include <set>
 #include <string>
 
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
+#include <regex.h>
 #include <yaml-cpp/yaml.h>
 
 #include "base/limits.h"
@@ -24,6 +24,16 @@ namespace {
 
 namespace json = boost::json;
 using Names = std::set<std::string>;
+
+// Whether `text` matches the pattern, of the kind that POSIX and ECMAScript read alike. (std::regex
+// makes GCC 12 warn of its own insides.)
+bool Matches(const std::string& pattern, const std::string& text) {
+  regex_t compiled;
+  EXPECT_EQ(::regcomp(&compiled, pattern.c_str(), REG_EXTENDED | REG_NOSUB), 0) << pattern;
+  bool matches = ::regexec(&compiled, text.c_str(), 0, nullptr, 0) == 0;
+  ::regfree(&compiled);
+  return matches;
+}
 
 class OpenApi : public ::testing::Test {
  protected:
@@ -81,7 +91,8 @@ TEST_F(OpenApi, ServerHasEachPathWithEachMethodAndNoOther) {
   for (const auto& path : document_["paths"]) {
     std::string name = path.first.as<std::string>();
     described.insert(name);
-    std::string target = std::regex_replace(name, std::regex("\\{keyId\\}"), key_id_);
+    std::string target = name;
+    if (name == "/keys/{keyId}") target = "/keys/" + key_id_;
     for (const char* method : {"get", "put", "post", "delete", "patch"}) {
       std::string upper;
       for (const char* c = method; *c != 0; ++c) upper += static_cast<char>(*c - 'a' + 'A');
@@ -95,10 +106,10 @@ TEST_F(OpenApi, ServerHasEachPathWithEachMethodAndNoOther) {
   std::string message(json::parse(client_->Get("/").body).at("error").at("message").as_string());
   message = message.substr(message.find("want"));
   Names served;
-  std::regex path_pattern("/[A-Za-z/{}]+");
-  for (std::sregex_iterator it(message.begin(), message.end(), path_pattern), end; it != end;
-       ++it) {
-    served.insert(it->str());
+  for (std::size_t at = 0; (at = message.find('/', at)) != std::string::npos;) {
+    std::size_t end = std::min(message.find_first_of(", ", at), message.size());
+    served.insert(message.substr(at, end - at));
+    at = end;
   }
   EXPECT_EQ(served, described);
 }
@@ -131,7 +142,7 @@ TEST_F(OpenApi, PatternsDescribeTheAnswers) {
     YAML::Node node = Schema(schema)["properties"][property];
     if (node["$ref"]) node = Schema(node["$ref"].as<std::string>().substr(21));
     std::string text(in.at(property).as_string());
-    return std::regex_match(text, std::regex(node["pattern"].as<std::string>()));
+    return Matches(node["pattern"].as<std::string>(), text);
   };
   json::value key = json::parse(client_->Get("/keys/" + key_id_).body);
   EXPECT_TRUE(matches("Key", "publicKey", key));

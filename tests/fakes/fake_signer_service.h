@@ -81,7 +81,7 @@ class FakeSignerService final : public SignerService {
   bool WaitUntilHeld(std::size_t n) {
     MutexLock lock(mutex_);
     return held_changed_.WaitFor(mutex_, std::chrono::seconds(10),
-                                 [&] { return held_count_ >= n; });
+                                 [&]() BULLA_REQUIRES(mutex_) { return held_count_ >= n; });
   }
 
   std::size_t held() {
