@@ -338,6 +338,7 @@ void Worker::Accept() {
 }
 
 void Worker::TakeAccepted(tcp::socket socket) {
+  if (stopping_) return;  // accepted just before; nobody would close it any more
   error_code ec;
   socket.non_blocking(true, ec);
   socket.set_option(tcp::no_delay(true), ec);
@@ -368,7 +369,8 @@ void Worker::Remove(Connection* connection) {
 void Worker::StartTicker() {
   ticker_.expires_after(kTick);
   ticker_.async_wait([this](const error_code& ec) {
-    if (ec) return;
+    // A timer that has expired already cannot be cancelled any more: stopping shows in work_.
+    if (ec || !work_) return;
     Tick();
     StartTicker();
   });
