@@ -34,6 +34,9 @@ if(BULLA_SANITIZE STREQUAL "address")
   add_link_options(-fsanitize=address,undefined)
 elseif(BULLA_SANITIZE STREQUAL "thread")
   add_compile_options(-fsanitize=thread)
+  # ThreadSanitizer does not know the fences that Asio adds to the locks of its queues (and GCC says so,
+  # as a warning).
+  add_compile_definitions(BOOST_ASIO_DISABLE_FENCED_BLOCK)
   add_link_options(-fsanitize=thread)
 endif()
 if(BULLA_FUZZ)
