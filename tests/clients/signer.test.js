@@ -186,11 +186,13 @@ describe('gRPC', () => {
   test('a client built from server reflection alone makes a key and signs', async () => {
     assert.ok((await servicesByReflection(service.grpc)).includes('bulla.v1.Signer'));
     const reflected = await signerFromReflection(service.grpc);
-    const key = await call(reflected, 'create', {});
+    // A descriptor has the names of the .proto file, in snake_case.
+    const made = await call(reflected, 'create', {});
+    const key = { keyId: made.key_id, publicKey: made.public_key, address: made.address };
     judgeKey(key);
     const digest = digestOf('reflection');
-    const reply = await call(reflected, 'sign', { keyId: key.keyId, digest });
-    judgeSignature(key, digest, reply.signature, reply.recoveryId);
+    const reply = await call(reflected, 'sign', { key_id: key.keyId, digest });
+    judgeSignature(key, digest, reply.signature, reply.recovery_id);
     reflected.close();
   });
 

@@ -4,6 +4,7 @@
 // the test, and can hold calls back until the test lets them go.
 
 #include <algorithm>
+#include <chrono>
 #include <functional>
 #include <map>
 #include <optional>
@@ -77,16 +78,11 @@ class FakeSignerService final : public SignerService {
     Finish(calls);
     for (const auto& done : dones) done();
   }
-  // Blocks until at least `n` calls are held; false after ten seconds without.
-  bool WaitUntilHeld(std::size_t n) {
+  // Blocks until at least `n` calls are held; false after `patience` without.
+  bool WaitUntilHeld(std::size_t n, std::chrono::milliseconds patience = std::chrono::seconds(10)) {
     MutexLock lock(mutex_);
-    return held_changed_.WaitFor(mutex_, std::chrono::seconds(10),
+    return held_changed_.WaitFor(mutex_, patience,
                                  [&]() BULLA_REQUIRES(mutex_) { return held_count_ >= n; });
-  }
-
-  std::size_t held() {
-    MutexLock lock(mutex_);
-    return held_count_;
   }
 
   std::optional<CreateCall> last_create() {
