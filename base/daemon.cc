@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstring>
 #include <fmt/format.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -34,6 +35,15 @@ std::string_view StopSignals::WaitBlocking() {
   while (::sigwait(&signals_, &signal) != 0) {
   }
   return signal == SIGTERM ? "SIGTERM" : "SIGINT";
+}
+
+std::size_t RaiseDescriptorLimit() {
+  rlimit limit{};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  return limit.rlim_cur;
 }
 
 absl::Status WriteFileAtomically(const std::string& path, std::string_view text) {

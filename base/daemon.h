@@ -23,6 +23,10 @@ class StopSignals {
   sigset_t signals_;
 };
 
+// Lets this process open as many descriptors as the hard limit allows: the soft one, 1024 on most
+// machines, is below what a gateway's connections need. Returns what is allowed now.
+std::size_t RaiseDescriptorLimit();
+
 // Writes `text` to `path` whole or not at all, so that whoever waits for the file can read it as
 // soon as it is there. Mode 0600.
 absl::Status WriteFileAtomically(const std::string& path, std::string_view text);

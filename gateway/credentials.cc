@@ -1,10 +1,10 @@
 #include "gateway/credentials.h"
 
 #include <fmt/format.h>
-#include <fstream>
-#include <iterator>
 
 #include <boost/json/parse.hpp>
+
+#include "base/daemon.h"
 
 namespace bulla {
 namespace {
@@ -19,12 +19,7 @@ std::string TextMember(const boost::json::object& object, const char* name) {
 }  // namespace
 
 absl::StatusOr<ParentCredentials> ReadCredentials(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::string text(std::istreambuf_iterator<char>(file), {});
-  if (!file || text.size() > kFileBytesMax) {
-    return absl::NotFoundError(fmt::format(
-        "credentials: {} cannot be read, or has more than {} bytes", path, kFileBytesMax));
-  }
+  BULLA_ASSIGN_OR_RETURN(std::string text, ReadFile(path, kFileBytesMax));
   boost::json::error_code error;
   boost::json::value value = boost::json::parse(text, error);
   if (error || !value.is_object()) {

@@ -99,6 +99,7 @@ class ReadyFile {
 
 absl::Status Serve(const Flags& flags) {
   StopSignals stop;
+  std::size_t descriptors_max = RaiseDescriptorLimit();
   BULLA_ASSIGN_OR_RETURN(GatewayConfig config, LoadConfig(flags.config_file));
   SetLogLevel(config.log_level);
   BULLA_ASSIGN_OR_RETURN(Router::Options router_options, RouterOptions(config));
@@ -135,8 +136,10 @@ absl::Status Serve(const Flags& flags) {
   BULLA_ASSIGN_OR_RETURN(std::string http_address, http.Start());
   BULLA_ASSIGN_OR_RETURN(std::string grpc_address, grpc.Start());
   BULLA_ASSIGN_OR_RETURN(std::string admin_address, admin.Start());
-  LogInfo("gateway_serving",
-          {{"http", http_address}, {"grpc", grpc_address}, {"admin", admin_address}});
+  LogInfo("gateway_serving", {{"http", http_address},
+                              {"grpc", grpc_address},
+                              {"admin", admin_address},
+                              {"descriptors_max", descriptors_max}});
   router.Start();
   ReadyFile ready(flags.ready_file,
                   fmt::format("{{\"http\": \"{}\", \"grpc\": \"{}\", \"admin\": \"{}\"}}\n",
