@@ -25,7 +25,8 @@ else()
 endif()
 
 # Hardening: a signing service would rather stop than go on with a smashed stack.
-add_compile_options(-fstack-protector-strong -fcf-protection -fno-omit-frame-pointer)
+add_compile_options(
+  -fstack-protector-strong -fstack-clash-protection -fcf-protection -fno-omit-frame-pointer)
 add_link_options(-Wl,-z,relro,-z,now,-z,noexecstack)
 if(NOT CMAKE_BUILD_TYPE STREQUAL "Debug" AND NOT BULLA_SANITIZE)
   add_compile_options(-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
