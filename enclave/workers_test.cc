@@ -50,7 +50,7 @@ class WorkersTest : public testing::Test {
     return batch;
   }
 
-  const RealClock clock_;
+  const RealClock clock_{};
   const KeyId key_id_ = KeyId::New({});
   const std::unique_ptr<Signer> signer_ = NewSigner();
   KeyCache cache_{{}};

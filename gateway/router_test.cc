@@ -117,7 +117,7 @@ class RouterTest : public testing::Test {
   }
 
   std::string dir_;
-  const RealClock clock_;
+  const RealClock clock_{};
   Metrics metrics_;
   FakeKeyStore store_;
   std::map<int, std::unique_ptr<FakeEnclave>> enclaves_;
