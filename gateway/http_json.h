@@ -25,7 +25,7 @@ struct SignRequest {
 };
 
 // One item of a batch: a request, or what is wrong with it.
-struct SignItem {
+struct BatchItem {
   Error error;
   SignRequest request;
 };
@@ -35,7 +35,7 @@ Error ParseSign(std::string_view body, SignRequest& out);
 
 // {"items": [sign request, ...]}, 1 to limits::kBatchItemsMax of them. A malformed item is an error
 // of its own; a malformed body is the call's. `out` is replaced.
-Error ParseSignBatch(std::string_view body, std::vector<SignItem>& out);
+Error ParseSignBatch(std::string_view body, std::vector<BatchItem>& out);
 
 // Nothing at all, or {}.
 Error ParseCreate(std::string_view body);

@@ -301,7 +301,7 @@ class Connection {
   MonotonicTime read_at_;
   std::string scratch_;  // its answer's body
   HttpSignCall sign_;
-  std::vector<SignItem> items_;
+  std::vector<BatchItem> items_;
   std::vector<HttpSignCall> batch_;  // never resized while a call is out
   std::size_t calls_out_ = 0;
 };
@@ -737,7 +737,7 @@ bool Connection::ServeBatch() {
     return Refused(Refuse(error.code, std::move(error.message)));
   }
   auto good = static_cast<std::size_t>(std::count_if(
-      items_.begin(), items_.end(), [](const SignItem& item) { return item.error.ok(); }));
+      items_.begin(), items_.end(), [](const BatchItem& item) { return item.error.ok(); }));
   if (!worker_.Admit(good)) return Refused(Refuse(ErrorCode::kRetryLater, ""));
   MonotonicTime deadline = worker_.Now() + worker_.shared().options.sign_timeout;
   batch_ = std::vector<HttpSignCall>(items_.size());
