@@ -1,7 +1,7 @@
 #pragma once
 
 // The JSON of the HTTP face: request bodies into values, values into response bodies. Pure
-// functions without I/O; gateway/http_server moves the bytes.
+// functions without I/O; gateway/http_connection moves the bytes.
 //
 // Bodies are read as a stream of events, without a document in memory: strings are counted and only
 // their first characters kept, duplicated members are seen, and nesting is bounded. Anything the
