@@ -3,6 +3,9 @@
 // The gRPC face: bulla.v1.Signer (api/bulla/v1/signer.proto) with server reflection and the
 // standard health service. Reactions validate, hand over and return; what the service finishes is
 // answered from its threads. Rules and words are those of the HTTP face (gateway/call_rules).
+//
+// Here are the unary calls and the whole: it starts, drains and stops. SignStream is
+// gateway/grpc_sign_stream, and what all calls share is gateway/grpc_shared.
 
 #include <memory>
 #include <string>

@@ -65,7 +65,7 @@ class RequestHandler {
   static constexpr std::size_t max_key_size = static_cast<std::size_t>(-1);
   static constexpr std::size_t max_string_size = static_cast<std::size_t>(-1);
 
-  RequestHandler(Shape shape, std::vector<SignItem>* items) : shape_(shape), items_(items) {}
+  RequestHandler(Shape shape, std::vector<BatchItem>* items) : shape_(shape), items_(items) {}
 
   const Error& error() const { return error_; }
   const SignRequest& request() const { return item_.request; }
@@ -221,7 +221,7 @@ class RequestHandler {
   }
 
   bool StartItem(json::error_code& ec) {
-    item_ = SignItem();
+    item_ = BatchItem();
     item_seen_ = 0;
     if (items_->size() < limits::kBatchItemsMax) return true;
     error_ = BatchTooLong();
@@ -251,9 +251,9 @@ class RequestHandler {
   }
 
   const Shape shape_;
-  std::vector<SignItem>* const items_;  // batch only
-  Error error_;                         // of the body
-  SignItem item_;      // the item being read; its request serves a plain sign as well
+  std::vector<BatchItem>* const items_;  // batch only
+  Error error_;                          // of the body
+  BatchItem item_;     // the item being read; its request serves a plain sign as well
   unsigned seen_ = 0;  // members of the body so far, one bit each
   unsigned item_seen_ = 0;
   Member member_ = kUnknown;
@@ -298,7 +298,7 @@ Error ParseSign(std::string_view body, SignRequest& out) {
   return error;
 }
 
-Error ParseSignBatch(std::string_view body, std::vector<SignItem>& out) {
+Error ParseSignBatch(std::string_view body, std::vector<BatchItem>& out) {
   out.clear();
   json::basic_parser<RequestHandler> parser(Options(), Shape::kBatch, &out);
   return Parse(body, parser);

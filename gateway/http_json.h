@@ -1,7 +1,7 @@
 #pragma once
 
 // The JSON of the HTTP face: request bodies into values, values into response bodies. Pure
-// functions without I/O; gateway/http_server moves the bytes.
+// functions without I/O; gateway/http_connection moves the bytes.
 //
 // Bodies are read as a stream of events, without a document in memory: strings are counted and only
 // their first characters kept, duplicated members are seen, and nesting is bounded. Anything the
@@ -25,7 +25,7 @@ struct SignRequest {
 };
 
 // One item of a batch: a request, or what is wrong with it.
-struct SignItem {
+struct BatchItem {
   Error error;
   SignRequest request;
 };
@@ -35,7 +35,7 @@ Error ParseSign(std::string_view body, SignRequest& out);
 
 // {"items": [sign request, ...]}, 1 to limits::kBatchItemsMax of them. A malformed item is an error
 // of its own; a malformed body is the call's. `out` is replaced.
-Error ParseSignBatch(std::string_view body, std::vector<SignItem>& out);
+Error ParseSignBatch(std::string_view body, std::vector<BatchItem>& out);
 
 // Nothing at all, or {}.
 Error ParseCreate(std::string_view body);

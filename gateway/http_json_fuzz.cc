@@ -14,7 +14,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   bulla::Error sign = bulla::ParseSign(body, request);
   BULLA_CHECK(sign.ok() == sign.message.empty(), "a refusal says why");
   BULLA_CHECK(sign.message.size() < 400, "a refusal is short");
-  std::vector<bulla::SignItem> items;
+  std::vector<bulla::BatchItem> items;
   bulla::Error batch = bulla::ParseSignBatch(body, items);
   BULLA_CHECK(items.size() <= bulla::limits::kBatchItemsMax, "a batch is bounded");
   BULLA_CHECK(!batch.ok() || !items.empty(), "a good batch has items");

@@ -128,7 +128,7 @@ TEST(SignJson, EveryBadBodyIsRefusedInWordsThatSayWhatArrived) {
 }
 
 TEST(BatchJson, GoodAndBadItemsStandInTheirPlaces) {
-  std::vector<SignItem> items;
+  std::vector<BatchItem> items;
   std::string body = fmt::format(R"({{"items":[{},null,{},[1,[2]],"a",{}]}})", With(""),
                                  WithDigest("7"), With(R"(,"der":true)"));
   EXPECT_TRUE(ParseSignBatch(body, items).ok());
@@ -157,7 +157,7 @@ TEST(BatchJson, MalformedBatchIsTheCallsError) {
       {"[]", "body: got an array"},
   };
   for (const BadBody& bad : kBad) {
-    std::vector<SignItem> items;
+    std::vector<BatchItem> items;
     Error error = ParseSignBatch(bad.body, items);
     EXPECT_EQ(error.code, ErrorCode::kInvalidArgument) << bad.body;
     EXPECT_THAT(error.message, HasSubstr(bad.message)) << bad.body;
@@ -170,7 +170,7 @@ TEST(BatchJson, TheLimitIsTakenAndOneMoreIsNot) {
     for (std::size_t i = 0; i < n; ++i) body += (i > 0 ? "," : "") + With("");
     return body + "]}";
   };
-  std::vector<SignItem> items;
+  std::vector<BatchItem> items;
   EXPECT_TRUE(ParseSignBatch(batch(limits::kBatchItemsMax), items).ok());
   EXPECT_EQ(items.size(), limits::kBatchItemsMax);
   EXPECT_EQ(ParseSignBatch(batch(limits::kBatchItemsMax + 1), items).message,

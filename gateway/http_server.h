@@ -5,14 +5,15 @@
 //
 // A few I/O threads, each with an event loop, a listening socket (SO_REUSEPORT: the kernel spreads
 // the connections) and the connections it accepted. A connection never leaves its thread, so
-// nothing in it is locked; finished calls come back through one CallHome per thread, one hand-off
-// for all that finished together. Requests that arrive together are handed to the service together.
+// nothing in it is locked.
 //
-// A connection answers its requests one after the other, in order, pipelined or not.
+// The threads are gateway/http_worker, the connections gateway/http_connection, and one request
+// with its answer is gateway/http_exchange. Here is the whole: it starts, drains and stops.
 
-#include <cstdint>
+#include <cstddef>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/limits.h"
@@ -21,6 +22,9 @@
 #include "gateway/signer_service.h"
 
 namespace bulla {
+
+struct HttpShared;
+class HttpWorker;
 
 // Thread-safe, except that Start, Drain, Stop and the destructor are for one thread.
 class HttpServer {
@@ -56,8 +60,8 @@ class HttpServer {
   void Stop();
 
  private:
-  class Impl;
-  std::unique_ptr<Impl> impl_;
+  std::unique_ptr<HttpShared> shared_;
+  std::vector<std::unique_ptr<HttpWorker>> workers_;
 };
 
 }  // namespace bulla

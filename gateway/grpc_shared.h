@@ -1,0 +1,64 @@
+#pragma once
+
+// What all calls of the gRPC face share: the service behind them, the bound on signatures under
+// way, request ids and deadlines; the statuses they end with; and the rules that only protobuf
+// needs. Rules that HTTP has too are in gateway/call_rules.
+
+#include <atomic>
+#include <grpcpp/grpcpp.h>
+#include <string>
+
+#include "base/clock.h"
+#include "base/metrics.h"
+#include "base/mutex.h"
+#include "bulla/v1/signer.pb.h"
+#include "gateway/face_metrics.h"
+#include "gateway/grpc_server.h"
+#include "gateway/request_id.h"
+#include "gateway/signer_service.h"
+#include "wire/errors.h"
+
+namespace bulla {
+
+// Thread-safe.
+class GrpcShared {
+ public:
+  GrpcShared(GrpcServer::Options o, SignerService& s, Metrics& m, const Clock& c)
+      : options(std::move(o)), service(s), clock(c), metrics(m, "grpc") {}
+
+  // The caller's request id, or a new one; echoed before the first message and with the status,
+  // since client libraries differ in which of the two they show.
+  std::string TakeRequestId(grpc::CallbackServerContext& context);
+
+  // The earlier of the caller's deadline and `timeout` from now.
+  MonotonicTime Deadline(const grpc::CallbackServerContext& context, Duration timeout) const;
+
+  // False when the signatures would be more than may be under way. What was admitted is to be
+  // released when it is delivered.
+  bool Admit(std::size_t calls);
+  void Release(std::size_t calls) { calls_in_flight_.fetch_sub(calls); }
+
+  const GrpcServer::Options options;
+  SignerService& service;
+  const Clock& clock;
+  FaceMetrics metrics;
+
+ private:
+  std::atomic<std::size_t> calls_in_flight_{0};
+  Mutex mutex_;
+  RequestIdSource ids_ BULLA_GUARDED_BY(mutex_);
+};
+
+// The status of a call that ends with `error`, with google.rpc.Status as its details, as the
+// contract has it.
+grpc::Status StatusOf(const Error& error);
+
+// No tenant is named in the metadata.
+Error CheckMetadata(const grpc::CallbackServerContext& context);
+// `message` has only fields that the contract has.
+Error CheckUnknownFields(const google::protobuf::Message& message);
+
+// With `der`, the signature is given in that form too.
+void FillSignature(const RecoverableSignature& signature, bool der, v1::SignResponse& out);
+
+}  // namespace bulla

@@ -1,0 +1,294 @@
+#include "gateway/http_connection.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <string_view>
+#include <utility>
+
+#include <boost/asio/buffer.hpp>
+
+#include "base/limits.h"
+#include "gateway/http_answer.h"
+#include "gateway/http_shared.h"
+#include "gateway/http_worker.h"
+
+namespace bulla {
+namespace {
+
+namespace asio = boost::asio;
+using asio::ip::tcp;
+using boost::system::error_code;
+
+constexpr std::size_t kReadBytes = 4096;  // holds any sign request; grows for what is larger
+constexpr std::size_t kReadBytesMax = 2 * limits::kHttpHeaderBytesMax;
+
+}  // namespace
+
+HttpConnection::HttpConnection(HttpWorker& worker, tcp::socket socket)
+    : worker_(worker),
+      socket_(std::move(socket)),
+      reader_(worker.shared().options.body_bytes_max),
+      exchange_(worker, *this),
+      in_(kReadBytes) {}
+
+void HttpConnection::Start() {
+  deadline_ = worker_.Now() + worker_.shared().options.idle_timeout;
+  if (worker_.draining()) OnDrain();
+  if (phase_ == Phase::kReading) ReadMore();
+}
+
+void HttpConnection::Advance() {
+  while (phase_ == Phase::kReading) {
+    std::size_t used = reader_.Consume({in_.data() + in_begin_, in_end_ - in_begin_});
+    in_begin_ += used;
+    if (reader_.state() == HttpRequestReader::State::kRefused) {
+      return RefuseRequest(reader_.refusal());
+    }
+    if (!AccountBody()) return RefuseRequest(Refuse(ErrorCode::kRetryLater, ""));
+    if (reader_.state() < HttpRequestReader::State::kDone) {
+      NoteRequestPhase();
+      return ReadMore();
+    }
+    if (!Serve()) return;
+    if (!WriteAnswer() || !FinishRequest()) return;
+  }
+}
+
+// True: the answer is there. False: it comes later, through OnCallDone or OnKey.
+bool HttpConnection::Serve() {
+  phase_ = Phase::kWorking;
+  deadline_ = MonotonicTime::max();  // the service answers by the call's own deadline
+  close_after_ = !reader_.keep_alive();
+  return exchange_.Serve(reader_.request(), read_at_);
+}
+
+// Answers a request without the service, read to its end or not, and nothing after it.
+void HttpConnection::RefuseRequest(const HttpRefusal& refusal) {
+  phase_ = Phase::kWorking;
+  close_after_ = true;
+  exchange_.ServeRefusal(reader_.request(), refusal);
+  if (WriteAnswer()) FinishRequest();
+}
+
+void HttpConnection::OnCallDone(const HttpSignCall& call) {
+  if (exchange_.TakeBack() && phase_ == Phase::kWorking) {
+    exchange_.AnswerSigned(call);
+    if (WriteAnswer() && FinishRequest()) Advance();
+  }
+  DeleteIfDone();
+}
+
+void HttpConnection::OnKey(const Error& error, const KeyRow& key) {
+  if (exchange_.TakeBack() && phase_ == Phase::kWorking) {
+    exchange_.AnswerKey(error, key);
+    if (WriteAnswer() && FinishRequest()) Advance();
+  }
+  DeleteIfDone();
+}
+
+// ---- Reading ---------------------------------------------------------------------------------
+
+void HttpConnection::ReadMore() {
+  if (in_begin_ == in_end_) {
+    in_begin_ = in_end_ = 0;
+  } else if (in_begin_ > 0) {
+    std::memmove(in_.data(), in_.data() + in_begin_, in_end_ - in_begin_);
+    in_end_ -= in_begin_;
+    in_begin_ = 0;
+  }
+  if (in_end_ == in_.size()) {
+    // The reader refuses a header over the limit before this; what is left is a monstrous chunk
+    // header.
+    if (in_.size() >= kReadBytesMax) return Close();
+    in_.resize(2 * in_.size());
+  }
+  ++outstanding_;
+  socket_.async_read_some(asio::buffer(in_.data() + in_end_, in_.size() - in_end_),
+                          [this](const error_code& ec, std::size_t bytes) { OnRead(ec, bytes); });
+}
+
+void HttpConnection::OnRead(const error_code& ec, std::size_t bytes) {
+  --outstanding_;
+  if (phase_ == Phase::kLingering) {
+    lingered_bytes_ += bytes;
+    in_begin_ = in_end_ = 0;
+    if (ec || lingered_bytes_ > limits::kHttpLingerBytesMax) {
+      Close();
+    } else {
+      ReadMore();
+    }
+  } else if (phase_ == Phase::kReading) {
+    read_at_ = worker_.Now();
+    in_end_ += bytes;
+    if (!ec) {
+      Advance();
+    } else {
+      if (ec == asio::error::eof) reader_.ConsumeEnd();
+      if (reader_.state() == HttpRequestReader::State::kRefused) {
+        RefuseRequest(reader_.refusal());
+      } else {
+        Close();
+      }
+    }
+  }
+  DeleteIfDone();
+}
+
+// Sets the deadline that goes with how far the request has come.
+void HttpConnection::NoteRequestPhase() {
+  using State = HttpRequestReader::State;
+  State state = reader_.state();
+  if (state == noted_state_) return;
+  noted_state_ = state;
+  const HttpServer::Options& options = worker_.shared().options;
+  if (state == State::kHeader) deadline_ = worker_.Now() + options.header_timeout;
+  if (state != State::kBody) return;
+  deadline_ = worker_.Now() + options.body_timeout;
+  if (reader_.request().expects_continue && !sent_continue_) {
+    sent_continue_ = true;
+    static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
+    error_code ec;
+    // 25 bytes into an empty send buffer. Should they not fit, the caller sends after a wait
+    // anyway.
+    socket_.write_some(asio::buffer(kContinue.data(), kContinue.size()), ec);
+  }
+}
+
+// Large bodies share one pool of memory. False when it is used up.
+bool HttpConnection::AccountBody() {
+  std::size_t size = reader_.request().body.size();
+  if (size <= kHttpKeptBytesMax + body_pool_bytes_) return true;
+  std::size_t more = size - kHttpKeptBytesMax - body_pool_bytes_;
+  std::atomic<std::size_t>& pool = worker_.shared().body_pool_bytes;
+  if (pool.fetch_add(more) + more <= limits::kHttpBodyPoolBytes) {
+    body_pool_bytes_ += more;
+    return true;
+  }
+  pool.fetch_sub(more);
+  return false;
+}
+
+void HttpConnection::ReturnBodyPool() {
+  worker_.shared().body_pool_bytes.fetch_sub(std::exchange(body_pool_bytes_, 0));
+}
+
+// ---- Writing ---------------------------------------------------------------------------------
+
+bool HttpConnection::WriteAnswer() {
+  phase_ = Phase::kWriting;
+  if (worker_.draining() && !MoreHasArrived()) close_after_ = true;
+  AppendAnswer(exchange_.answer(), reader_.request(), worker_.HttpDate(), close_after_, out_);
+  return WriteRest();
+}
+
+// Whether part of another request waits, here or in the kernel: then the drain is not over yet.
+bool HttpConnection::MoreHasArrived() {
+  error_code ec;
+  return in_begin_ < in_end_ || socket_.available(ec) > 0;
+}
+
+bool HttpConnection::WriteRest() {
+  while (out_sent_ < out_.size()) {
+    error_code ec;
+    out_sent_ +=
+        socket_.write_some(asio::buffer(out_.data() + out_sent_, out_.size() - out_sent_), ec);
+    if (ec == asio::error::would_block) {
+      deadline_ = worker_.Now() + limits::kHttpWriteTimeout;
+      ++outstanding_;
+      socket_.async_wait(tcp::socket::wait_write,
+                         [this](const error_code& wait_ec) { OnWritable(wait_ec); });
+      return false;
+    }
+    if (ec) {
+      Close();
+      return false;
+    }
+  }
+  return true;
+}
+
+void HttpConnection::OnWritable(const error_code& ec) {
+  --outstanding_;
+  if (phase_ == Phase::kWriting) {
+    if (ec) {
+      Close();
+    } else if (WriteRest() && FinishRequest()) {
+      Advance();
+    }
+  }
+  DeleteIfDone();
+}
+
+// Ready for the next request: true. False when this was the last.
+bool HttpConnection::FinishRequest() {
+  out_.clear();
+  out_sent_ = 0;
+  if (out_.capacity() > kHttpKeptBytesMax) out_.shrink_to_fit();
+  exchange_.Reset();
+  if (close_after_) {
+    Linger();
+    return false;
+  }
+  if (in_.size() > kReadBytes && in_begin_ == in_end_) {
+    in_ = std::vector<char>(kReadBytes);
+    in_begin_ = in_end_ = 0;
+  }
+  ReturnBodyPool();
+  reader_.Reset();
+  noted_state_ = HttpRequestReader::State::kIdle;
+  sent_continue_ = false;
+  phase_ = Phase::kReading;
+  deadline_ = worker_.Now() + worker_.shared().options.idle_timeout;
+  if (worker_.draining()) OnDrain();
+  return true;
+}
+
+// ---- Time and the end ------------------------------------------------------------------------
+
+void HttpConnection::OnTick(MonotonicTime now) {
+  if (now < deadline_) return;
+  if (phase_ == Phase::kReading && reader_.state() != HttpRequestReader::State::kIdle) {
+    // A read is outstanding and stays so: what it brings is dropped while lingering.
+    RefuseRequest(Refuse(408, ErrorCode::kInvalidArgument, "request: not complete in time"));
+  } else if (phase_ != Phase::kWorking) {
+    Close();
+  }
+  DeleteIfDone();
+}
+
+void HttpConnection::OnDrain() {
+  if (phase_ != Phase::kReading || reader_.state() != HttpRequestReader::State::kIdle) return;
+  deadline_ = std::min(deadline_, worker_.Now() + limits::kHttpDrainGrace);
+}
+
+void HttpConnection::OnStop() {
+  if (phase_ != Phase::kClosed) Close();
+  DeleteIfDone();
+}
+
+// Says that nothing more will come, and drops what still arrives until the other side closes too.
+void HttpConnection::Linger() {
+  ReturnBodyPool();
+  reader_.Reset();
+  error_code ec;
+  socket_.shutdown(tcp::socket::shutdown_send, ec);
+  if (ec) return Close();
+  phase_ = Phase::kLingering;
+  deadline_ = worker_.Now() + limits::kHttpLingerTimeout;
+  in_begin_ = in_end_ = 0;
+  ReadMore();
+}
+
+void HttpConnection::Close() {
+  phase_ = Phase::kClosed;
+  error_code ec;
+  socket_.close(ec);
+}
+
+void HttpConnection::DeleteIfDone() {
+  if (phase_ != Phase::kClosed || outstanding_ > 0 || exchange_.calls_out() > 0) return;
+  worker_.Remove(this);
+}
+
+}  // namespace bulla

@@ -1,0 +1,197 @@
+#include "gateway/http_exchange.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "gateway/call_rules.h"
+#include "gateway/http_shared.h"
+#include "gateway/http_worker.h"
+
+namespace bulla {
+
+HttpExchange::HttpExchange(HttpWorker& worker, HttpConnection& connection)
+    : worker_(worker), connection_(connection) {
+  sign_.connection = &connection;
+}
+
+void HttpExchange::Begin(const HttpRequest& request) {
+  answer_.request_id = worker_.ids().Take(request.request_id);
+  answer_.body.clear();
+  method_ = FaceMethod::kOther;
+}
+
+void HttpExchange::Reset() {
+  if (answer_.body.capacity() > kHttpKeptBytesMax) {
+    answer_.body.clear();
+    answer_.body.shrink_to_fit();
+  }
+  items_ = {};
+  batch_ = {};
+}
+
+// ---- Serving ---------------------------------------------------------------------------------
+
+void HttpExchange::ServeRefusal(const HttpRequest& request, const HttpRefusal& refusal) {
+  Begin(request);
+  AnswerError(refusal);
+}
+
+bool HttpExchange::Serve(const HttpRequest& request, MonotonicTime read_at) {
+  Begin(request);
+  read_at_ = read_at;
+  HttpRoute route;
+  if (HttpRefusal refusal = FindRoute(request, route); refusal.any()) return Refused(refusal);
+  method_ = route.method;
+  if (request.method == "OPTIONS") {
+    Answer(204, ErrorCode::kOk, 0, route.allow);
+    return true;
+  }
+  if (HttpRefusal refusal = CheckMethod(route, request); refusal.any()) {
+    return Refused(refusal, route.allow);
+  }
+  if (HttpRefusal refusal = CheckEnvelope(route, request); refusal.any()) return Refused(refusal);
+  return ServeRoute(route, request);
+}
+
+bool HttpExchange::ServeRoute(const HttpRoute& route, const HttpRequest& request) {
+  switch (route.method) {
+    case FaceMethod::kSign:
+      return ServeSign(request);
+    case FaceMethod::kBatch:
+      return ServeBatch(request);
+    case FaceMethod::kCreate:
+      return ServeCreate(request);
+    default:
+      return ServeGetKey(route.key_id);
+  }
+}
+
+bool HttpExchange::ServeSign(const HttpRequest& request) {
+  SignRequest asked;
+  if (Error error = ParseSign(request.body, asked); !error.ok()) {
+    return Refused(Refuse(error.code, std::move(error.message)));
+  }
+  if (!worker_.Admit(1)) return Refused(Refuse(ErrorCode::kRetryLater, ""));
+  MonotonicTime now = worker_.Now();
+  worker_.parse_latency().Observe(now - read_at_);
+  sign_.key_id = asked.key_id;
+  sign_.digest = asked.digest;
+  sign_.der = asked.der;
+  sign_.deadline = now + worker_.shared().options.sign_timeout;
+  sign_.error = ErrorCode::kOk;
+  calls_out_ = 1;
+  worker_.Submit(&sign_);
+  return false;
+}
+
+bool HttpExchange::ServeBatch(const HttpRequest& request) {
+  if (Error error = ParseSignBatch(request.body, items_); !error.ok()) {
+    return Refused(Refuse(error.code, std::move(error.message)));
+  }
+  auto good = static_cast<std::size_t>(std::count_if(
+      items_.begin(), items_.end(), [](const BatchItem& item) { return item.error.ok(); }));
+  if (!worker_.Admit(good)) return Refused(Refuse(ErrorCode::kRetryLater, ""));
+  MonotonicTime deadline = worker_.Now() + worker_.shared().options.sign_timeout;
+  batch_ = std::vector<HttpSignCall>(items_.size());
+  for (std::size_t i = 0; i < items_.size(); ++i) {
+    if (!items_[i].error.ok()) continue;
+    HttpSignCall& call = batch_[i];
+    call.connection = &connection_;
+    call.key_id = items_[i].request.key_id;
+    call.digest = items_[i].request.digest;
+    call.der = items_[i].request.der;
+    call.deadline = deadline;
+    ++calls_out_;
+    worker_.Submit(&call);
+  }
+  if (calls_out_ > 0) return false;
+  AnswerBatch();
+  return true;
+}
+
+bool HttpExchange::ServeCreate(const HttpRequest& request) {
+  Error error = ParseCreate(request.body);
+  if (error.ok()) error = CheckIdempotencyKey(request.idempotency_key);
+  if (!error.ok()) return Refused(Refuse(error.code, std::move(error.message)));
+  CreateCall call;
+  call.idempotency_key = request.idempotency_key;
+  call.deadline = worker_.Now() + worker_.shared().options.create_timeout;
+  call.request_id = answer_.request_id;
+  calls_out_ = 1;
+  worker_.shared().service.Create(std::move(call), KeyDone());
+  return false;
+}
+
+bool HttpExchange::ServeGetKey(std::string_view text) {
+  KeyId key_id;
+  if (Error error = ParseKeyId(text, key_id); !error.ok()) {
+    return Refused(Refuse(error.code, std::move(error.message)));
+  }
+  calls_out_ = 1;
+  worker_.shared().service.GetKey(key_id, KeyDone());
+  return false;
+}
+
+// Called on any thread: it touches nothing of this object.
+std::function<void(Error, const KeyRow&)> HttpExchange::KeyDone() {
+  return [connection = &connection_, worker = &worker_](Error error, const KeyRow& key) {
+    HttpKeyAnswer answer{connection, std::move(error), {}};
+    if (answer.error.ok()) answer.key = key;
+    worker->DeliverKey(std::move(answer));
+  };
+}
+
+// ---- Answering -------------------------------------------------------------------------------
+
+void HttpExchange::AnswerSigned(const HttpSignCall& last) {
+  if (method_ == FaceMethod::kBatch) return AnswerBatch();
+  if (last.error != ErrorCode::kOk) return AnswerError(Refuse(last.error, ""));
+  AppendSignature(last.signature, last.der, answer_.body);
+  Answer(200, ErrorCode::kOk);
+  worker_.total_latency().Observe(worker_.Now() - read_at_);
+}
+
+void HttpExchange::AnswerKey(const Error& error, const KeyRow& key) {
+  if (!error.ok()) return AnswerError(Refuse(error.code, error.message));
+  method_ == FaceMethod::kCreate ? AppendCreated(key, answer_.body) : AppendKey(key, answer_.body);
+  Answer(200, ErrorCode::kOk);
+}
+
+void HttpExchange::AnswerBatch() {
+  std::string& body = answer_.body;
+  body = R"({"results":[)";
+  for (std::size_t i = 0; i < items_.size(); ++i) {
+    if (i > 0) body += ',';
+    const HttpSignCall& call = batch_[i];
+    Error error = items_[i].error;
+    if (error.ok()) error.code = call.error;
+    worker_.shared().metrics.Count(FaceMethod::kBatchItem, error.code);
+    if (error.ok()) {
+      AppendSignature(call.signature, call.der, body);
+    } else {
+      AppendError(error, answer_.request_id, NextRetryAfterMs(error.code), body);
+    }
+  }
+  body += "]}";
+  Answer(200, ErrorCode::kOk);
+}
+
+void HttpExchange::AnswerError(const HttpRefusal& refusal, std::string_view allow) {
+  std::uint32_t retry_after_ms = NextRetryAfterMs(refusal.error.code);
+  AppendError(refusal.error, answer_.request_id, retry_after_ms, answer_.body);
+  Answer(refusal.status, refusal.error.code, retry_after_ms, allow);
+}
+
+void HttpExchange::Answer(int status, ErrorCode code, std::uint32_t retry_after_ms,
+                          std::string_view allow) {
+  worker_.shared().metrics.Count(method_, code);
+  answer_.status = status;
+  answer_.retry_after_ms = retry_after_ms;
+  answer_.allow = allow;
+}
+
+std::uint32_t HttpExchange::NextRetryAfterMs(ErrorCode code) {
+  return RetryAfterMs(code, worker_.NextJitter() >> 33);
+}
+
+}  // namespace bulla

@@ -1,0 +1,248 @@
+#include "gateway/http_worker.h"
+
+#include <algorithm>
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <utility>
+
+#include <boost/asio/post.hpp>
+#include <pthread.h>
+
+#include "base/log.h"
+#include "gateway/http_connection.h"
+#include "gateway/http_exchange.h"
+
+namespace bulla {
+namespace {
+
+namespace asio = boost::asio;
+using asio::ip::tcp;
+using boost::system::error_code;
+
+// How often deadlines are looked at and tallies passed on. Deadlines here are in seconds.
+constexpr std::chrono::milliseconds kTick{100};
+
+}  // namespace
+
+HttpWorker::HttpWorker(HttpShared& shared, std::size_t index)
+    : shared_(shared),
+      index_(index),
+      ticker_(io_),
+      parse_latency_(shared.metrics.parse_latency()),
+      total_latency_(shared.metrics.total_latency()) {}
+
+absl::Status HttpWorker::Listen(const tcp::endpoint& endpoint) {
+  BULLA_ASSIGN_OR_RETURN(acceptor_, ListenOn(io_, endpoint, /*share=*/true));
+  return absl::OkStatus();
+}
+
+void HttpWorker::StartThread() {
+  work_.emplace(io_.get_executor());
+  Accept();
+  StartTicker();
+  thread_ = std::thread([this] {
+    ::pthread_setname_np(::pthread_self(), fmt::format("http-{}", index_).c_str());
+    io_.run();
+  });
+}
+
+void HttpWorker::Accept() {
+  acceptor_->async_accept([this](const error_code& ec, tcp::socket socket) {
+    if (ec == asio::error::operation_aborted) return;
+    if (ec) {
+      // Most likely no descriptor is free. Trying at once would spin.
+      LogWarn("http_accept_failed", {{"error", ec.message()}});
+      accept_paused_ = true;
+      return;
+    }
+    TakeAccepted(std::move(socket));
+    if (!draining_) Accept();
+  });
+}
+
+void HttpWorker::TakeAccepted(tcp::socket socket) {
+  if (stopping_) return;  // accepted just before; nobody would close it any more
+  error_code ec;
+  socket.non_blocking(true, ec);
+  socket.set_option(tcp::no_delay(true), ec);
+  if (shared_.connections.fetch_add(1) >= shared_.options.connections_max) {
+    shared_.connections.fetch_sub(1);
+    static constexpr std::string_view kFull =
+        "HTTP/1.1 429 Too Many Requests\r\nConnection: close\r\nRetry-After: 1\r\n"
+        "Content-Length: 0\r\n\r\n";
+    socket.write_some(asio::buffer(kFull.data(), kFull.size()), ec);
+    shared_.metrics.Count(FaceMethod::kOther, ErrorCode::kRetryLater);
+    return;
+  }
+  auto* connection = new HttpConnection(*this, std::move(socket));
+  connection->place = connections_.size();
+  connections_.push_back(connection);
+  connection->Start();
+}
+
+void HttpWorker::Remove(HttpConnection* connection) {
+  connections_[connection->place] = connections_.back();
+  connections_[connection->place]->place = connection->place;
+  connections_.pop_back();
+  delete connection;
+  shared_.connections.fetch_sub(1);
+  TellIfEmpty();
+}
+
+void HttpWorker::StartTicker() {
+  ticker_.expires_after(kTick);
+  ticker_.async_wait([this](const error_code& ec) {
+    // A timer that has expired already cannot be cancelled any more: stopping shows in work_.
+    if (ec || !work_) return;
+    Tick();
+    StartTicker();
+  });
+}
+
+void HttpWorker::Tick() {
+  parse_latency_.Flush();
+  total_latency_.Flush();
+  if (accept_paused_ && !draining_) {
+    accept_paused_ = false;
+    Accept();
+  }
+  MonotonicTime now = Now();
+  // Backwards: one that deletes itself is replaced by one that was looked at already.
+  for (std::size_t i = connections_.size(); i-- > 0;) connections_[i]->OnTick(now);
+}
+
+bool HttpWorker::Admit(std::size_t calls) {
+  std::size_t share = shared_.options.calls_in_flight_max /
+                      static_cast<std::size_t>(std::max(1, shared_.options.threads));
+  if (calls_in_flight_ + calls > share) return false;
+  calls_in_flight_ += calls;
+  return true;
+}
+
+// Requests that arrived together leave together: what this turn of the loop parses is gathered, and
+// the posted flush runs after it.
+void HttpWorker::Submit(HttpSignCall* call) {
+  call->home = this;
+  call->next = gathered_;
+  gathered_ = call;
+  if (submit_posted_) return;
+  submit_posted_ = true;
+  asio::post(io_, [this] { SubmitGathered(); });
+}
+
+void HttpWorker::SubmitGathered() {
+  submit_posted_ = false;
+  SignCall* first = std::exchange(gathered_, nullptr);
+  if (first != nullptr) shared_.service.Sign(first);
+}
+
+// The post is made under the lock so that nobody can find the call, finish with it and destroy this
+// object while post() is still at work on io_.
+void HttpWorker::Wake() {
+  if (wake_posted_) return;
+  wake_posted_ = true;
+  asio::post(io_, [this] { TakeDelivered(); });
+}
+
+void HttpWorker::Deliver(SignCall* first) {
+  SignCall* last = first;
+  while (last->next != nullptr) last = last->next;
+  MutexLock lock(mutex_);
+  last->next = delivered_;
+  delivered_ = first;
+  Wake();
+}
+
+void HttpWorker::DeliverKey(HttpKeyAnswer answer) {
+  MutexLock lock(mutex_);
+  key_answers_.push_back(std::move(answer));
+  Wake();
+}
+
+void HttpWorker::TakeDelivered() {
+  SignCall* call = nullptr;
+  std::vector<HttpKeyAnswer> answers;
+  {
+    MutexLock lock(mutex_);
+    wake_posted_ = false;
+    call = std::exchange(delivered_, nullptr);
+    answers.swap(key_answers_);
+  }
+  while (call != nullptr) {
+    SignCall* next = std::exchange(call->next, nullptr);
+    --calls_in_flight_;
+    auto* done = static_cast<HttpSignCall*>(call);
+    done->connection->OnCallDone(*done);
+    call = next;
+  }
+  for (const HttpKeyAnswer& answer : answers) answer.connection->OnKey(answer.error, answer.key);
+}
+
+void HttpWorker::BeginDrain() {
+  asio::post(io_, [this] {
+    if (draining_) return;
+    draining_ = true;
+    AcceptRestAndClose();
+    for (std::size_t i = connections_.size(); i-- > 0;) connections_[i]->OnDrain();
+    TellIfEmpty();
+  });
+}
+
+// The kernel has completed connections that wait to be accepted; their callers believe that they
+// are connected, so they are served too.
+void HttpWorker::AcceptRestAndClose() {
+  error_code ec;
+  acceptor_->cancel(ec);
+  for (;;) {
+    tcp::socket socket(io_);
+    acceptor_->accept(socket, ec);
+    if (ec) break;
+    TakeAccepted(std::move(socket));
+  }
+  acceptor_->close(ec);
+}
+
+void HttpWorker::TellIfEmpty() {
+  if (!draining_ || !connections_.empty()) return;
+  MutexLock lock(mutex_);
+  empty_ = true;
+  empty_changed_.NotifyAll();
+  if (stopping_) {
+    ticker_.cancel();
+    work_.reset();
+  }
+}
+
+bool HttpWorker::WaitUntilEmpty(Duration timeout) {
+  MutexLock lock(mutex_);
+  return empty_changed_.WaitFor(mutex_, timeout,
+                                [this]() BULLA_REQUIRES(mutex_) { return empty_; });
+}
+
+void HttpWorker::StopBlocking() {
+  if (!thread_.joinable()) return;
+  asio::post(io_, [this] {
+    stopping_ = true;
+    if (!draining_) {
+      draining_ = true;
+      error_code ec;
+      acceptor_->close(ec);
+    }
+    for (std::size_t i = connections_.size(); i-- > 0;) connections_[i]->OnStop();
+    TellIfEmpty();
+  });
+  thread_.join();
+  MutexLock lock(mutex_);  // whoever woke the loop last has left Wake()
+}
+
+std::string_view HttpWorker::HttpDate() {
+  std::int64_t second = UnixMillis(shared_.clock.WallNow()) / 1000;
+  if (second != date_second_) {
+    date_second_ = second;
+    date_ =
+        fmt::format("{:%a, %d %b %Y %H:%M:%S} GMT", fmt::gmtime(static_cast<std::time_t>(second)));
+  }
+  return date_;
+}
+
+}  // namespace bulla
