@@ -56,7 +56,7 @@ TEST(UnlockQueue, AFailureIsRetriedLaterAndLater) {
 }
 
 TEST(UnlockQueue, RetriesAreSpreadOverHalfTheWait) {
-  for (std::uint64_t random : {0, 24, 25, 1000003}) {
+  for (std::uint64_t random : {0u, 24u, 25u, 1000003u}) {
     UnlockQueue queue;
     UnlockQueue::Task task = NewTask(0);
     queue.Want(task, kStart);
