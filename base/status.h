@@ -18,7 +18,10 @@
   BULLA_ASSIGN_OR_RETURN_IMPL_(BULLA_STATUS_NAME_(__LINE__), target, expression)
 #define BULLA_STATUS_NAME_(line) BULLA_STATUS_NAME_IMPL_(line)
 #define BULLA_STATUS_NAME_IMPL_(line) bulla_status_or_##line
+// `target` may be a declaration, which takes no parentheses.
+// NOLINTBEGIN(bugprone-macro-parentheses)
 #define BULLA_ASSIGN_OR_RETURN_IMPL_(status_or, target, expression) \
   auto status_or = (expression);                                    \
   if (!status_or.ok()) return std::move(status_or).status();        \
   target = std::move(status_or).value()
+// NOLINTEND(bugprone-macro-parentheses)

@@ -62,6 +62,7 @@ void Workers::Submit(RequestBatch batch, MonotonicTime received, std::shared_ptr
 }
 
 void Workers::Enqueue(Job job) {
+  // A refused item is left as it was: NOLINTNEXTLINE(bugprone-use-after-move)
   if (!queue_.TryPush(std::move(job))) job.sink->Send(Refusals(job.batch));
 }
 
