@@ -11,11 +11,11 @@
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http.hpp>
-#include <pthread.h>
 
 #include "base/check.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "gateway/call_rules.h"
 #include "gateway/http_json.h"
 #include "gateway/tcp_listen.h"
@@ -114,7 +114,7 @@ class AdminServer::Impl : public std::enable_shared_from_this<Impl> {
     std::string address = AddressOf(*acceptor_);
     Accept();
     thread_ = std::thread([this] {
-      ::pthread_setname_np(::pthread_self(), "admin");
+      SetThreadName("admin");
       io_.run();
     });
     return address;

@@ -6,9 +6,9 @@
 #include <utility>
 
 #include <boost/asio/post.hpp>
-#include <pthread.h>
 
 #include "base/log.h"
+#include "base/thread.h"
 #include "gateway/http_connection.h"
 #include "gateway/http_exchange.h"
 
@@ -41,7 +41,7 @@ void HttpWorker::StartThread() {
   Accept();
   StartTicker();
   thread_ = std::thread([this] {
-    ::pthread_setname_np(::pthread_self(), fmt::format("http-{}", index_).c_str());
+    SetThreadName(fmt::format("http-{}", index_));
     io_.run();
   });
 }

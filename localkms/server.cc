@@ -17,10 +17,10 @@
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http.hpp>
-#include <pthread.h>
 
 #include "base/log.h"
 #include "base/mutex.h"
+#include "base/thread.h"
 
 namespace bulla {
 namespace {
@@ -231,7 +231,7 @@ class KmsServer::Impl {
     asio::post(acceptor_.get_executor(), [this] { Accept(); });
     for (int i = 0; i < threads; ++i) {
       threads_.emplace_back([this] {
-        ::pthread_setname_np(::pthread_self(), "kms-io");
+        SetThreadName("kms-io");
         loop_.run();
       });
     }

@@ -3,8 +3,7 @@
 #include <algorithm>
 #include <fmt/format.h>
 
-#include <pthread.h>
-
+#include "base/thread.h"
 #include "store/sqlite_rows.h"
 
 namespace bulla {
@@ -123,7 +122,7 @@ void SqliteReaders::CloseBlocking() {
 }
 
 void SqliteReaders::Run(SqliteReader& reader) {
-  ::pthread_setname_np(::pthread_self(), "store-reader");
+  SetThreadName("store-reader");
   while (true) {
     std::vector<Query> queries = queue_.TakeBlocking(1);
     if (queries.empty()) return;

@@ -2,9 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <pthread.h>
-
 #include "base/log.h"
+#include "base/thread.h"
 #include "store/sqlite_rows.h"
 
 namespace bulla {
@@ -64,7 +63,7 @@ void SqliteWriter::CloseBlocking() {
 }
 
 void SqliteWriter::Run() {
-  ::pthread_setname_np(::pthread_self(), "store-writer");
+  SetThreadName("store-writer");
   while (true) {
     std::vector<Write> batch = queue_.TakeBlocking(batch_max_);
     if (batch.empty()) return;
