@@ -25,6 +25,8 @@ ErrorCode ErrorOf(ItemStatus status) {
     case ItemStatus::kExpired:
     case ItemStatus::kNoSealingDek:
       return ErrorCode::kUnavailable;
+    case ItemStatus::kWaitedOut:
+      return ErrorCode::kUnlockRequired;
     case ItemStatus::kNeedBlob:
     case ItemStatus::kNeedDek:
     case ItemStatus::kRefused:

@@ -21,7 +21,7 @@ class ReplyFrame;
 namespace bulla {
 
 // Both ends are built from one tree; another version is refused at Hello.
-inline constexpr std::uint32_t kWireProtocolVersion = 1;
+inline constexpr std::uint32_t kWireProtocolVersion = 2;
 
 // Signatures in one frame. 32 of them make 1.8 KiB out and 2.2 KiB back; vsock's latency is flat to
 // 4 KiB a write, and 32 is what spreads a frame's fixed cost (15 us a side) to half a microsecond.
@@ -30,6 +30,8 @@ inline constexpr std::size_t kFrameSignsMax = 32;
 inline constexpr std::size_t kFrameCreatesMax = 16;
 inline constexpr std::size_t kFrameLoadsMax = 16;
 inline constexpr std::size_t kSealedBlobBytesMax = 512;
+// Data keys named for renewal in one probe; the rest follow in the next.
+inline constexpr std::size_t kDeksToRenewMax = 64;
 
 // What became of one item of a batch, as the enclave says it.
 enum class ItemStatus : std::uint8_t {
@@ -41,8 +43,9 @@ enum class ItemStatus : std::uint8_t {
   kNoSealingDek = 5,  // create: no data key to seal under yet
   kRefused = 6,       // the blob does not open: damaged, or not this key's
   kFault = 7,         // a computation failed its check; no signature left the enclave
+  kWaitedOut = 8,     // the key is being opened, for longer than a signature may wait: come back
 };
-inline constexpr int kItemStatusCount = 8;
+inline constexpr int kItemStatusCount = 9;
 
 struct SignItem {
   std::uint32_t sequence = 0;
