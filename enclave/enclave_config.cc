@@ -4,9 +4,6 @@
 
 namespace bulla {
 
-using std::chrono::minutes;
-using std::chrono::seconds;
-
 void RegisterSettings(EnclaveConfig& config, ConfigReader& reader) {
   reader.AddString("listen", &config.listen,
                    "Where gateways connect: vsock:CID:PORT, unix:/PATH or tcp:IPV4:PORT. "
@@ -18,13 +15,10 @@ void RegisterSettings(EnclaveConfig& config, ConfigReader& reader) {
                     "Signing threads, each pinned to a CPU; 0 is one for each vCPU.");
   reader.AddInteger("queue_max", &config.queue_max, "jobs", 1, 4096,
                     "Jobs that wait for a worker. What finds it full is refused at once.");
-  reader.AddInteger("keys_max", &config.keys_max, "keys", 1, 100'000'000,
-                    "Keys held at once, about 400 bytes each; over it others are dropped, and "
-                    "loaded again when they are asked for.");
-  reader.AddDuration("plain_key.ttl_hard", &config.plain_key_ttl_hard, seconds(1), minutes(16),
-                     "How long a plain key is used before it is opened from its blob again.");
-  reader.AddInteger("plain_key.uses_max", &config.plain_key_uses_max, "signatures", 1, 1'000'000,
-                    "How often a plain key is used before it is opened from its blob again.");
+  RegisterKeyPolicy(config.policy, reader);
+  reader.AddInteger("locked_memory_kib", &config.locked_memory_kib, "KiB", 64, 64 * 1024 * 1024,
+                    "Memory for plain keys, locked and left out of core dumps: 32 bytes for each "
+                    "key that can be WARM. Needs RLIMIT_MEMLOCK of that and 512 KiB more.");
   reader.AddString("kms.dial", &config.kms_dial, "The gateway's KMS forwarder, as `listen`.");
   reader.AddString("kms.host", &config.kms_host,
                    "KMS's name, as its certificate has it: kms.eu-central-1.amazonaws.com.");
@@ -45,6 +39,7 @@ absl::Status Validate(const EnclaveConfig& config, const ConfigReader& reader) {
     return absl::InvalidArgumentError(fmt::format("{}: got \"{}\", want nitro or simulated",
                                                   reader.Where("platform"), config.platform));
   }
+  BULLA_RETURN_IF_ERROR(CheckKeyPolicy(config.policy));
   bool simulated = config.platform == "simulated";
   if (simulated == config.simulated_root_dir.empty()) {
     return absl::InvalidArgumentError(

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/config.h"
+#include "wire/key_policy.h"
 
 namespace bulla {
 
@@ -16,9 +17,8 @@ struct EnclaveConfig {
   std::string log_level = "info";
   std::int64_t workers = 0;
   std::int64_t queue_max = 64;
-  std::int64_t keys_max = 1'000'000;
-  std::chrono::milliseconds plain_key_ttl_hard = std::chrono::minutes(16);
-  std::int64_t plain_key_uses_max = 1'000'000;
+  KeyPolicy policy;
+  std::int64_t locked_memory_kib = 32 * 1024;
   std::string kms_dial = "vsock:3:8000";
   std::string kms_host;
   std::string kms_region;

@@ -29,11 +29,18 @@ TEST(EnclaveConfig, ProductionNeedsNoMoreThanItsKmsKey) {
 }
 
 TEST(EnclaveConfig, TheCeilingsOfTheImageCannotBeRaised) {
-  for (const char* line : {"plain_key:\n  ttl_hard: 17m\n", "plain_key:\n  uses_max: 1000001\n"}) {
+  for (const char* line : {"plain_key:\n  ttl_hard: 17m\n", "plain_key:\n  uses_max: 1000001\n",
+                           "dek:\n  ttl_hard: 61m\n"}) {
     EnclaveConfig config;
     EXPECT_EQ(Load(config, std::string(kNitro) + line).code(), absl::StatusCode::kInvalidArgument)
         << line;
   }
+}
+
+TEST(EnclaveConfig, ASoftTtlBeyondTheHardOneIsAContradiction) {
+  EnclaveConfig config;
+  absl::Status status = Load(config, std::string(kNitro) + "plain_key:\n  ttl_hard: 10m\n");
+  EXPECT_NE(std::string(status.message()).find("plain_key.ttl_soft"), std::string::npos) << status;
 }
 
 TEST(EnclaveConfig, SimulatedPartsBelongToASimulatedPlatform) {

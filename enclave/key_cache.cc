@@ -1,63 +1,140 @@
 #include "enclave/key_cache.h"
 
+#include <iterator>
 #include <utility>
 
+#include "base/random.h"
+
 namespace bulla {
+namespace {
 
-std::optional<WarmKey> KeyCache::TakeUse(const KeyId& id, MonotonicTime now) {
-  Shard& shard = ShardOf(id);
-  MutexLock lock(shard.mutex);
-  auto it = shard.entries.find(id);
-  if (it == shard.entries.end() || !it->second.warm) return std::nullopt;
-  Entry& entry = it->second;
-  if (now >= entry.hard_deadline || entry.uses_left == 0) {
-    entry.warm.reset();  // wipes
-    return std::nullopt;
+// A hundred times a second is enough for wiping; the waiters are looked at with each call.
+constexpr Duration kWipeInterval = std::chrono::milliseconds(10);
+
+std::size_t BudgetBytes(const KeyPolicy& policy) {
+  return static_cast<std::size_t>(policy.memory_budget_mib) << 20;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<KeyCache>> KeyCache::Create(const Options& options,
+                                                           const KeyPolicy& policy,
+                                                           const DekTable& deks,
+                                                           MonotonicTime start) {
+  std::unique_ptr<KeyCache> cache(new KeyCache(options.locked_bytes, policy));
+  for (auto& shard : cache->shards_) {
+    BULLA_ASSIGN_OR_RETURN(std::unique_ptr<SecretArena> arena,
+                           SecretArena::Create({.slot_bytes = Secret<32>::kBytes,
+                                                .budget_bytes = options.locked_bytes / kShards,
+                                                .require_locked = options.require_locked}));
+    cache->lock_status_.Update(arena->lock_status());
+    shard = std::make_unique<Shard>(start, std::move(arena), deks, policy,
+                                    BudgetBytes(policy) / kShards);
   }
-  --entry.uses_left;
-  return WarmKey{entry.warm->secret.Duplicate(), entry.warm->point};
+  return cache;
 }
 
-Bytes KeyCache::Blob(const KeyId& id) const {
-  const Shard& shard = ShardOf(id);
-  MutexLock lock(shard.mutex);
-  auto it = shard.entries.find(id);
-  return it == shard.entries.end() ? Bytes() : it->second.blob;
-}
-
-KeyCache::Entry& KeyCache::Insert(Shard& shard, const KeyId& id) {
-  auto it = shard.entries.find(id);
-  if (it != shard.entries.end()) return it->second;
-  if (shard.entries.size() >= options_.keys_max / kShards + 1) {
-    shard.entries.erase(shard.entries.begin());
-  }
-  return shard.entries[id];
-}
-
-void KeyCache::PutBlob(const KeyId& id, Bytes blob) {
+KeyCache::Answer KeyCache::Sign(const KeyId& id, MonotonicTime now, KeyLoan& loan,
+                                absl::FunctionRef<SignTask()> make_task) {
   Shard& shard = ShardOf(id);
-  MutexLock lock(shard.mutex);
-  Insert(shard, id).blob = std::move(blob);
-}
-
-void KeyCache::PutWarm(const KeyId& id, Bytes blob, const Secret<32>& secret,
-                       const PublicPoint& point, MonotonicTime now) {
-  Shard& shard = ShardOf(id);
-  MutexLock lock(shard.mutex);
-  Entry& entry = Insert(shard, id);
-  entry.warm = WarmKey{secret.Duplicate(), point};
-  entry.hard_deadline = now + options_.plain_ttl;
-  entry.uses_left = options_.uses_max;
-  entry.blob = std::move(blob);
-}
-
-KeyCache::Counts KeyCache::counts() const {
-  Counts counts;
-  for (const Shard& shard : shards_) {
+  Answer answer;
+  {
     MutexLock lock(shard.mutex);
-    for (const auto& [id, entry] : shard.entries) ++(entry.warm ? counts.warm : counts.cool);
+    answer = shard.keys.Sign(id, now, loan, make_task);
   }
-  return counts;
+  if (answer.verdict == Verdict::kWaiting || answer.verdict == Verdict::kLeading) {
+    waiters_maybe_.store(true, std::memory_order_release);
+  }
+  return answer;
+}
+
+void KeyCache::Load(const SealedKeyHeader& header, const SealedBlob& blob, MonotonicTime now) {
+  Shard& shard = ShardOf(header.key_id);
+  MutexLock lock(shard.mutex);
+  shard.keys.Load(header, blob, now);
+}
+
+void KeyCache::Adopt(const SealedKeyHeader& header, const SealedBlob& blob,
+                     const OpenedSecret& opened, MonotonicTime now) {
+  const std::uint64_t random = RandomUint64();
+  Shard& shard = ShardOf(header.key_id);
+  MutexLock lock(shard.mutex);
+  shard.keys.Adopt(header, blob, opened, now, random);
+}
+
+bool KeyCache::BlobOf(const KeyId& id, SealedBlob& blob) const {
+  Shard& shard = ShardOf(id);
+  MutexLock lock(shard.mutex);
+  return shard.keys.BlobOf(id, blob);
+}
+
+KeyCache::Released KeyCache::Land(const KeyId& id, const OpenedSecret& opened, MonotonicTime now) {
+  const std::uint64_t random = RandomUint64();
+  Shard& shard = ShardOf(id);
+  MutexLock lock(shard.mutex);
+  return shard.keys.Land(id, opened, now, random);
+}
+
+KeyCache::Released KeyCache::LandFailed(const KeyId& id, ItemStatus status, MonotonicTime now) {
+  Shard& shard = ShardOf(id);
+  MutexLock lock(shard.mutex);
+  return shard.keys.LandFailed(id, status, now);
+}
+
+std::vector<SignTask> KeyCache::Advance(MonotonicTime now) {
+  std::vector<SignTask> waited_out;
+  bool wipe = now - wiped_at_ >= kWipeInterval;
+  if (wipe) wiped_at_ = now;
+  if (!waiters_maybe_.exchange(false, std::memory_order_acquire) && !wipe) return waited_out;
+  bool waiters = false;
+  for (auto& shard : shards_) {
+    MutexLock lock(shard->mutex);
+    if (wipe) {
+      shard->keys.Advance(now, waited_out);
+    } else {
+      shard->keys.AdvanceWaiters(now, waited_out);
+    }
+    waiters |= shard->keys.waiters() > 0;
+  }
+  if (waiters) waiters_maybe_.store(true, std::memory_order_release);
+  return waited_out;
+}
+
+void KeyCache::SetPolicy(const KeyPolicy& policy) {
+  for (auto& shard : shards_) {
+    MutexLock lock(shard->mutex);
+    shard->keys.SetPolicy(policy, BudgetBytes(policy) / kShards);
+  }
+  MutexLock lock(policy_mutex_);
+  policy_ = policy;
+}
+
+KeyPolicy KeyCache::policy() const {
+  MutexLock lock(policy_mutex_);
+  return policy_;
+}
+
+KeyShard::Counts KeyCache::CountsAt(MonotonicTime now) const {
+  KeyShard::Counts sum;
+  for (const auto& shard : shards_) {
+    MutexLock lock(shard->mutex);
+    KeyShard::Counts counts = shard->keys.CountsAt(now);
+    sum.warm += counts.warm;
+    sum.cool += counts.cool;
+    sum.invalid += counts.invalid;
+    sum.waiters += counts.waiters;
+    sum.secrets_evicted += counts.secrets_evicted;
+    sum.blobs_evicted += counts.blobs_evicted;
+    sum.memory_bytes += counts.memory_bytes;
+    sum.locked_bytes += counts.locked_bytes;
+  }
+  return sum;
+}
+
+KeyShard::View KeyCache::ViewOf(const KeyId& id, MonotonicTime now) const {
+  Shard& shard = ShardOf(id);
+  MutexLock lock(shard.mutex);
+  return shard.keys.ViewOf(id, now);
 }
 
 }  // namespace bulla

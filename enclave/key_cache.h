@@ -1,87 +1,90 @@
 #pragma once
 
-// The keys that this enclave holds. An entry is WARM while its plain key is in memory, COOL when
-// only its sealed blob is (its DEK, open elsewhere in the enclave, brings it back without a network
-// call). A plain key is used at most `uses_max` times and for at most `plain_ttl`; then it is wiped
-// and the entry is COOL again.
-//
-// Sharded by key id, one short lock a shard: a signature holds it for the copy of 32 bytes.
+// The keys that this enclave holds, 64 shards of them by key id, each behind a short lock: a
+// signature holds it for the copy of 32 bytes. What a shard does is in key_shard.h, what may be
+// done with a key in key_state.h.
 
 #include <array>
-#include <chrono>
+#include <atomic>
 #include <cstdint>
-#include <optional>
+#include <memory>
+#include <vector>
 
-#include <absl/container/flat_hash_map.h>
-
-#include "base/bytes.h"
 #include "base/clock.h"
-#include "base/ids.h"
 #include "base/mutex.h"
-#include "crypto/secret.h"
-#include "crypto/signer.h"
+#include "base/status.h"
+#include "enclave/key_shard.h"
 
 namespace bulla {
-
-// What a signature needs: a private copy of the plain key, and the point to verify with.
-struct WarmKey {
-  Secret<32> secret;
-  PublicPoint point;
-};
 
 // Thread-safe.
 class KeyCache {
  public:
+  using Answer = KeyShard::Answer;
+  using Released = KeyShard::Released;
+  using Verdict = KeyShard::Verdict;
+
   struct Options {
-    Duration plain_ttl = std::chrono::minutes(16);  // spec: plain key, hard TTL
-    std::uint32_t uses_max = 1'000'000;             // spec: uses of a plain key
-    std::size_t keys_max = 1'000'000;               // about 400 bytes each
+    // Locked memory for plain keys, 32 bytes each.
+    std::size_t locked_bytes = std::size_t{32} << 20;
+    // Fail rather than go on with memory that may be swapped out.
+    bool require_locked = true;
   };
 
-  struct Counts {
-    std::uint64_t warm = 0;
-    std::uint64_t cool = 0;
-  };
+  // `deks` outlives it. RESOURCE_EXHAUSTED when there is no memory for secrets, or none that can be
+  // locked where that is required.
+  static absl::StatusOr<std::unique_ptr<KeyCache>> Create(const Options& options,
+                                                          const KeyPolicy& policy,
+                                                          const DekTable& deks,
+                                                          MonotonicTime start);
 
-  explicit KeyCache(Options options) : options_(options) {}
+  // As KeyShard's.
+  Answer Sign(const KeyId& id, MonotonicTime now, KeyLoan& loan,
+              absl::FunctionRef<SignTask()> make_task);
+  void Load(const SealedKeyHeader& header, const SealedBlob& blob, MonotonicTime now);
+  void Adopt(const SealedKeyHeader& header, const SealedBlob& blob, const OpenedSecret& opened,
+             MonotonicTime now);
+  bool BlobOf(const KeyId& id, SealedBlob& blob) const;
+  Released Land(const KeyId& id, const OpenedSecret& opened, MonotonicTime now);
+  Released LandFailed(const KeyId& id, ItemStatus status, MonotonicTime now);
 
-  // A WARM key, one use of it taken. Nothing when the key is COOL or not here.
-  std::optional<WarmKey> TakeUse(const KeyId& id, MonotonicTime now);
+  // Wipes what is due and returns the signatures that have waited for their keys as long as they
+  // may. To be called every SingleFlight::kTick; most calls look at the waiters only.
+  std::vector<SignTask> Advance(MonotonicTime now);
 
-  // The sealed blob, for rehydration. Empty when the key is not here.
-  Bytes Blob(const KeyId& id) const;
+  // What is tighter in it holds for the keys that are here already. After the DekTable's.
+  void SetPolicy(const KeyPolicy& policy);
+  KeyPolicy policy() const BULLA_EXCLUDES(policy_mutex_);
 
-  // Takes in a key as COOL; a key that is here already keeps its state.
-  void PutBlob(const KeyId& id, Bytes blob);
-
-  // Makes a key WARM, with all its uses and its whole time before it.
-  void PutWarm(const KeyId& id, Bytes blob, const Secret<32>& secret, const PublicPoint& point,
-               MonotonicTime now);
-
-  Counts counts() const;
+  KeyShard::Counts CountsAt(MonotonicTime now) const;
+  KeyShard::View ViewOf(const KeyId& id, MonotonicTime now) const;
+  std::size_t locked_budget_bytes() const { return locked_bytes_; }
+  // Whether the memory of plain keys is locked; which limit is in the way when not.
+  const absl::Status& lock_status() const { return lock_status_; }
 
  private:
   static constexpr std::size_t kShards = 64;
 
-  struct Entry {
-    std::optional<WarmKey> warm;
-    MonotonicTime hard_deadline;
-    std::uint32_t uses_left = 0;
-    Bytes blob;
-  };
   struct Shard {
+    Shard(MonotonicTime start, std::unique_ptr<SecretArena> arena, const DekTable& deks,
+          const KeyPolicy& policy, std::size_t share_bytes)
+        : keys(start, std::move(arena), deks, policy, share_bytes) {}
     mutable Mutex mutex;
-    absl::flat_hash_map<KeyId, Entry> entries BULLA_GUARDED_BY(mutex);
+    KeyShard keys BULLA_GUARDED_BY(mutex);
   };
 
-  Shard& ShardOf(const KeyId& id) { return shards_[id.bytes[15] % kShards]; }
-  const Shard& ShardOf(const KeyId& id) const { return shards_[id.bytes[15] % kShards]; }
-  // The entry of `id`, made if need be; another is dropped when the shard is full. The gateway
-  // sends a dropped key's blob again when it is asked for.
-  Entry& Insert(Shard& shard, const KeyId& id) BULLA_REQUIRES(shard.mutex);
+  KeyCache(std::size_t locked_bytes, const KeyPolicy& policy)
+      : locked_bytes_(locked_bytes), policy_(policy) {}
+  Shard& ShardOf(const KeyId& id) const { return *shards_[id.bytes[15] % kShards]; }
 
-  const Options options_;
-  std::array<Shard, kShards> shards_;
+  const std::size_t locked_bytes_;
+  absl::Status lock_status_;
+  std::array<std::unique_ptr<Shard>, kShards> shards_;
+  std::atomic<bool> waiters_maybe_{false};  // set by whoever takes one in, after doing so
+  MonotonicTime wiped_at_{};                // of the thread that calls Advance()
+
+  mutable Mutex policy_mutex_;
+  KeyPolicy policy_ BULLA_GUARDED_BY(policy_mutex_);
 };
 
 }  // namespace bulla

@@ -1,5 +1,6 @@
 #include "enclave/key_operations.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/log.h"
@@ -14,58 +15,113 @@ KeyOperations::KeyOperations(const Signer& signer, KeyCache& cache, DekTable& de
     : signer_(signer), cache_(cache), deks_(deks), entropy_(std::move(entropy)), clock_(clock) {}
 
 void KeyOperations::SignBatch(std::span<const SignItem> items, MonotonicTime received,
-                              std::vector<SignReply>& replies) {
+                              const std::shared_ptr<ReplySink>& sink,
+                              std::vector<SignReply>& replies, std::vector<Opening>& openings) {
   for (const SignItem& item : items) {
-    MonotonicTime now = clock_.Now();
-    if (now >= received + std::chrono::microseconds(item.budget_us)) {
-      replies.push_back({.sequence = item.sequence, .status = ItemStatus::kExpired});
-    } else {
-      replies.push_back(SignOne(item, now));
+    const MonotonicTime now = clock_.Now();
+    const MonotonicTime expires = received + std::chrono::microseconds(item.budget_us);
+    if (now >= expires) {
+      replies.push_back(Refusal(item, ItemStatus::kExpired));
+      continue;
     }
+    auto make_task = [&] {
+      return SignTask{item, expires, now + cache_.policy().sign_wait_budget, sink};
+    };
+    std::optional<SignReply> reply = SignOne(item, now, make_task, openings);
+    if (reply) replies.push_back(*reply);
   }
 }
 
-SignReply KeyOperations::SignOne(const SignItem& item, MonotonicTime now) {
-  SignReply reply{.sequence = item.sequence, .status = ItemStatus::kFault};
-  std::optional<WarmKey> key = cache_.TakeUse(item.key_id, now);
-  if (!key) key = Rehydrate(item.key_id, now, reply.status);
-  if (!key) return reply;
-  if (!signer_.Sign(key->secret, key->point, item.digest, &reply.signature)) {
-    LogError("signature_fault", {{"key", item.key_id.Short()}});
-    return reply;
+std::optional<SignReply> KeyOperations::Resume(const SignTask& task,
+                                               std::vector<Opening>& openings) {
+  const MonotonicTime now = clock_.Now();
+  if (now >= task.expires) return Refusal(task.item, ItemStatus::kExpired);
+  // Where it waits again (a key with so few uses that others have spent them meanwhile), it is for
+  // what is left of its time.
+  if (now >= task.wait_until) return Refusal(task.item, ItemStatus::kWaitedOut);
+  return SignOne(
+      task.item, now, [&] { return task; }, openings);
+}
+
+std::optional<SignReply> KeyOperations::SignOne(const SignItem& item, MonotonicTime now,
+                                                absl::FunctionRef<SignTask()> make_task,
+                                                std::vector<Opening>& openings) {
+  KeyLoan loan;
+  KeyCache::Answer answer = cache_.Sign(item.key_id, now, loan, make_task);
+  switch (answer.verdict) {
+    case KeyCache::Verdict::kGrantedAndLeading:
+      openings.push_back({item.key_id, /*refresh=*/true});
+      [[fallthrough]];
+    case KeyCache::Verdict::kGranted:
+      return SignWith(loan, item);
+    case KeyCache::Verdict::kLeading:
+      openings.push_back({item.key_id, /*refresh=*/false});
+      [[fallthrough]];
+    case KeyCache::Verdict::kWaiting:
+      return std::nullopt;
+    case KeyCache::Verdict::kRefused:
+      break;
   }
-  signatures_.fetch_add(1, std::memory_order_relaxed);
-  reply.status = ItemStatus::kOk;
+  return Refusal(item, answer.status);
+}
+
+SignReply KeyOperations::SignWith(const KeyLoan& loan, const SignItem& item) {
+  SignReply reply{.sequence = item.sequence, .status = ItemStatus::kOk};
+  if (!signer_.Sign(loan.secret, loan.point, item.digest, &reply.signature)) {
+    LogError("signature_fault", {{"key", item.key_id.Short()}});
+    return Refusal(item, ItemStatus::kFault);
+  }
+  EnclaveCounters::Increment(counters_.signatures);
   return reply;
 }
 
-std::optional<WarmKey> KeyOperations::Rehydrate(const KeyId& id, MonotonicTime now,
-                                                ItemStatus& status) {
-  Bytes blob = cache_.Blob(id);
-  if (blob.empty()) {
-    status = ItemStatus::kNeedBlob;
-    return std::nullopt;
+SignReply KeyOperations::Refusal(const SignItem& item, ItemStatus status) {
+  if (status == ItemStatus::kNeedDek || status == ItemStatus::kWaitedOut) {
+    EnclaveCounters::Increment(counters_.hard_expired_rejections);
   }
-  absl::StatusOr<SealedKeyHeader> header = ParseSealedKey(blob);
-  std::shared_ptr<const OpenDek> dek = header.ok() ? deks_.Find(header->dek_id) : nullptr;
-  if (dek == nullptr) {
-    status = header.ok() ? ItemStatus::kNeedDek : ItemStatus::kRefused;
-    return std::nullopt;
-  }
+  return {.sequence = item.sequence, .status = status};
+}
+
+KeyCache::Released KeyOperations::Open(const Opening& opening) {
+  const KeyId& id = opening.key_id;
+  const MonotonicTime began = clock_.Now();
+  SealedBlob blob;
+  if (!cache_.BlobOf(id, blob)) return OpenFailed(opening, ItemStatus::kNeedBlob);
+  std::optional<DekLoan> dek = deks_.Borrow(ParseSealedKey(blob)->dek_id, began);
+  if (!dek) return OpenFailed(opening, ItemStatus::kNeedDek);
   absl::StatusOr<OpenedKey> opened = OpenSealedKey(dek->key, blob, id, signer_);
   if (!opened.ok()) {
     LogError("sealed_key_refused", {{"key", id.Short()}, {"reason", opened.status().ToString()}});
-    status = ItemStatus::kRefused;
-    return std::nullopt;
+    return OpenFailed(opening, ItemStatus::kRefused);
   }
-  cache_.PutWarm(id, std::move(blob), opened->key, opened->point, now);
-  rehydrations_.fetch_add(1, std::memory_order_relaxed);
-  return cache_.TakeUse(id, now);
+  KeyCache::Released released = cache_.Land(
+      id, {std::move(opened->key), opened->point, std::move(dek->validity)}, clock_.Now());
+  EnclaveCounters::Increment(counters_.rehydrations);
+  if (opening.refresh) EnclaveCounters::Increment(counters_.refreshes);
+  counters_.rehydrate_latency.Record(clock_.Now() - began);
+  return released;
+}
+
+KeyCache::Released KeyOperations::OpenFailed(const Opening& opening, ItemStatus status) {
+  EnclaveCounters::Increment(counters_.rehydrations_failed);
+  return cache_.LandFailed(opening.key_id, status, clock_.Now());
+}
+
+void KeyOperations::Advance() {
+  const MonotonicTime now = clock_.Now();
+  deks_.Advance(now);
+  for (const SignTask& task : cache_.Advance(now)) {
+    ReplyBatch replies;
+    bool expired = now >= task.expires;
+    replies.signs.push_back(
+        Refusal(task.item, expired ? ItemStatus::kExpired : ItemStatus::kWaitedOut));
+    task.sink->Send(std::move(replies));
+  }
 }
 
 CreateReply KeyOperations::Create(const CreateItem& item) {
   CreateReply reply{.sequence = item.sequence, .status = ItemStatus::kFault};
-  std::optional<SealingDek> sealing = deks_.TakeSeal();
+  std::optional<DekLoan> sealing = deks_.BorrowToSeal(clock_.Now());
   if (!sealing) {
     reply.status = ItemStatus::kNoSealingDek;
     return reply;
@@ -80,33 +136,31 @@ CreateReply KeyOperations::Create(const CreateItem& item) {
   if (!secret.ok()) return reply;
   absl::StatusOr<PublicPoint> point = signer_.DerivePublic(*secret);
   if (!point.ok()) return reply;
-  PublicKey33 public_key = signer_.Compress(*point);
-  absl::StatusOr<Address20> address = AddressOf(public_key);
-  absl::StatusOr<Bytes> blob =
-      SealKey(sealing->dek->key, {item.key_id, sealing->dek->id, public_key}, *secret);
-  if (!address.ok() || !blob.ok()) return reply;
+  const SealedKeyHeader header{item.key_id, sealing->id, signer_.Compress(*point)};
+  absl::StatusOr<Address20> address = AddressOf(header.public_key);
+  absl::StatusOr<Bytes> sealed = SealKey(sealing->key, header, *secret);
+  if (!address.ok() || !sealed.ok()) return reply;
 
-  cache_.PutWarm(item.key_id, *blob, *secret, *point, clock_.Now());
-  keys_created_.fetch_add(1, std::memory_order_relaxed);
+  SealedBlob blob;
+  std::ranges::copy(*sealed, blob.begin());
+  cache_.Adopt(header, blob, {*std::move(secret), *point, std::move(sealing->validity)},
+               clock_.Now());
+  EnclaveCounters::Increment(counters_.keys_created);
   reply.status = ItemStatus::kOk;
-  reply.dek_id = sealing->dek->id;
-  reply.blob = *std::move(blob);
-  reply.public_key = public_key;
+  reply.dek_id = header.dek_id;
+  reply.blob = *std::move(sealed);
+  reply.public_key = header.public_key;
   reply.address = ToEip55(*address);
   return reply;
 }
 
-bool KeyOperations::Load(Bytes blob) {
+bool KeyOperations::Load(ByteSpan blob) {
   absl::StatusOr<SealedKeyHeader> header = ParseSealedKey(blob);
   if (!header.ok()) return false;
-  cache_.PutBlob(header->key_id, std::move(blob));
+  SealedBlob copy;
+  std::ranges::copy(blob, copy.begin());
+  cache_.Load(*header, copy, clock_.Now());
   return true;
-}
-
-KeyOperations::Counts KeyOperations::counts() const {
-  return {signatures_.load(std::memory_order_relaxed),
-          keys_created_.load(std::memory_order_relaxed),
-          rehydrations_.load(std::memory_order_relaxed)};
 }
 
 }  // namespace bulla

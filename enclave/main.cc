@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "base/thread.h"
+#include "base/ticker.h"
 #include "crypto/process_hardening.h"
 #include "crypto/signer.h"
 #include "enclave/dek_table.h"
@@ -31,6 +32,10 @@ namespace {
 
 constexpr std::size_t kCaFileBytesMax = 1 << 20;
 constexpr auto kKmsDialTimeout = std::chrono::seconds(3);
+
+// So fine because signatures that wait for their keys are answered by it.
+constexpr auto kExpiryInterval =
+    std::chrono::duration_cast<std::chrono::milliseconds>(SingleFlight::kTick);
 
 constexpr char kExamples[] = R"(
 Examples:
@@ -84,6 +89,13 @@ absl::StatusOr<std::unique_ptr<KmsClient>> MakeKmsClient(const EnclaveConfig& co
        .clock = &clock});
 }
 
+// In production a secret that could be swapped out is a reason not to start.
+bool NeedsLockedMemory(const EnclaveConfig& config) { return config.platform != "simulated"; }
+
+void WarnIfNotLocked(const absl::Status& status) {
+  if (!status.ok()) LogWarn("memory_not_locked", {{"reason", std::string(status.message())}});
+}
+
 absl::Status Serve(const Flags& flags) {
   StopSignals stop;
   BULLA_RETURN_IF_ERROR(HardenProcess());
@@ -98,17 +110,23 @@ absl::Status Serve(const Flags& flags) {
   BULLA_ASSIGN_OR_RETURN(std::unique_ptr<KmsClient> kms,
                          MakeKmsClient(config, *nsm, *recipient, clock));
 
-  KeyCache cache({.plain_ttl = config.plain_key_ttl_hard,
-                  .uses_max = static_cast<std::uint32_t>(config.plain_key_uses_max),
-                  .keys_max = static_cast<std::size_t>(config.keys_max)});
-  DekTable deks;
+  BULLA_ASSIGN_OR_RETURN(std::unique_ptr<DekTable> deks,
+                         DekTable::Create(config.policy, NeedsLockedMemory(config)));
+  BULLA_ASSIGN_OR_RETURN(
+      std::unique_ptr<KeyCache> cache,
+      KeyCache::Create({.locked_bytes = static_cast<std::size_t>(config.locked_memory_kib) * 1024,
+                        .require_locked = NeedsLockedMemory(config)},
+                       config.policy, *deks, clock.Now()));
+  WarnIfNotLocked(deks->lock_status());
+  WarnIfNotLocked(cache->lock_status());
   KeyOperations operations(
-      *signer, cache, deks, [&nsm] { return nsm->GetRandom(); }, clock);
+      *signer, *cache, *deks, [&nsm] { return nsm->GetRandom(); }, clock);
   std::size_t threads =
       config.workers > 0 ? static_cast<std::size_t>(config.workers) : UsableCpus();
   Workers workers({.threads = threads, .queue_max = static_cast<std::size_t>(config.queue_max)},
                   operations);
-  EnclaveService service({workers, operations, cache, deks, *kms, clock},
+  Ticker expiry("expiry", kExpiryInterval, [&operations] { operations.Advance(); });
+  EnclaveService service({workers, operations, *cache, *deks, *kms, clock},
                          std::string(nsm->platform()), threads);
   BULLA_ASSIGN_OR_RETURN(std::unique_ptr<EnclaveServer> server,
                          EnclaveServer::Start(address, service));

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/random.h"
 #include "base/thread.h"
 #include "enclave/session.h"
 
@@ -22,9 +23,15 @@ grpc::Status ToGrpc(const absl::Status& status) {
 }
 
 void Describe(const SealingDek& sealing, wire::v1::SealingDek& out) {
-  out.set_dek_id(sealing.dek->id.bytes.data(), DekId::kBytes);
+  out.set_dek_id(sealing.id.bytes.data(), DekId::kBytes);
   out.set_wrapped(sealing.wrapped.data(), sealing.wrapped.size());
   out.set_kms_key_id(sealing.kms_key_id);
+}
+
+void Describe(const LatencyHistogram& histogram, wire::v1::Histogram& out) {
+  for (double bound : LatencyHistogram::kBoundsMs) out.add_bounds_ms(bound);
+  for (std::uint64_t count : histogram.counts()) out.add_counts(count);
+  out.set_sum_ms(histogram.sum_ms());
 }
 
 AwsCredentials CredentialsOf(const wire::v1::UnlockRequest& request) {
@@ -39,6 +46,7 @@ EnclaveService::EnclaveService(Parts parts, std::string platform, std::size_t wo
       boot_id_(BootId::New(parts.clock.WallNow())),
       platform_(std::move(platform)),
       worker_count_(static_cast<std::uint32_t>(worker_count)),
+      image_policy_(parts.cache.policy()),
       unlocks_(kUnlocksQueuedMax) {
   for (std::size_t i = 0; i < kUnlockThreads; ++i) {
     unlock_threads_.push_back(StartThread(fmt::format("unlock-{}", i), [this] { RunUnlocks(); }));
@@ -111,11 +119,13 @@ absl::Status EnclaveService::ObtainSealingDekBlocking(const UnlockCall& call) {
   absl::Status status;
   if (!parts_.deks.sealing()) {
     DekId id = DekId::New(parts_.clock.WallNow());
+    MonotonicTime asked_at = parts_.clock.Now();
     absl::StatusOr<DataKey> key =
         parts_.kms.GenerateDataKeyBlocking(CredentialsOf(*call.request), id, call.deadline);
-    status = key.ok() ? parts_.deks.AddSealing(id, std::move(key->plaintext),
-                                               std::move(key->wrapped), std::move(key->key_id))
-                      : key.status();
+    status = key.ok()
+                 ? parts_.deks.OpenSealing({id, std::move(key->wrapped), std::move(key->key_id)},
+                                           key->plaintext, asked_at, RandomUint64())
+                 : key.status();
     MutexLock lock(sealing_mutex_);
     obtaining_sealing_dek_ = false;
   }
@@ -131,26 +141,68 @@ absl::Status EnclaveService::OpenDekBlocking(const UnlockCall& call) {
     return absl::InvalidArgumentError("unlock: the data key's id or blob has the wrong length");
   }
   DekId id = DekId::FromBytes(AsBytes(dek.dek_id()));
-  if (parts_.deks.Find(id) != nullptr) return absl::OkStatus();
-  BULLA_ASSIGN_OR_RETURN(Secret<32> key,
-                         parts_.kms.DecryptBlocking(CredentialsOf(*call.request),
-                                                    AsBytes(dek.wrapped()), id, call.deadline));
-  return parts_.deks.Add(id, std::move(key));
+  MonotonicTime asked_at = parts_.clock.Now();
+  if (!parts_.deks.NeedsKms(id, asked_at)) return absl::OkStatus();
+  absl::StatusOr<Secret<32>> key = parts_.kms.DecryptBlocking(
+      CredentialsOf(*call.request), AsBytes(dek.wrapped()), id, call.deadline);
+  absl::Status status =
+      key.ok() ? parts_.deks.Open(id, *key, asked_at, RandomUint64()) : key.status();
+  if (!status.ok()) parts_.deks.RenewalFailed(id);
+  return status;
+}
+
+grpc::ServerUnaryReactor* EnclaveService::Configure(grpc::CallbackServerContext* context,
+                                                    const wire::v1::ConfigureRequest* request,
+                                                    wire::v1::ConfigureReply* reply) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  absl::Status status = ApplyPolicy(request->settings(), *reply->mutable_settings());
+  if (!status.ok()) LogWarn("key_policy_refused", {{"reason", std::string(status.message())}});
+  reactor->Finish(ToGrpc(status));
+  return reactor;
+}
+
+absl::Status EnclaveService::ApplyPolicy(const PolicySettings& wanted, PolicySettings& in_force) {
+  BULLA_ASSIGN_OR_RETURN(KeyPolicy decoded, DecodeKeyPolicy(wanted));
+  BULLA_ASSIGN_OR_RETURN(KeyPolicy policy, TightenKeyPolicy(image_policy_, decoded));
+  MutexLock lock(policy_mutex_);
+  if (policy != parts_.cache.policy()) {
+    parts_.deks.SetPolicy(policy);
+    parts_.cache.SetPolicy(policy);
+    LogInfo("key_policy_changed", {});
+  }
+  EncodeKeyPolicy(policy, in_force);
+  return absl::OkStatus();
 }
 
 grpc::ServerUnaryReactor* EnclaveService::Probe(grpc::CallbackServerContext* context,
                                                 const wire::v1::ProbeRequest*,
                                                 wire::v1::ProbeReply* reply) {
-  KeyOperations::Counts counts = parts_.operations.counts();
-  KeyCache::Counts keys = parts_.cache.counts();
+  const MonotonicTime now = parts_.clock.Now();
+  const EnclaveCounters& counters = parts_.operations.counters();
+  const KeyShard::Counts keys = parts_.cache.CountsAt(now);
   reply->set_boot_id(boot_id_.bytes.data(), BootId::kBytes);
-  reply->set_signatures(counts.signatures);
-  reply->set_keys_created(counts.keys_created);
-  reply->set_rehydrations(counts.rehydrations);
+  reply->set_signatures(counters.signatures);
+  reply->set_keys_created(counters.keys_created);
   reply->set_keys_warm(keys.warm);
   reply->set_keys_cool(keys.cool);
+  reply->set_keys_invalid(keys.invalid);
   reply->set_deks_open(parts_.deks.size());
   reply->set_queue_depth(parts_.workers.queue_depth());
+  reply->set_rehydrations(counters.rehydrations);
+  reply->set_rehydrations_failed(counters.rehydrations_failed);
+  reply->set_refreshes(counters.refreshes);
+  reply->set_singleflight_waiters(keys.waiters);
+  reply->set_hard_expired_rejections(counters.hard_expired_rejections);
+  reply->set_plain_keys_evicted(keys.secrets_evicted);
+  reply->set_blobs_evicted(keys.blobs_evicted);
+  reply->set_key_memory_bytes(keys.memory_bytes);
+  reply->set_key_memory_budget_bytes(parts_.cache.policy().memory_budget_mib << 20);
+  reply->set_locked_bytes(keys.locked_bytes);
+  reply->set_locked_budget_bytes(parts_.cache.locked_budget_bytes());
+  Describe(counters.rehydrate_latency, *reply->mutable_rehydrate_latency());
+  for (const DekId& id : parts_.deks.TakeRenewals(now, kDeksToRenewMax)) {
+    reply->add_deks_to_renew(id.bytes.data(), DekId::kBytes);
+  }
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   reactor->Finish(grpc::Status::OK);
   return reactor;

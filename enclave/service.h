@@ -1,6 +1,6 @@
 #pragma once
 
-// The enclave's side of enclave.proto: who is there, data keys, sessions, counters.
+// The enclave's side of enclave.proto: who is there, data keys, policy, sessions, counters.
 
 #include <string>
 #include <thread>
@@ -39,6 +39,9 @@ class EnclaveService final : public wire::v1::Enclave::CallbackService {
   grpc::ServerUnaryReactor* Unlock(grpc::CallbackServerContext* context,
                                    const wire::v1::UnlockRequest* request,
                                    wire::v1::UnlockReply* reply) override;
+  grpc::ServerUnaryReactor* Configure(grpc::CallbackServerContext* context,
+                                      const wire::v1::ConfigureRequest* request,
+                                      wire::v1::ConfigureReply* reply) override;
   grpc::ServerUnaryReactor* Probe(grpc::CallbackServerContext* context,
                                   const wire::v1::ProbeRequest* request,
                                   wire::v1::ProbeReply* reply) override;
@@ -56,12 +59,18 @@ class EnclaveService final : public wire::v1::Enclave::CallbackService {
 
   absl::Status ObtainSealingDekBlocking(const UnlockCall& call) BULLA_EXCLUDES(sealing_mutex_);
   absl::Status OpenDekBlocking(const UnlockCall& call);
+  // Tightens the image's policy to what is wanted, and says what is in force then.
+  absl::Status ApplyPolicy(const PolicySettings& wanted, PolicySettings& in_force)
+      BULLA_EXCLUDES(policy_mutex_);
   void RunUnlocks();
 
   Parts parts_;
   const BootId boot_id_;
   const std::string platform_;
   const std::uint32_t worker_count_;
+
+  const KeyPolicy image_policy_;
+  Mutex policy_mutex_;  // one change at a time
 
   Mutex sealing_mutex_;
   bool obtaining_sealing_dek_ BULLA_GUARDED_BY(sealing_mutex_) = false;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <iterator>
 #include <utility>
 
 #include "base/log.h"
@@ -14,16 +15,14 @@ namespace {
 // signature with its verification).
 constexpr std::size_t kSignsPerJobMin = 2;
 
-// The replies to a job that found no room.
-ReplyBatch Refusals(const RequestBatch& batch) {
+// Of those who waited for a key, the worker that opened it signs the first itself; the rest go
+// through the queue in jobs of this many, for all workers.
+constexpr std::size_t kResumedPerJob = 8;
+
+void SendOne(const SignTask& task, const SignReply& reply) {
   ReplyBatch replies;
-  for (const SignItem& item : batch.signs) {
-    replies.signs.push_back({.sequence = item.sequence, .status = ItemStatus::kBusy});
-  }
-  for (const CreateItem& item : batch.creates) {
-    replies.creates.push_back({.sequence = item.sequence, .status = ItemStatus::kBusy});
-  }
-  return replies;
+  replies.signs.push_back(reply);
+  task.sink->Send(std::move(replies));
 }
 
 }  // namespace
@@ -41,9 +40,9 @@ Workers::~Workers() {
 }
 
 void Workers::Submit(RequestBatch batch, MonotonicTime received, std::shared_ptr<ReplySink> sink) {
-  for (Bytes& blob : batch.loads) {
+  for (const Bytes& blob : batch.loads) {
     // A blob that is none leaves its key unknown; the signature that follows it says so.
-    if (!operations_.Load(std::move(blob))) LogWarn("load_refused", {});
+    if (!operations_.Load(blob)) LogWarn("load_refused", {});
   }
   batch.loads.clear();
 
@@ -52,31 +51,87 @@ void Workers::Submit(RequestBatch batch, MonotonicTime received, std::shared_ptr
   std::size_t share = (batch.signs.size() + shares - 1) / shares;
   for (std::size_t begin = share; share > 0 && begin < batch.signs.size(); begin += share) {
     std::size_t end = std::min(begin + share, batch.signs.size());
-    Job job{{}, received, sink};
+    FrameJob job{{}, received, sink};
     job.batch.signs.assign(batch.signs.begin() + static_cast<std::ptrdiff_t>(begin),
                            batch.signs.begin() + static_cast<std::ptrdiff_t>(end));
     Enqueue(std::move(job));
   }
   batch.signs.resize(std::min(share, batch.signs.size()));
-  if (!batch.empty()) Enqueue({std::move(batch), received, std::move(sink)});
+  if (!batch.empty()) Enqueue(FrameJob{std::move(batch), received, std::move(sink)});
 }
 
 void Workers::Enqueue(Job job) {
   // A refused item is left as it was: NOLINTNEXTLINE(bugprone-use-after-move)
-  if (!queue_.TryPush(std::move(job))) job.sink->Send(Refusals(job.batch));
+  if (!queue_.TryPush(std::move(job))) Refuse(job);
+}
+
+void Workers::Refuse(const Job& job) {
+  if (const auto* tasks = std::get_if<ResumeJob>(&job)) {
+    for (const SignTask& task : *tasks) {
+      SendOne(task, operations_.Refusal(task.item, ItemStatus::kBusy));
+    }
+    return;
+  }
+  const auto& frame = std::get<FrameJob>(job);
+  ReplyBatch replies;
+  for (const SignItem& item : frame.batch.signs) {
+    replies.signs.push_back(operations_.Refusal(item, ItemStatus::kBusy));
+  }
+  for (const CreateItem& item : frame.batch.creates) {
+    replies.creates.push_back({.sequence = item.sequence, .status = ItemStatus::kBusy});
+  }
+  frame.sink->Send(std::move(replies));
 }
 
 void Workers::Run(std::size_t index) {
   if (!PinThreadToCpu(index)) LogWarn("worker_not_pinned", {{"worker", index}});
+  std::vector<Opening> openings;
   while (std::optional<Job> job = queue_.Pop()) {
-    ReplyBatch replies;
-    replies.signs.reserve(job->batch.signs.size());
-    operations_.SignBatch(job->batch.signs, job->received, replies.signs);
-    for (const CreateItem& item : job->batch.creates) {
-      replies.creates.push_back(operations_.Create(item));
+    if (const auto* tasks = std::get_if<ResumeJob>(&*job)) {
+      Resume(*tasks, openings);
+    } else {
+      RunFrame(std::get<FrameJob>(*job), openings);
     }
-    job->sink->Send(std::move(replies));
+    // An opening may begin another: see KeyOperations::Resume.
+    for (std::size_t i = 0; i < openings.size(); ++i) Open(Opening(openings[i]), openings);
+    openings.clear();
   }
+}
+
+void Workers::RunFrame(const FrameJob& job, std::vector<Opening>& openings) {
+  ReplyBatch replies;
+  replies.signs.reserve(job.batch.signs.size());
+  operations_.SignBatch(job.batch.signs, job.received, job.sink, replies.signs, openings);
+  for (const CreateItem& item : job.batch.creates) {
+    replies.creates.push_back(operations_.Create(item));
+  }
+  if (!replies.empty()) job.sink->Send(std::move(replies));
+}
+
+void Workers::Resume(std::span<const SignTask> tasks, std::vector<Opening>& openings) {
+  for (const SignTask& task : tasks) {
+    std::optional<SignReply> reply = operations_.Resume(task, openings);
+    if (reply) SendOne(task, *reply);
+  }
+}
+
+void Workers::Open(const Opening& opening, std::vector<Opening>& openings) {
+  KeyCache::Released released = operations_.Open(opening);
+  std::vector<SignTask>& tasks = released.tasks;
+  if (released.status != ItemStatus::kOk) {
+    for (const SignTask& task : tasks) {
+      SendOne(task, operations_.Refusal(task.item, released.status));
+    }
+    return;
+  }
+  auto next = tasks.begin() + static_cast<std::ptrdiff_t>(std::min(tasks.size(), kResumedPerJob));
+  std::span<const SignTask> first(tasks.begin(), next);
+  while (next != tasks.end()) {
+    const auto end = next + std::min<std::ptrdiff_t>(kResumedPerJob, tasks.end() - next);
+    Enqueue(ResumeJob(std::make_move_iterator(next), std::make_move_iterator(end)));
+    next = end;
+  }
+  Resume(first, openings);
 }
 
 }  // namespace bulla

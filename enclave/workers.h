@@ -3,25 +3,23 @@
 // The signing threads: one for each vCPU, pinned, fed by one bounded queue. A stream hands a frame
 // over whole; it is split over the workers that are idle at that moment, so that a frame of 32 does
 // not wait behind one of them. A full queue refuses at once.
+//
+// Keys that have to be opened are opened by the worker that met them, after the signatures that
+// need no opening have left. What waits for such a key waits in the cache, not in a worker, and
+// goes through the queue again when it is there.
 
 #include <memory>
 #include <thread>
+#include <variant>
 #include <vector>
 
 #include "base/bounded_queue.h"
 #include "base/clock.h"
 #include "enclave/key_operations.h"
+#include "enclave/sign_task.h"
 #include "wire/codec.h"
 
 namespace bulla {
-
-// Where the answers to a batch go.
-class ReplySink {
- public:
-  virtual ~ReplySink() = default;
-  // Thread-safe; must not block.
-  virtual void Send(ReplyBatch replies) = 0;
-};
 
 // Thread-safe.
 class Workers {
@@ -43,14 +41,23 @@ class Workers {
   std::size_t queue_depth() const { return queue_.size(); }
 
  private:
-  struct Job {
+  // A frame, or a share of one.
+  struct FrameJob {
     RequestBatch batch;
     MonotonicTime received;
     std::shared_ptr<ReplySink> sink;
   };
+  // Signatures whose key is there now.
+  using ResumeJob = std::vector<SignTask>;
+  using Job = std::variant<FrameJob, ResumeJob>;
 
   void Enqueue(Job job);
+  void Refuse(const Job& job);
   void Run(std::size_t index);
+  void RunFrame(const FrameJob& job, std::vector<Opening>& openings);
+  void Resume(std::span<const SignTask> tasks, std::vector<Opening>& openings);
+  // Opens one key and sees to those who waited for it.
+  void Open(const Opening& opening, std::vector<Opening>& openings);
 
   KeyOperations& operations_;
   BoundedQueue<Job> queue_;

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "base/random.h"
+#include "tests/fakes/small_key_cache.h"
 
 namespace bulla {
 namespace {
@@ -37,8 +38,10 @@ class WorkersTest : public testing::Test {
     return *Signer::Create(seed);
   }
   void SetUp() override {
-    ASSERT_TRUE(deks_.AddSealing(DekId::New({}), {}, {1}, "arn").ok());
-    ASSERT_EQ(operations_.Create({.key_id = key_id_}).status, ItemStatus::kOk);
+    ASSERT_TRUE(deks_->OpenSealing({dek_id_, {1}, "arn"}, {}, clock_.Now(), 0).ok());
+    CreateReply created = operations_.Create({.key_id = key_id_});
+    ASSERT_EQ(created.status, ItemStatus::kOk);
+    blob_ = created.blob;
   }
   RequestBatch Signs(std::uint32_t first, std::size_t count) {
     RequestBatch batch;
@@ -53,9 +56,14 @@ class WorkersTest : public testing::Test {
   const RealClock clock_{};
   const KeyId key_id_ = KeyId::New({});
   const std::unique_ptr<Signer> signer_ = NewSigner();
-  KeyCache cache_{{}};
-  DekTable deks_;
-  KeyOperations operations_{*signer_, cache_, deks_, [] { return Bytes(32, 3); }, clock_};
+  // Patient: a loaded machine is no reason for a test to fail.
+  const KeyPolicy policy_{.sign_wait_budget = std::chrono::minutes(1),
+                          .hard_refresh_budget = std::chrono::minutes(1)};
+  const DekId dek_id_ = DekId::New({});
+  const std::unique_ptr<DekTable> deks_ = NewDekTable(policy_);
+  const std::unique_ptr<KeyCache> cache_ = NewKeyCache(*deks_, clock_.Now(), policy_);
+  Bytes blob_;
+  KeyOperations operations_{*signer_, *cache_, *deks_, [] { return Bytes(32, 3); }, clock_};
   std::shared_ptr<Gatherer> gatherer_ = std::make_shared<Gatherer>();
 };
 
@@ -83,6 +91,40 @@ TEST_F(WorkersTest, AFullQueueRefusesAndStillAnswersAll) {
   }
   EXPECT_GT(busy, 0u);
   EXPECT_LT(busy, 1600u);
+}
+
+TEST_F(WorkersTest, ManyWhoAskForAColdKeyAreAllServedByOneOpening) {
+  std::unique_ptr<DekTable> deks = NewDekTable(policy_);
+  std::unique_ptr<KeyCache> cache = NewKeyCache(*deks, clock_.Now(), policy_);
+  KeyOperations operations{*signer_, *cache, *deks, [] { return Bytes(32, 3); }, clock_};
+  ASSERT_TRUE(deks->Open(dek_id_, {}, clock_.Now(), 0).ok());
+  ASSERT_TRUE(operations.Load(blob_));
+  Workers workers({.threads = 3, .queue_max = 1000}, operations);
+  for (std::uint32_t frame = 0; frame < 16; ++frame) {
+    workers.Submit(Signs(frame * 32, 32), clock_.Now(), gatherer_);
+  }
+  std::set<std::uint32_t> sequences;
+  for (const SignReply& reply : gatherer_->WaitFor(512)) {
+    EXPECT_EQ(reply.status, ItemStatus::kOk);
+    EXPECT_TRUE(sequences.insert(reply.sequence).second) << "twice: " << reply.sequence;
+  }
+  EXPECT_EQ(operations.counters().rehydrations, 1u);
+}
+
+TEST_F(WorkersTest, ManyWhoAskForAKeyThatDoesNotOpenAreAllTold) {
+  std::unique_ptr<DekTable> deks = NewDekTable(policy_);
+  std::unique_ptr<KeyCache> cache = NewKeyCache(*deks, clock_.Now(), policy_);
+  KeyOperations operations{*signer_, *cache, *deks, [] { return Bytes(32, 3); }, clock_};
+  Secret<32> wrong;
+  wrong.Expose()[0] = 1;
+  ASSERT_TRUE(deks->Open(dek_id_, wrong, clock_.Now(), 0).ok());
+  ASSERT_TRUE(operations.Load(blob_));
+  Workers workers({.threads = 3, .queue_max = 1000}, operations);
+  workers.Submit(Signs(0, 32), clock_.Now(), gatherer_);
+  for (const SignReply& reply : gatherer_->WaitFor(32)) {
+    EXPECT_TRUE(reply.status == ItemStatus::kRefused || reply.status == ItemStatus::kNeedBlob);
+  }
+  EXPECT_EQ(cache->CountsAt(clock_.Now()).waiters, 0u);
 }
 
 TEST_F(WorkersTest, EndingAnswersWhatWasAccepted) {

@@ -1,0 +1,28 @@
+#pragma once
+
+// A table of DEKs and a cache of keys as tests want them: small, and on any machine.
+
+#include <memory>
+
+#include "base/check.h"
+#include "enclave/key_cache.h"
+
+namespace bulla {
+
+inline std::unique_ptr<DekTable> NewDekTable(const KeyPolicy& policy = {}) {
+  absl::StatusOr<std::unique_ptr<DekTable>> deks =
+      DekTable::Create(policy, /*require_locked=*/false);
+  BULLA_CHECK(deks.ok(), "memory for the secrets of a test");
+  return *std::move(deks);
+}
+
+inline std::unique_ptr<KeyCache> NewKeyCache(const DekTable& deks, MonotonicTime start,
+                                             const KeyPolicy& policy = {},
+                                             std::size_t locked_bytes = 1 << 20) {
+  absl::StatusOr<std::unique_ptr<KeyCache>> cache = KeyCache::Create(
+      {.locked_bytes = locked_bytes, .require_locked = false}, policy, deks, start);
+  BULLA_CHECK(cache.ok(), "memory for the secrets of a test");
+  return *std::move(cache);
+}
+
+}  // namespace bulla
