@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstddef>
+
 #include "base/status.h"
 
 namespace bulla {
@@ -8,5 +10,11 @@ namespace bulla {
 // dumps, and no ptrace or /proc/<pid>/mem by others of the same user. First thing in the main of a
 // process that holds keys.
 absl::Status HardenProcess();
+
+// Locks what the calling thread will use of its stack, where copies of plain keys lie for the time
+// of a signature. For threads other than the first. RESOURCE_EXHAUSTED says which limit is in the
+// way.
+inline constexpr std::size_t kLockedStackBytes = 256 * 1024;  // signing takes some 20 KiB
+absl::Status LockThreadStack();
 
 }  // namespace bulla

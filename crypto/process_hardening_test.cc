@@ -1,8 +1,11 @@
 #include "crypto/process_hardening.h"
 
+#include <fstream>
 #include <gtest/gtest.h>
+#include <string>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <thread>
 #include <unistd.h>
 
 namespace bulla {
@@ -19,6 +22,30 @@ namespace {
 // In a child, for what is given up here cannot be had back.
 TEST(ProcessHardening, LeavesNoCoreDumpAndNoTracing) {
   EXPECT_EXIT(HardenAndExit(), ::testing::ExitedWithCode(0), "");
+}
+
+// VmLck of this process, KiB.
+long LockedKib() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.rfind("VmLck:", 0) == 0) return std::stol(line.substr(6));
+  }
+  return -1;
+}
+
+TEST(ProcessHardening, AThreadsStackIsLockedOrTheErrorNamesTheLimit) {
+  absl::Status status;
+  long locked = 0;
+  const long before = LockedKib();
+  std::thread([&] {
+    status = LockThreadStack();
+    locked = LockedKib() - before;
+  }).join();
+  if (status.ok()) {
+    EXPECT_GE(locked, static_cast<long>(kLockedStackBytes / 1024));
+  } else {
+    EXPECT_NE(std::string(status.message()).find("RLIMIT_MEMLOCK"), std::string::npos) << status;
+  }
 }
 
 }  // namespace

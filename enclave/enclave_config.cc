@@ -16,9 +16,10 @@ void RegisterSettings(EnclaveConfig& config, ConfigReader& reader) {
   reader.AddInteger("queue_max", &config.queue_max, "jobs", 1, 4096,
                     "Jobs that wait for a worker. What finds it full is refused at once.");
   RegisterKeyPolicy(config.policy, reader);
-  reader.AddInteger("locked_memory_kib", &config.locked_memory_kib, "KiB", 64, 64 * 1024 * 1024,
-                    "Memory for plain keys, locked and left out of core dumps: 32 bytes for each "
-                    "key that can be WARM. Needs RLIMIT_MEMLOCK of that and 512 KiB more.");
+  reader.AddInteger(
+      "locked_memory_kib", &config.locked_memory_kib, "KiB", 64, 64 * 1024 * 1024,
+      "Memory for plain keys, locked and left out of core dumps: 32 bytes for each "
+      "key that can be WARM. Needs RLIMIT_MEMLOCK of that, 512 KiB, and 256 KiB a worker.");
   reader.AddString("kms.dial", &config.kms_dial, "The gateway's KMS forwarder, as `listen`.");
   reader.AddString("kms.host", &config.kms_host,
                    "KMS's name, as its certificate has it: kms.eu-central-1.amazonaws.com.");

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "base/thread.h"
+#include "crypto/process_hardening.h"
 #include "enclave/session.h"
 
 namespace bulla {
@@ -93,6 +94,8 @@ grpc::ServerUnaryReactor* EnclaveService::Unlock(grpc::CallbackServerContext* co
 }
 
 void EnclaveService::RunUnlocks() {
+  absl::Status locked = LockThreadStack();
+  if (!locked.ok()) LogWarn("memory_not_locked", {{"reason", std::string(locked.message())}});
   while (std::optional<UnlockCall> call = unlocks_.Pop()) {
     absl::Status status;
     switch (call->request->what_case()) {

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/thread.h"
+#include "crypto/process_hardening.h"
 
 namespace bulla {
 namespace {
@@ -85,6 +86,8 @@ void Workers::Refuse(const Job& job) {
 
 void Workers::Run(std::size_t index) {
   if (!PinThreadToCpu(index)) LogWarn("worker_not_pinned", {{"worker", index}});
+  absl::Status locked = LockThreadStack();
+  if (!locked.ok()) LogWarn("memory_not_locked", {{"reason", std::string(locked.message())}});
   std::vector<Opening> openings;
   while (std::optional<Job> job = queue_.Pop()) {
     if (const auto* tasks = std::get_if<ResumeJob>(&*job)) {
