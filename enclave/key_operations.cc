@@ -37,8 +37,7 @@ std::optional<SignReply> KeyOperations::Resume(const SignTask& task,
   const MonotonicTime now = clock_.Now();
   if (now >= task.expires) return Refusal(task.item, ItemStatus::kExpired);
   // Where it waits again (a key with so few uses that others have spent them meanwhile), it is for
-  // what is left of its time.
-  if (now >= task.wait_until) return Refusal(task.item, ItemStatus::kWaitedOut);
+  // what is left of its time, be it nothing.
   return SignOne(
       task.item, now, [&] { return task; }, openings);
 }

@@ -195,6 +195,19 @@ TEST_F(KeyOperationsTest, ASignatureThatWaitsTooLongIsAnsweredThroughItsSink) {
   EXPECT_TRUE(other_.Open(openings[0]).tasks.empty()) << "it would be answered twice";
 }
 
+TEST_F(KeyOperationsTest, WhoWaitedForAKeyIsSignedThoughTheQueueTookLongerThanTheWait) {
+  OpenSealingDek(*deks_);
+  KeyId id = IdOf(CreateKey());
+  SignTask task{.item = {.key_id = id},
+                .expires = clock_.Now() + seconds(1),
+                .wait_until = clock_.Now() + std::chrono::milliseconds(3)};
+  clock_.Advance(std::chrono::milliseconds(10));
+  std::vector<Opening> openings;
+  EXPECT_EQ(operations_.Resume(task, openings)->status, ItemStatus::kOk);
+  clock_.Advance(seconds(1));
+  EXPECT_EQ(operations_.Resume(task, openings)->status, ItemStatus::kExpired);
+}
+
 TEST_F(KeyOperationsTest, WorkPastItsBudgetIsDroppedUnsigned) {
   OpenSealingDek(*deks_);
   KeyId id = IdOf(CreateKey());
