@@ -71,6 +71,8 @@ class Router final : public SignerService, public LinkEvents {
   void StartUnlocks(MonotonicTime now) BULLA_EXCLUDES(mutex_);
   void FinishUnlock(const UnlockQueue::Task& task, const absl::Status& status)
       BULLA_EXCLUDES(mutex_);
+  // For a DEK that is not in the store.
+  void GiveUpUnlock(const UnlockQueue::Task& task, MonotonicTime now) BULLA_EXCLUDES(mutex_);
 
   const Options options_;
   KeyStore& store_;
@@ -83,8 +85,12 @@ class Router final : public SignerService, public LinkEvents {
   absl::flat_hash_set<DekId> shared_deks_ BULLA_GUARDED_BY(mutex_);
   int dek_lists_awaited_ BULLA_GUARDED_BY(mutex_) = 0;  // asked of the store, for new links
 
+  MonotonicTime missing_dek_silence_until_ BULLA_GUARDED_BY(mutex_);
+
+  prometheus::Counter& unlock_started_;
   prometheus::Counter& unlock_total_;
   prometheus::Counter& unlock_failed_;
+  prometheus::Histogram& unlock_latency_;
 };
 
 }  // namespace bulla
