@@ -69,7 +69,9 @@ Router::Router(Options options, KeyStore& store, Metrics& metrics, const Clock& 
         EnclaveLink::Options{.address = address,
                              .index = links_.size(),
                              .streams = options_.streams_per_enclave,
-                             .credentials_file = options_.credentials_file},
+                             .credentials_file = options_.credentials_file,
+                             .key_policy = options_.key_policy,
+                             .probe_interval = options_.probe_interval},
         *this, store_, clock_));
   }
 }
@@ -141,6 +143,21 @@ void Router::OnLinkReady(EnclaveLink& link) {
                          MutexLock lock(mutex_);
                          --dek_lists_awaited_;
                        });
+}
+
+// What was wanted of it is asked for anew when it is back; until then each attempt would only fail.
+void Router::OnLinkLost(EnclaveLink& link) {
+  MutexLock lock(mutex_);
+  unlocks_.Forget(link.index());
+}
+
+// Renewing is opening: the enclave knows that what is past its soft TTL means a call to KMS.
+void Router::OnDeksToRenew(EnclaveLink& link, const std::vector<DekId>& deks) {
+  for (const DekId& dek_id : deks) WantUnlock(link.index(), dek_id);
+}
+
+void Router::SetKeyPolicy(const KeyPolicy& policy) {
+  for (auto& link : links_) link->SetKeyPolicy(policy);
 }
 
 void Router::Create(CreateCall call, KeyDone done) {

@@ -29,6 +29,8 @@ class Router final : public SignerService, public LinkEvents {
     std::vector<Address> enclaves;
     std::size_t streams_per_enclave = 16;
     std::string credentials_file;
+    KeyPolicy key_policy = NothingWanted();
+    std::chrono::milliseconds probe_interval{1000};
   };
 
   Router(Options options, KeyStore& store, Metrics& metrics, const Clock& clock);
@@ -46,6 +48,11 @@ class Router final : public SignerService, public LinkEvents {
   void OnNeedBlob(EnclaveLink& link, SignCall* first) override;
   void OnNeedDek(EnclaveLink& link, SignCall* first) override;
   void OnLinkReady(EnclaveLink& link) override;
+  void OnLinkLost(EnclaveLink& link) override;
+  void OnDeksToRenew(EnclaveLink& link, const std::vector<DekId>& deks) override;
+
+  // What is asked of every enclave from now on. Does not block.
+  void SetKeyPolicy(const KeyPolicy& policy);
 
   // Called every few milliseconds: gives up what is past its deadline, starts unlocks that are due.
   void Tick(MonotonicTime now) BULLA_EXCLUDES(mutex_);
