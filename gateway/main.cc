@@ -15,6 +15,7 @@
 #include "base/metrics.h"
 #include "base/ticker.h"
 #include "gateway/admin_server.h"
+#include "gateway/enclave_metrics.h"
 #include "gateway/gateway_config.h"
 #include "gateway/grpc_server.h"
 #include "gateway/http_server.h"
@@ -110,6 +111,7 @@ absl::Status Serve(const Flags& flags) {
                          SqliteStore::Open({.path = SqlitePath(config)}));
   BULLA_ASSIGN_OR_RETURN(std::unique_ptr<KmsForwarder> forwarder, StartForwarder(config));
   Router router(std::move(router_options), *store, metrics, clock);
+  metrics.AddSource([&router] { return EnclaveFamilies(router.LinkStatuses()); });
   HttpServer http({.listen = config.http_listen,
                    .threads = static_cast<int>(config.http_threads),
                    .sign_timeout = config.sign_timeout,
