@@ -165,6 +165,10 @@ absl::Status EnclaveLink::ConfigureBlocking() {
   grpc::Status status = control()->Configure(&context, request, &reply);
   if (!status.ok() && !IsAnswer(status)) return FromGrpc("key policy", status);
   std::string refused = status.ok() ? "" : ShownText(status.error_message());
+  if (!status.ok() && refused.empty()) {
+    // Not a refusal of ours, which names the setting: an enclave that knows no Configure, say.
+    refused = absl::StatusCodeToString(static_cast<absl::StatusCode>(status.error_code()));
+  }
   if (!status.ok()) LogError("key_policy_refused", {{"enclave", name()}, {"reason", refused}});
   MutexLock lock(mutex_);
   status_.policy_refused = std::move(refused);

@@ -311,6 +311,10 @@ TEST_F(RouterTest, ARefusedKeyPolicyIsShownAndTheLinkGoesOn) {
 
   enclaves_[0]->RefusePolicies("");
   router_->SetKeyPolicy(NothingWanted());
+  WaitUntil([&] { return router_->LinkStatuses()[0].policy_refused == "INVALID_ARGUMENT"; });
+
+  enclaves_[0]->RefusePolicies(std::nullopt);
+  router_->SetKeyPolicy(NothingWanted());
   WaitUntil([&] { return router_->LinkStatuses()[0].policy_refused.empty(); });
   EXPECT_EQ(StatusJson(*router_).find("policyRefused"), std::string::npos);
   EXPECT_EQ(router_->LinkStatuses()[0].reconnects, 0u);

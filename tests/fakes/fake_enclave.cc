@@ -77,7 +77,7 @@ void FakeEnclave::SetProbe(wire::v1::ProbeReply reply) {
   probe_ = std::move(reply);
 }
 
-void FakeEnclave::RefusePolicies(std::string message) {
+void FakeEnclave::RefusePolicies(std::optional<std::string> message) {
   MutexLock lock(mutex_);
   policy_refusal_ = std::move(message);
 }
@@ -128,9 +128,9 @@ grpc::Status FakeEnclave::Configure(grpc::ServerContext*, const wire::v1::Config
   ++policies_asked_;
   absl::StatusOr<KeyPolicy> policy = DecodeKeyPolicy(request->settings());
   MutexLock lock(mutex_);
-  if (!policy.ok() || !policy_refusal_.empty()) {
+  if (!policy.ok() || policy_refusal_) {
     return {grpc::StatusCode::INVALID_ARGUMENT,
-            policy.ok() ? policy_refusal_ : std::string(policy.status().message())};
+            policy.ok() ? *policy_refusal_ : std::string(policy.status().message())};
   }
   key_policy_ = *policy;
   *reply->mutable_settings() = request->settings();

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <thread>
@@ -38,8 +39,8 @@ class FakeEnclave final : public wire::v1::Enclave::Service {
   void HoldUnlocks(bool hold) BULLA_EXCLUDES(mutex_);
   // What it answers to probes from now on.
   void SetProbe(wire::v1::ProbeReply reply) BULLA_EXCLUDES(mutex_);
-  // Refuses key policies with this message; empty: takes them.
-  void RefusePolicies(std::string message) BULLA_EXCLUDES(mutex_);
+  // Refuses key policies with this message; nothing: takes them.
+  void RefusePolicies(std::optional<std::string> message) BULLA_EXCLUDES(mutex_);
 
   // The key policy that it was last asked for and took, and how often it was asked.
   KeyPolicy key_policy() const BULLA_EXCLUDES(mutex_);
@@ -90,7 +91,7 @@ class FakeEnclave final : public wire::v1::Enclave::Service {
   bool holding_unlocks_ BULLA_GUARDED_BY(mutex_) = false;
   wire::v1::ProbeReply probe_ BULLA_GUARDED_BY(mutex_);
   KeyPolicy key_policy_ BULLA_GUARDED_BY(mutex_) = NothingWanted();
-  std::string policy_refusal_ BULLA_GUARDED_BY(mutex_);
+  std::optional<std::string> policy_refusal_ BULLA_GUARDED_BY(mutex_);
   Script script_ BULLA_GUARDED_BY(mutex_);
   std::set<KeyId> keys_ BULLA_GUARDED_BY(mutex_);
   std::set<DekId> deks_ BULLA_GUARDED_BY(mutex_);
