@@ -190,7 +190,7 @@ void ConfigReader::AddStringList(std::string key, std::vector<std::string>* memb
 }
 
 const char* ConfigReader::ProcessEnvironment(const char* name) {
-  return std::getenv(name);  // NOLINT(concurrency-mt-unsafe): at start, before there are threads
+  return std::getenv(name);  // NOLINT(concurrency-mt-unsafe): no program of ours changes a variable
 }
 
 absl::Status ConfigReader::Load(const std::string& path, const Environment& environment) {
@@ -256,6 +256,12 @@ std::string ConfigReader::Where(std::string_view key) const {
   auto found = by_key_.find(key);
   BULLA_CHECK(found != by_key_.end(), "no such key was registered");
   return fmt::format("{}: {}", fields_[found->second].origin, key);
+}
+
+std::map<std::string, std::string> ConfigReader::Defaults() const {
+  std::map<std::string, std::string> defaults;
+  for (const Field& field : fields_) defaults.emplace(field.key, field.default_text);
+  return defaults;
 }
 
 std::string ConfigReader::MarkdownTable() const {

@@ -36,7 +36,7 @@ std::string FormatDuration(std::chrono::nanoseconds duration);
 absl::StatusOr<std::int64_t> ParseInteger(std::string_view text);
 }  // namespace internal
 
-// Used by one thread, at start: register, then Load once. The members pointed to must outlive Load;
+// Used by one thread: register, then Load once. The members pointed to must outlive Load;
 // after an error they are in any state between default and file.
 class ConfigReader {
  public:
@@ -107,6 +107,10 @@ class ConfigReader {
   // After Load: where a key's value came from, to begin the message about a contradiction with:
   // "gateway.yaml:12: http.listen", "BULLA_HTTP_LISTEN: http.listen", "default: http.listen".
   std::string Where(std::string_view key) const;
+
+  // Each key with the value that its member had at registration, written as a file would have it.
+  // So two structs can be compared key by key.
+  std::map<std::string, std::string> Defaults() const;
 
   // All keys in the order of registration, for docs/config.md.
   std::string MarkdownTable() const;

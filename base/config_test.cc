@@ -220,6 +220,18 @@ TEST_F(Config, TableShowsEveryKey) {
       "each. |\n");
 }
 
+TEST_F(Config, DefaultsAreWhatTheMembersHeldAtRegistration) {
+  config_.body_max = 99;
+  config_.enclaves = {"unix:/run/a", "unix:/run/b"};
+  ConfigReader reader;
+  reader.AddInteger("http.body_max", &config_.body_max, "bytes", 1, 65536, "");
+  reader.AddStringList("enclaves", &config_.enclaves, 3, "");
+  config_.body_max = 100;
+  EXPECT_EQ(reader.Defaults(),
+            (std::map<std::string, std::string>{{"http.body_max", "99"},
+                                                {"enclaves", "unix:/run/a,unix:/run/b"}}));
+}
+
 TEST(ConfigDuration, WhatIsFormattedIsParsedBack) {
   for (std::chrono::nanoseconds duration :
        {0ns, std::chrono::nanoseconds(1us), std::chrono::nanoseconds(250ms),

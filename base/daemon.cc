@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <utility>
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -22,19 +23,22 @@ absl::Status FileError(std::string_view what, const std::string& path) {
 
 }  // namespace
 
-StopSignals::StopSignals() {
+StopSignals::StopSignals(std::function<void()> on_hangup) : on_hangup_(std::move(on_hangup)) {
   std::signal(SIGPIPE, SIG_IGN);
   sigemptyset(&signals_);
   sigaddset(&signals_, SIGTERM);
   sigaddset(&signals_, SIGINT);
+  if (on_hangup_) sigaddset(&signals_, SIGHUP);
   ::pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
 }
 
 std::string_view StopSignals::WaitBlocking() {
-  int signal = 0;
-  while (::sigwait(&signals_, &signal) != 0) {
+  while (true) {
+    int signal = 0;
+    if (::sigwait(&signals_, &signal) != 0) continue;
+    if (signal != SIGHUP) return signal == SIGTERM ? "SIGTERM" : "SIGINT";
+    on_hangup_();
   }
-  return signal == SIGTERM ? "SIGTERM" : "SIGINT";
 }
 
 std::size_t RaiseDescriptorLimit() {

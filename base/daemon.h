@@ -3,6 +3,7 @@
 // What the main of every daemon needs: to be told to stop, and to tell that it is ready.
 
 #include <csignal>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -15,11 +16,14 @@ namespace bulla {
 // then on.
 class StopSignals {
  public:
-  StopSignals();
-  // Blocks until one arrives; its name, for the log.
+  // With `on_hangup`, SIGHUP is waited for too, and each one that arrives calls it: most daemons
+  // read their configuration again then. Without, SIGHUP does what it does to any program.
+  explicit StopSignals(std::function<void()> on_hangup = nullptr);
+  // Blocks until one arrives that means to stop; its name, for the log.
   std::string_view WaitBlocking();
 
  private:
+  const std::function<void()> on_hangup_;
   sigset_t signals_;
 };
 

@@ -63,5 +63,30 @@ TEST_F(StopSignalsDeathTest, ASignalIsWaitedForAndNamed) {
       testing::ExitedWithCode(0), "");
 }
 
+TEST_F(StopSignalsDeathTest, AHangupCallsWhoAskedForItAndDoesNotStop) {
+  EXPECT_EXIT(
+      {
+        int hangups = 0;
+        // The kernel hands out signals that wait together with the lowest number first.
+        StopSignals stop([&] {
+          if (++hangups == 1) ::kill(::getpid(), SIGHUP);
+        });
+        ::kill(::getpid(), SIGTERM);
+        ::kill(::getpid(), SIGHUP);
+        ::_exit(stop.WaitBlocking() == "SIGTERM" && hangups == 2 ? 0 : 1);
+      },
+      testing::ExitedWithCode(0), "");
+}
+
+TEST_F(StopSignalsDeathTest, AHangupThatNobodyAskedForEndsTheProgram) {
+  EXPECT_EXIT(
+      {
+        StopSignals stop;
+        ::kill(::getpid(), SIGHUP);
+        stop.WaitBlocking();
+      },
+      testing::KilledBySignal(SIGHUP), "");
+}
+
 }  // namespace
 }  // namespace bulla

@@ -1,6 +1,7 @@
 #include "base/metrics.h"
 
 #include <prometheus/text_serializer.h>
+#include <utility>
 
 namespace bulla {
 
@@ -21,8 +22,22 @@ prometheus::Histogram& Metrics::AddHistogram(const std::string& name, const std:
                                                                                     buckets);
 }
 
+void Metrics::AddSource(Source source) {
+  MutexLock lock(mutex_);
+  sources_.push_back(std::move(source));
+}
+
 std::string Metrics::Exposition() const {
-  return prometheus::TextSerializer().Serialize(registry_.Collect());
+  std::vector<Source> sources;
+  {
+    MutexLock lock(mutex_);
+    sources = sources_;
+  }
+  std::vector<prometheus::MetricFamily> families = registry_.Collect();
+  for (const Source& source : sources) {
+    for (prometheus::MetricFamily& family : source()) families.push_back(std::move(family));
+  }
+  return prometheus::TextSerializer().Serialize(families);
 }
 
 const std::vector<double>& Metrics::LatencyBucketsMs() {

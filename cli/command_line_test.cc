@@ -198,6 +198,20 @@ TEST(CommandLine, StatusOfAServiceThatIsNotReadyAsksToTryAgain) {
   EXPECT_THAT(outcome.out, HasSubstr("ready: no"));
 }
 
+TEST(CommandLine, StatusSaysWhatAnEnclaveHoldsAndWhatItRefused) {
+  FakeService service(
+      {HttpAnswer("200 OK", R"({"ready":true,"reasons":[]})"),
+       HttpAnswer("200 OK", R"({"ready":true,"unlocksPending":4,"enclaves":[{"address":"unix:/e",)"
+                            R"("ready":true,"signatures":1,"keysWarm":11,"lockedBytes":1536,)"
+                            R"("policyRefused":"dek.ttl_hard: too long"}]})")});
+  Outcome outcome = RunBulla({"status", "--admin-url", service.url().c_str()});
+  EXPECT_EQ(outcome.exit, ExitCode::kOk) << outcome.err;
+  for (const char* part :
+       {"unlocks pending: 4\n", "unix:/e", "11 warm", "1.5 KiB", "dek.ttl_hard: too long"}) {
+    EXPECT_THAT(outcome.out, HasSubstr(part));
+  }
+}
+
 TEST(CommandLine, WhereNothingRunsItSaysHowToStartOne) {
   // A port that was free a moment ago, and that nobody listens on.
   std::string url = FakeService({}).url();

@@ -7,6 +7,7 @@
 
 #include "base/ids.h"
 #include "cli/replies.h"
+#include "cli/status_text.h"
 #include "crypto/address.h"
 #include "crypto/verifier.h"
 
@@ -219,15 +220,15 @@ ExitCode RunStatus(ServiceCaller& admin, const Console& console) {
   request.target = "/status";
   std::optional<HttpReply> reply = admin.CallBlocking(request);
   if (!reply) return admin.exit_code();
-  absl::StatusOr<std::string> lines = FlattenJson(reply->body);
-  if (!lines.ok()) return NotUnderstood(lines.status(), console);
+  absl::StatusOr<StatusReply> status = ParseStatusReply(reply->body);
+  if (!status.ok()) return NotUnderstood(status.status(), console);
   bool ready = readiness->status != kHttpServiceUnavailable;
   if (console.json) {
     PrintJson(reply->body, console);
   } else {
     console.out << "answers at: " << admin.endpoint().ToUrl() << "\n"
                 << "ready: " << (ready ? "yes" : "no") << "\n"
-                << *lines;
+                << FormatStatus(*status);
   }
   return ready ? ExitCode::kOk : ExitCode::kTryAgain;
 }

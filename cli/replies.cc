@@ -10,7 +10,7 @@ namespace {
 
 namespace json = boost::json;
 
-// Deeper than any answer of ours; keeps the walk in Flatten shallow.
+// Deeper than any answer of ours.
 constexpr std::size_t kDepthMax = 8;
 
 absl::Status Missing(std::string_view name) {
@@ -52,21 +52,47 @@ absl::StatusOr<PublicKeyReply> ToPublicKey(const json::object& object) {
   return reply;
 }
 
-void Flatten(const std::string& prefix, const json::value& value, std::string& out) {
-  if (const json::object* object = value.if_object()) {
-    for (const auto& [name, member] : *object) {
-      Flatten(prefix.empty() ? std::string(name) : fmt::format("{}.{}", prefix, std::string(name)),
-              member, out);
-    }
-  } else if (const json::array* array = value.if_array()) {
-    for (std::size_t i = 0; i < array->size(); ++i) {
-      Flatten(fmt::format("{}[{}]", prefix, i), (*array)[i], out);
-    }
-  } else if (const json::string* text = value.if_string()) {
-    out += fmt::format("{}: {}\n", prefix, std::string(*text));
-  } else {
-    out += fmt::format("{}: {}\n", prefix, json::serialize(value));
-  }
+// A count that may be absent, or no count; 0 then.
+std::uint64_t OptionalCount(const json::object& object, std::string_view name) {
+  const json::value* value = object.if_contains(name);
+  if (value == nullptr) return 0;
+  if (value->is_uint64()) return value->get_uint64();
+  return value->is_int64() && value->get_int64() > 0
+             ? static_cast<std::uint64_t>(value->get_int64())
+             : 0;
+}
+
+absl::StatusOr<EnclaveStatusReply> ToEnclaveStatus(const json::object& object) {
+  EnclaveStatusReply reply;
+  BULLA_ASSIGN_OR_RETURN(reply.address, Text(object, "address"));
+  const json::value* ready = object.if_contains("ready");
+  if (ready == nullptr || !ready->is_bool()) return Missing("ready");
+  reply.ready = ready->get_bool();
+  reply.platform = OptionalText(object, "platform");
+  reply.boot_id = OptionalText(object, "bootId");
+  reply.last_error = OptionalText(object, "lastError");
+  reply.policy_refused = OptionalText(object, "policyRefused");
+  reply.reported = object.contains("signatures");
+  reply.streams_open = OptionalCount(object, "streamsOpen");
+  reply.in_flight = OptionalCount(object, "inFlight");
+  reply.reconnects = OptionalCount(object, "reconnects");
+  reply.signatures = OptionalCount(object, "signatures");
+  reply.keys_created = OptionalCount(object, "keysCreated");
+  reply.keys_warm = OptionalCount(object, "keysWarm");
+  reply.keys_cool = OptionalCount(object, "keysCool");
+  reply.keys_invalid = OptionalCount(object, "keysInvalid");
+  reply.deks_open = OptionalCount(object, "deksOpen");
+  reply.rehydrations = OptionalCount(object, "rehydrations");
+  reply.rehydrations_failed = OptionalCount(object, "rehydrationsFailed");
+  reply.refreshes = OptionalCount(object, "refreshes");
+  reply.hard_expired_rejections = OptionalCount(object, "hardExpiredRejections");
+  reply.singleflight_waiters = OptionalCount(object, "singleflightWaiters");
+  reply.queue_depth = OptionalCount(object, "queueDepth");
+  reply.key_memory_bytes = OptionalCount(object, "keyMemoryBytes");
+  reply.key_memory_budget_bytes = OptionalCount(object, "keyMemoryBudgetBytes");
+  reply.locked_bytes = OptionalCount(object, "lockedBytes");
+  reply.locked_budget_bytes = OptionalCount(object, "lockedBudgetBytes");
+  return reply;
 }
 
 }  // namespace
@@ -115,11 +141,17 @@ absl::StatusOr<ErrorReply> ParseErrorReply(std::string_view text) {
   return reply;
 }
 
-absl::StatusOr<std::string> FlattenJson(std::string_view text) {
+absl::StatusOr<StatusReply> ParseStatusReply(std::string_view text) {
   BULLA_ASSIGN_OR_RETURN(json::object object, ParseObject(text));
-  std::string out;
-  Flatten("", object, out);
-  return out;
+  const json::value* enclaves = object.if_contains("enclaves");
+  if (enclaves == nullptr || !enclaves->is_array()) return Missing("enclaves");
+  StatusReply reply{.unlocks_pending = OptionalCount(object, "unlocksPending")};
+  for (const json::value& enclave : enclaves->get_array()) {
+    if (!enclave.is_object()) return Missing("enclaves");
+    BULLA_ASSIGN_OR_RETURN(EnclaveStatusReply status, ToEnclaveStatus(enclave.get_object()));
+    reply.enclaves.push_back(std::move(status));
+  }
+  return reply;
 }
 
 }  // namespace bulla

@@ -36,13 +36,47 @@ struct ErrorReply {
   std::optional<std::int64_t> retry_after_ms;
 };
 
+// One enclave in the answer to GET /status. What is not in the answer is empty or zero.
+struct EnclaveStatusReply {
+  std::string address;
+  bool ready = false;
+  std::string platform;
+  std::string boot_id;
+  std::string last_error;
+  std::string policy_refused;
+  std::uint64_t streams_open = 0;
+  std::uint64_t in_flight = 0;
+  std::uint64_t reconnects = 0;
+  // From its last probe.
+  bool reported = false;  // whether there was one
+  std::uint64_t signatures = 0;
+  std::uint64_t keys_created = 0;
+  std::uint64_t keys_warm = 0;
+  std::uint64_t keys_cool = 0;
+  std::uint64_t keys_invalid = 0;
+  std::uint64_t deks_open = 0;
+  std::uint64_t rehydrations = 0;
+  std::uint64_t rehydrations_failed = 0;
+  std::uint64_t refreshes = 0;
+  std::uint64_t hard_expired_rejections = 0;
+  std::uint64_t singleflight_waiters = 0;
+  std::uint64_t queue_depth = 0;
+  std::uint64_t key_memory_bytes = 0;
+  std::uint64_t key_memory_budget_bytes = 0;
+  std::uint64_t locked_bytes = 0;
+  std::uint64_t locked_budget_bytes = 0;
+};
+
+struct StatusReply {
+  std::uint64_t unlocks_pending = 0;
+  std::vector<EnclaveStatusReply> enclaves;
+};
+
 // DATA_LOSS names the member that is missing or wrong.
 absl::StatusOr<PublicKeyReply> ParsePublicKeyReply(std::string_view json);
 absl::StatusOr<SignatureReply> ParseSignatureReply(std::string_view json);
 absl::StatusOr<std::vector<PublicKeyReply>> ParseKeyListReply(std::string_view json);
 absl::StatusOr<ErrorReply> ParseErrorReply(std::string_view json);
-
-// Any JSON object as lines "name: value", members of members as "name.member: value", for reading.
-absl::StatusOr<std::string> FlattenJson(std::string_view json);
+absl::StatusOr<StatusReply> ParseStatusReply(std::string_view json);
 
 }  // namespace bulla

@@ -8,13 +8,15 @@
 #include "base/bytes.h"
 #include "cli/endpoints.h"
 #include "cli/replies.h"
+#include "cli/status_text.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   std::string_view text = bulla::AsText({data, size});
   (void)bulla::ParsePublicKeyReply(text);
   (void)bulla::ParseKeyListReply(text);
   (void)bulla::ParseErrorReply(text);
-  (void)bulla::FlattenJson(text);
+  auto status = bulla::ParseStatusReply(text);
+  if (status.ok()) (void)bulla::FormatStatus(*status);
   auto signature = bulla::ParseSignatureReply(text);
   if (signature.ok() && signature->signature.recovery_id > 3) std::abort();
 

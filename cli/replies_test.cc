@@ -64,13 +64,35 @@ TEST(ErrorReply, CarriesTheRetryHintOnlyWhereThereIsOne) {
   EXPECT_EQ(hinted->retry_after_ms, 70);
 }
 
-TEST(FlattenJson, MembersOfMembersAreNamedByTheirPath) {
-  EXPECT_EQ(*FlattenJson(R"({"a":{"b":1},"c":["x",true]})"), "a.b: 1\nc[0]: x\nc[1]: true\n");
+TEST(StatusReply, AnEnclaveHasAddressAndReadinessAndMayLackTheRest) {
+  auto status = ParseStatusReply(R"({"enclaves":[{"address":"unix:/e","ready":true}]})");
+  ASSERT_TRUE(status.ok()) << status.status();
+  ASSERT_EQ(status->enclaves.size(), 1u);
+  EXPECT_TRUE(status->enclaves[0].ready);
+  EXPECT_FALSE(status->enclaves[0].reported);
+  for (const char* bad :
+       {R"({})", R"({"enclaves":{}})", R"({"enclaves":[1]})", R"({"enclaves":[{"ready":true}]})",
+        R"({"enclaves":[{"address":"unix:/e","ready":1}]})"}) {
+    EXPECT_TRUE(absl::IsDataLoss(ParseStatusReply(bad).status())) << bad;
+  }
 }
 
-TEST(FlattenJson, RefusesWhatIsNestedTooDeeply) {
-  std::string deep = R"({"a":)" + std::string(100, '[') + std::string(100, ']') + "}";
-  EXPECT_FALSE(FlattenJson(deep).ok());
+TEST(StatusReply, CountsAreTakenUpToTheLargestAndWhatIsNoCountIsZero) {
+  auto status = ParseStatusReply(
+      R"({"unlocksPending":3,"enclaves":[{"address":"e","ready":false,"signatures":"x",)"
+      R"("keysWarm":18446744073709551615,"keysCool":-1,"keysInvalid":7}]})");
+  ASSERT_TRUE(status.ok()) << status.status();
+  EXPECT_EQ(status->unlocks_pending, 3u);
+  EXPECT_TRUE(status->enclaves[0].reported);
+  EXPECT_EQ(status->enclaves[0].signatures, 0u);
+  EXPECT_EQ(status->enclaves[0].keys_warm, ~std::uint64_t{0});
+  EXPECT_EQ(status->enclaves[0].keys_cool, 0u);
+  EXPECT_EQ(status->enclaves[0].keys_invalid, 7u);
+}
+
+TEST(StatusReply, RefusesWhatIsNestedTooDeeply) {
+  std::string deep = R"({"enclaves":)" + std::string(100, '[') + std::string(100, ']') + "}";
+  EXPECT_FALSE(ParseStatusReply(deep).ok());
 }
 
 }  // namespace

@@ -21,9 +21,8 @@ constexpr milliseconds kDialTimeout{1000};
 constexpr milliseconds kHelloTimeout{2000};
 constexpr milliseconds kUnlockTimeout{10'000};  // KMS's own connect timeout is 3 s
 constexpr milliseconds kStoreTimeout{10'000};
-// A probe a second; an enclave that answers none for two seconds is as good as gone.
-constexpr milliseconds kProbeInterval{1000};
 constexpr milliseconds kProbeTimeout{2000};
+constexpr milliseconds kConfigureTimeout{2000};
 // Spec S2: a lost connection is back in 200 ms. So the longest wait between two tries is below
 // that.
 constexpr milliseconds kReconnectMin{10};
@@ -32,7 +31,14 @@ constexpr milliseconds kReconnectMax{150};
 absl::Status FromGrpc(std::string_view what, const grpc::Status& status) {
   if (status.ok()) return absl::OkStatus();
   return {static_cast<absl::StatusCode>(status.error_code()),
-          fmt::format("{}: {}", what, status.error_message())};
+          fmt::format("{}: {}", what, ShownText(status.error_message()))};
+}
+
+// Whether the call came to the enclave's code at all, whatever that then said.
+bool IsAnswer(const grpc::Status& status) {
+  return status.error_code() != grpc::StatusCode::UNAVAILABLE &&
+         status.error_code() != grpc::StatusCode::DEADLINE_EXCEEDED &&
+         status.error_code() != grpc::StatusCode::CANCELLED;
 }
 
 void SetDeadline(grpc::ClientContext& context, milliseconds timeout) {
@@ -62,6 +68,7 @@ EnclaveLink::EnclaveLink(Options options, LinkEvents& events, KeyStore& store, c
       events_(events),
       store_(store),
       clock_(clock),
+      key_policy_(options_.key_policy),
       streams_(std::make_shared<const Streams>()) {
   status_.address = name();
 }
@@ -92,6 +99,7 @@ void EnclaveLink::Run() {
       lost = SuperviseBlocking();
     }
     Disconnect();
+    events_.OnLinkLost(*this);
     if (stopping()) break;
     if (attempt == 0) LogWarn("enclave_lost", {{"enclave", name()}, {"reason", lost.ToString()}});
     {
@@ -119,11 +127,14 @@ absl::Status EnclaveLink::ConnectBlocking() {
     MutexLock lock(mutex_);
     control_ = wire::v1::Enclave::NewStub(channel);
   }
-  BULLA_RETURN_IF_ERROR(HelloBlocking());
+  BULLA_ASSIGN_OR_RETURN(wire::v1::HelloReply hello, HelloBlocking());
+  BULLA_RETURN_IF_ERROR(ConfigureBlocking());
+  BULLA_RETURN_IF_ERROR(hello.has_sealing_dek() ? StoreSealingDekBlocking(hello.sealing_dek())
+                                                : EnsureSealingDekBlocking());
   return OpenStreamsBlocking();
 }
 
-absl::Status EnclaveLink::HelloBlocking() {
+absl::StatusOr<wire::v1::HelloReply> EnclaveLink::HelloBlocking() {
   grpc::ClientContext context;
   SetDeadline(context, kHelloTimeout);
   wire::v1::HelloRequest request;
@@ -134,13 +145,34 @@ absl::Status EnclaveLink::HelloBlocking() {
       reply.boot_id().size() != BootId::kBytes) {
     return absl::FailedPreconditionError("hello: the enclave answers in another protocol");
   }
+  MutexLock lock(mutex_);
+  status_.boot_id = BootId::FromBytes(AsBytes(reply.boot_id())).ToString();
+  status_.platform = ShownText(reply.platform());
+  return reply;
+}
+
+// Also when nothing is wanted: the enclave may still have what an earlier gateway asked for.
+absl::Status EnclaveLink::ConfigureBlocking() {
+  wire::v1::ConfigureRequest request;
   {
     MutexLock lock(mutex_);
-    status_.boot_id = BootId::FromBytes(AsBytes(reply.boot_id())).ToString();
-    status_.platform = reply.platform();
+    policy_changed_ = false;
+    EncodeKeyPolicy(key_policy_, *request.mutable_settings());
   }
-  return reply.has_sealing_dek() ? StoreSealingDekBlocking(reply.sealing_dek())
-                                 : EnsureSealingDekBlocking();
+  grpc::ClientContext context;
+  SetDeadline(context, kConfigureTimeout);
+  wire::v1::ConfigureReply reply;
+  grpc::Status status = control()->Configure(&context, request, &reply);
+  if (!status.ok() && !IsAnswer(status)) return FromGrpc("key policy", status);
+  std::string refused = status.ok() ? "" : ShownText(status.error_message());
+  if (!status.ok() && refused.empty()) {
+    // Not a refusal of ours, which names the setting: an enclave that knows no Configure, say.
+    refused = absl::StatusCodeToString(static_cast<absl::StatusCode>(status.error_code()));
+  }
+  if (!status.ok()) LogError("key_policy_refused", {{"enclave", name()}, {"reason", refused}});
+  MutexLock lock(mutex_);
+  status_.policy_refused = std::move(refused);
+  return absl::OkStatus();
 }
 
 absl::Status EnclaveLink::EnsureSealingDekBlocking() {
@@ -194,10 +226,17 @@ absl::Status EnclaveLink::OpenStreamsBlocking() {
 absl::Status EnclaveLink::SuperviseBlocking() {
   while (true) {
     BULLA_RETURN_IF_ERROR(ProbeBlocking());
-    WaitFor(kProbeInterval);
-    MutexLock lock(mutex_);
-    if (stopping_) return absl::CancelledError("stopping");
-    if (stream_closed_) return absl::UnavailableError("a stream was closed");
+    bool policy_changed = false;
+    {
+      MutexLock lock(mutex_);
+      changed_.WaitFor(mutex_, options_.probe_interval, [this]() BULLA_NO_THREAD_SAFETY_ANALYSIS {
+        return stopping_ || stream_closed_ || policy_changed_;
+      });
+      if (stopping_) return absl::CancelledError("stopping");
+      if (stream_closed_) return absl::UnavailableError("a stream was closed");
+      policy_changed = policy_changed_;
+    }
+    if (policy_changed) BULLA_RETURN_IF_ERROR(ConfigureBlocking());
   }
 }
 
@@ -206,14 +245,12 @@ absl::Status EnclaveLink::ProbeBlocking() {
   SetDeadline(context, kProbeTimeout);
   wire::v1::ProbeReply reply;
   BULLA_RETURN_IF_ERROR(FromGrpc("probe", control()->Probe(&context, {}, &reply)));
-  MutexLock lock(mutex_);
-  status_.signatures = reply.signatures();
-  status_.keys_created = reply.keys_created();
-  status_.keys_warm = reply.keys_warm();
-  status_.keys_cool = reply.keys_cool();
-  status_.deks_open = reply.deks_open();
-  status_.rehydrations = reply.rehydrations();
-  status_.queue_depth = reply.queue_depth();
+  {
+    MutexLock lock(mutex_);
+    status_.report = DecodeReport(reply);
+  }
+  std::vector<DekId> deks = DecodeDeksToRenew(reply);
+  if (!deks.empty()) events_.OnDeksToRenew(*this, deks);
   return absl::OkStatus();
 }
 
@@ -299,6 +336,14 @@ void EnclaveLink::OpenDek(const DekRow& dek, std::function<void(absl::Status)> d
                                  });
 }
 
+void EnclaveLink::SetKeyPolicy(const KeyPolicy& policy) {
+  // Notified under the lock: see OnStreamClosed().
+  MutexLock lock(mutex_);
+  key_policy_ = policy;
+  policy_changed_ = true;
+  changed_.NotifyAll();
+}
+
 void EnclaveLink::Expire(MonotonicTime now) {
   for (const auto& stream : *streams()) stream->Expire(now);
 }
@@ -325,9 +370,7 @@ std::shared_ptr<const EnclaveLink::Streams> EnclaveLink::streams() const {
 
 void EnclaveLink::WaitFor(milliseconds time) {
   MutexLock lock(mutex_);
-  changed_.WaitFor(mutex_, time, [this]() BULLA_NO_THREAD_SAFETY_ANALYSIS {
-    return stopping_ || stream_closed_;
-  });
+  changed_.WaitFor(mutex_, time, [this]() BULLA_NO_THREAD_SAFETY_ANALYSIS { return stopping_; });
 }
 
 std::shared_ptr<wire::v1::Enclave::Stub> EnclaveLink::control() const {

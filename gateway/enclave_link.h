@@ -2,12 +2,14 @@
 
 // The gateway's connection to one enclave: 16 to 32 long-lived streams, each on a connection of its
 // own, and one control connection. A thread of its own connects, greets, sees to it that the
-// enclave's sealing DEK is durable before the link counts as ready, probes, and connects again
-// after a loss. No signature ever waits for a connection to be made.
+// enclave's sealing DEK is durable before the link counts as ready, probes, tells the enclave which
+// key policy is wanted, and connects again after a loss. No signature ever waits for a connection
+// to be made.
 
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -15,10 +17,12 @@
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "base/status.h"
+#include "gateway/enclave_report.h"
 #include "gateway/enclave_stream.h"
 #include "store/key_store.h"
 #include "wire/address.h"
 #include "wire/enclave.grpc.pb.h"
+#include "wire/key_policy.h"
 
 namespace bulla {
 
@@ -32,6 +36,10 @@ class LinkEvents {
   virtual void OnNeedDek(EnclaveLink& link, SignCall* first) = 0;
   // The link is about to take calls; no DEK but its sealing DEK need be open yet.
   virtual void OnLinkReady(EnclaveLink& link) = 0;
+  // The connection is gone, or could not be made. No unlock of the link is under way any more.
+  virtual void OnLinkLost(EnclaveLink& link) = 0;
+  // The enclave's probe names DEKs past their soft TTL, the same ones again until they are opened.
+  virtual void OnDeksToRenew(EnclaveLink& link, const std::vector<DekId>& deks) = 0;
 };
 
 // Thread-safe.
@@ -42,6 +50,9 @@ class EnclaveLink final : private StreamEvents {
     std::size_t index = 0;  // in the ring
     std::size_t streams = 16;
     std::string credentials_file;
+    KeyPolicy key_policy = NothingWanted();  // until SetKeyPolicy() says otherwise
+    // An enclave that does not answer a probe within two seconds is as good as gone.
+    std::chrono::milliseconds probe_interval{1000};
   };
 
   struct Status {
@@ -53,14 +64,8 @@ class EnclaveLink final : private StreamEvents {
     std::size_t in_flight = 0;
     std::uint64_t reconnects = 0;
     std::string last_error;
-    // From the last probe.
-    std::uint64_t signatures = 0;
-    std::uint64_t keys_created = 0;
-    std::uint64_t keys_warm = 0;
-    std::uint64_t keys_cool = 0;
-    std::uint64_t deks_open = 0;
-    std::uint64_t rehydrations = 0;
-    std::uint64_t queue_depth = 0;
+    std::string policy_refused;           // the enclave's reason; empty when it took the policy
+    std::optional<EnclaveReport> report;  // of the last probe; nothing before the first
   };
 
   EnclaveLink(Options options, LinkEvents& events, KeyStore& store, const Clock& clock);
@@ -83,6 +88,10 @@ class EnclaveLink final : private StreamEvents {
   // Has the enclave open a DEK by KMS Decrypt. `done` is called exactly once, on any thread.
   void OpenDek(const DekRow& dek, std::function<void(absl::Status)> done) BULLA_EXCLUDES(mutex_);
 
+  // What is asked of the enclave from now on, and again each time it is connected. Does not block:
+  // the link's own thread does the asking, so that two policies cannot overtake each other.
+  void SetKeyPolicy(const KeyPolicy& policy) BULLA_EXCLUDES(mutex_);
+
   // Gives up what is past its deadline.
   void Expire(MonotonicTime now);
   Status status() const BULLA_EXCLUDES(mutex_);
@@ -99,14 +108,16 @@ class EnclaveLink final : private StreamEvents {
   absl::Status ConnectBlocking();
   // Returns when the enclave is lost, with the reason, or at Stop().
   absl::Status SuperviseBlocking();
-  absl::Status HelloBlocking();
+  absl::StatusOr<wire::v1::HelloReply> HelloBlocking();
+  // Asks for the key policy. A refusal is told and no error: the enclave keeps what it had.
+  absl::Status ConfigureBlocking() BULLA_EXCLUDES(mutex_);
   absl::Status EnsureSealingDekBlocking();
   absl::Status StoreSealingDekBlocking(const wire::v1::SealingDek& dek);
   absl::Status ProbeBlocking();
   absl::Status OpenStreamsBlocking();
   void Disconnect();
   absl::StatusOr<std::shared_ptr<grpc::Channel>> DialChannelBlocking();
-  // Waits for `time`, or until Stop() or a stream closes.
+  // Waits for `time`, or until Stop().
   void WaitFor(std::chrono::milliseconds time) BULLA_EXCLUDES(mutex_);
   bool stopping() const BULLA_EXCLUDES(mutex_);
   // The control connection; null only between Disconnect() and the next dial.
@@ -125,6 +136,8 @@ class EnclaveLink final : private StreamEvents {
   CondVar changed_;
   bool stopping_ BULLA_GUARDED_BY(mutex_) = false;
   bool stream_closed_ BULLA_GUARDED_BY(mutex_) = false;
+  KeyPolicy key_policy_ BULLA_GUARDED_BY(mutex_);
+  bool policy_changed_ BULLA_GUARDED_BY(mutex_) = false;    // and not yet asked for
   std::size_t streams_alive_ BULLA_GUARDED_BY(mutex_) = 0;  // opened and not yet reported closed
   std::size_t unlocks_under_way_ BULLA_GUARDED_BY(mutex_) = 0;
   std::shared_ptr<const Streams> streams_ BULLA_GUARDED_BY(mutex_);

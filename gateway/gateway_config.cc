@@ -1,6 +1,7 @@
 #include "gateway/gateway_config.h"
 
 #include <fmt/format.h>
+#include <map>
 
 namespace bulla {
 namespace {
@@ -11,6 +12,23 @@ using std::chrono::seconds;
 
 constexpr std::string_view kSqliteScheme = "sqlite://";
 constexpr std::size_t kEnclavesMax = 64;  // HashRing::kMembersMax
+constexpr std::string_view kKeyPolicyPrefix = "key_policy.";
+
+// Settings of the key policy that contradict each other whatever the image has for the others,
+// which are zero here. What is looser than the image the enclave says.
+absl::Status CheckWantedKeyPolicy(KeyPolicy policy, const ConfigReader& reader) {
+  constexpr KeyPolicy::Microseconds kUnset{0};
+  if (policy.plain_key_ttl_hard == kUnset) policy.plain_key_ttl_hard = minutes(60);
+  if (policy.plain_key_ttl_soft == kUnset) policy.plain_key_ttl_soft = policy.plain_key_ttl_hard;
+  if (policy.dek_ttl_hard == kUnset) policy.dek_ttl_hard = minutes(60);
+  absl::Status status = CheckKeyPolicy(policy);
+  if (status.ok()) return status;
+  std::string message(status.message());  // "dek.ttl_soft: got ..."
+  std::size_t name_end = message.find(':');
+  std::string key = fmt::format("{}{}", kKeyPolicyPrefix, message.substr(0, name_end));
+  return absl::InvalidArgumentError(
+      fmt::format("{}{}", reader.Where(key), message.substr(name_end)));
+}
 
 }  // namespace
 
@@ -43,6 +61,7 @@ void RegisterSettings(GatewayConfig& config, ConfigReader& reader) {
                      "The same for a new key.");
   reader.AddDuration("drain_timeout", &config.drain_timeout, seconds(0), minutes(10),
                      "On SIGTERM, how long requests under way may take.");
+  RegisterWantedKeyPolicy(config.key_policy, reader);
 }
 
 absl::Status Validate(const GatewayConfig& config, const ConfigReader& reader) {
@@ -64,7 +83,30 @@ absl::Status Validate(const GatewayConfig& config, const ConfigReader& reader) {
                                                   reader.Where("kms_forwarder.target"),
                                                   config.kms_forwarder_target));
   }
-  return absl::OkStatus();
+  return CheckWantedKeyPolicy(config.key_policy, reader);
+}
+
+absl::StatusOr<GatewayConfig> LoadGatewayConfig(const std::string& path,
+                                                const ConfigReader::Environment& environment) {
+  GatewayConfig config;
+  ConfigReader reader;
+  RegisterSettings(config, reader);
+  BULLA_RETURN_IF_ERROR(reader.Load(path, environment));
+  BULLA_RETURN_IF_ERROR(Validate(config, reader));
+  return config;
+}
+
+std::vector<std::string> ColdDifferences(GatewayConfig a, GatewayConfig b) {
+  ConfigReader reader_a;
+  ConfigReader reader_b;
+  RegisterSettings(a, reader_a);
+  RegisterSettings(b, reader_b);
+  std::map<std::string, std::string> values_b = reader_b.Defaults();
+  std::vector<std::string> keys;
+  for (const auto& [key, value] : reader_a.Defaults()) {
+    if (!key.starts_with(kKeyPolicyPrefix) && value != values_b.at(key)) keys.push_back(key);
+  }
+  return keys;
 }
 
 std::string SqlitePath(const GatewayConfig& config) {

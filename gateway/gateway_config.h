@@ -8,6 +8,8 @@
 
 #include "base/clock.h"
 #include "base/config.h"
+#include "base/status.h"
+#include "wire/key_policy.h"
 
 namespace bulla {
 
@@ -26,6 +28,8 @@ struct GatewayConfig {
   std::chrono::milliseconds sign_timeout{1000};
   std::chrono::milliseconds create_timeout{5000};
   std::chrono::milliseconds drain_timeout{10'000};
+  // Hot: a change of the file reaches the enclaves without a restart (gateway/config_watch.h).
+  KeyPolicy key_policy = NothingWanted();
 };
 
 // Registers every setting, for loading and for docs/config.md.
@@ -33,6 +37,15 @@ void RegisterSettings(GatewayConfig& config, ConfigReader& reader);
 
 // What the fields' own limits do not say.
 absl::Status Validate(const GatewayConfig& config, const ConfigReader& reader);
+
+// The file, the environment over it, and everything checked. INVALID_ARGUMENT says what is wrong
+// and where.
+absl::StatusOr<GatewayConfig> LoadGatewayConfig(
+    const std::string& path,
+    const ConfigReader::Environment& environment = ConfigReader::ProcessEnvironment);
+
+// The keys whose values differ, those of `key_policy` apart: what a restart is needed for.
+std::vector<std::string> ColdDifferences(GatewayConfig a, GatewayConfig b);
 
 // The path in `store`.
 std::string SqlitePath(const GatewayConfig& config);

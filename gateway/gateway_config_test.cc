@@ -46,6 +46,46 @@ TEST(GatewayConfig, WhatIsMissingOrUnknownIsNamedInTheError) {
   }
 }
 
+TEST(GatewayConfig, AKeyPolicyAsksForNothingUnlessItSaysSo) {
+  GatewayConfig config;
+  ASSERT_TRUE(Load(config, kLeast).ok());
+  EXPECT_EQ(config.key_policy, NothingWanted());
+  std::string yaml = std::string(kLeast) +
+                     "key_policy:\n  plain_key:\n    refresh_window: 1m\n    ttl_hard: 10m\n"
+                     "  dek:\n    ttl_soft: 5m\n";
+  ASSERT_TRUE(Load(config, yaml).ok()) << "each fits some image";
+  KeyPolicy wanted = NothingWanted();
+  wanted.plain_key_refresh_window = std::chrono::minutes(1);
+  wanted.plain_key_ttl_hard = std::chrono::minutes(10);
+  wanted.dek_ttl_soft = std::chrono::minutes(5);
+  EXPECT_EQ(config.key_policy, wanted);
+}
+
+TEST(GatewayConfig, AKeyPolicyThatContradictsItselfIsRefusedWithFileLineAndKey) {
+  for (const auto& [policy, named] : std::initializer_list<std::pair<std::string, std::string>>{
+           {"  dek:\n    ttl_hard: 5m\n    ttl_soft: 6m\n",
+            "gateway.yaml:8: key_policy.dek.ttl_soft: got 6m"},
+           {"  plain_key:\n    ttl_soft: 6m\n    ttl_hard: 5m\n",
+            "gateway.yaml:7: key_policy.plain_key.ttl_soft: got 6m"},
+           {"  plain_key:\n    ttl_hard: 5m\n    refresh_window: 6m\n",
+            "gateway.yaml:8: key_policy.plain_key.refresh_window: got 6m"}}) {
+    GatewayConfig config;
+    absl::Status status = Load(config, std::string(kLeast) + "key_policy:\n" + policy);
+    EXPECT_NE(std::string(status.message()).find(named), std::string::npos) << status;
+  }
+}
+
+TEST(GatewayConfig, WhatDiffersIsNamedButForTheKeyPolicy) {
+  GatewayConfig a;
+  GatewayConfig b;
+  EXPECT_TRUE(ColdDifferences(a, b).empty());
+  b.key_policy.dek_ttl_soft = std::chrono::minutes(5);
+  EXPECT_TRUE(ColdDifferences(a, b).empty());
+  b.enclaves = {"vsock:16:7000"};
+  b.sign_timeout = std::chrono::milliseconds(999);
+  EXPECT_EQ(ColdDifferences(a, b), (std::vector<std::string>{"enclaves", "sign_timeout"}));
+}
+
 TEST(GatewayConfig, DocsConfigMdHasTheTableThatIsTrue) {
   const char* source_dir = std::getenv("BULLA_SOURCE_DIR");
   if (source_dir == nullptr) GTEST_SKIP() << "BULLA_SOURCE_DIR is not set (ctest sets it)";

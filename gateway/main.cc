@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <fmt/format.h>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -15,6 +16,8 @@
 #include "base/metrics.h"
 #include "base/ticker.h"
 #include "gateway/admin_server.h"
+#include "gateway/config_watch.h"
+#include "gateway/enclave_metrics.h"
 #include "gateway/gateway_config.h"
 #include "gateway/grpc_server.h"
 #include "gateway/http_server.h"
@@ -43,15 +46,6 @@ struct Flags {
   std::string ready_file;
 };
 
-absl::StatusOr<GatewayConfig> LoadConfig(const std::string& path) {
-  GatewayConfig config;
-  ConfigReader reader;
-  RegisterSettings(config, reader);
-  BULLA_RETURN_IF_ERROR(reader.Load(path));
-  BULLA_RETURN_IF_ERROR(Validate(config, reader));
-  return config;
-}
-
 absl::StatusOr<std::unique_ptr<KmsForwarder>> StartForwarder(const GatewayConfig& config) {
   BULLA_ASSIGN_OR_RETURN(Address listen, Address::Parse(config.kms_forwarder_listen));
   std::size_t colon = config.kms_forwarder_target.rfind(':');  // Validate() saw to it
@@ -63,7 +57,8 @@ absl::StatusOr<std::unique_ptr<KmsForwarder>> StartForwarder(const GatewayConfig
 absl::StatusOr<Router::Options> RouterOptions(const GatewayConfig& config) {
   Router::Options options{
       .streams_per_enclave = static_cast<std::size_t>(config.streams_per_enclave),
-      .credentials_file = config.credentials_file};
+      .credentials_file = config.credentials_file,
+      .key_policy = config.key_policy};
   for (const std::string& text : config.enclaves) {
     BULLA_ASSIGN_OR_RETURN(Address address, Address::Parse(text));
     options.enclaves.push_back(address);
@@ -98,9 +93,11 @@ class ReadyFile {
 };
 
 absl::Status Serve(const Flags& flags) {
-  StopSignals stop;
+  std::atomic<bool> hangup{false};
+  StopSignals stop([&] { hangup = true; });
   std::size_t descriptors_max = RaiseDescriptorLimit();
-  BULLA_ASSIGN_OR_RETURN(GatewayConfig config, LoadConfig(flags.config_file));
+  BULLA_ASSIGN_OR_RETURN(ConfigWatch config_watch, ConfigWatch::Load(flags.config_file));
+  const GatewayConfig& config = config_watch.running();
   SetLogLevel(config.log_level);
   BULLA_ASSIGN_OR_RETURN(Router::Options router_options, RouterOptions(config));
 
@@ -110,6 +107,7 @@ absl::Status Serve(const Flags& flags) {
                          SqliteStore::Open({.path = SqlitePath(config)}));
   BULLA_ASSIGN_OR_RETURN(std::unique_ptr<KmsForwarder> forwarder, StartForwarder(config));
   Router router(std::move(router_options), *store, metrics, clock);
+  metrics.AddSource([&router] { return EnclaveFamilies(router.LinkStatuses()); });
   HttpServer http({.listen = config.http_listen,
                    .threads = static_cast<int>(config.http_threads),
                    .sign_timeout = config.sign_timeout,
@@ -148,6 +146,8 @@ absl::Status Serve(const Flags& flags) {
   Ticker ticker("ticker", kTick, [&] {
     MonotonicTime now = clock.Now();
     router.Tick(now);
+    if (hangup.exchange(false)) config_watch.ReadAnyway();
+    if (std::optional<KeyPolicy> policy = config_watch.Tick(now)) router.SetKeyPolicy(*policy);
     if (!draining) ready.Tick(router, grpc, now);
   });
 

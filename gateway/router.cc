@@ -1,5 +1,6 @@
 #include "gateway/router.h"
 
+#include <bit>
 #include <utility>
 
 #include "base/log.h"
@@ -15,6 +16,18 @@ constexpr std::size_t kDeksOpenedAheadMax = 64;
 
 // A key's blob is sent at most twice for one call: the second time only if it was dropped between.
 constexpr std::uint8_t kBlobRequestsMax = 2;
+
+// Between two log lines about DEKs that are not in the store: an enclave could name 64 a second.
+constexpr std::chrono::minutes kMissingDekSilence{1};
+
+// From a KMS that is near to one that does not answer: an unlock's deadline is 10 s.
+const std::vector<double>& UnlockBucketsMs() {
+  static const std::vector<double> kBuckets = {1,   2,   5,    10,   20,   50,   100,
+                                               200, 500, 1000, 2000, 5000, 10000};
+  return kBuckets;
+}
+
+using Milliseconds = std::chrono::duration<double, std::milli>;
 
 std::vector<HashRing::Member> MembersOf(const std::vector<Address>& enclaves) {
   std::vector<HashRing::Member> members;
@@ -42,16 +55,23 @@ Router::Router(Options options, KeyStore& store, Metrics& metrics, const Clock& 
       store_(store),
       clock_(clock),
       ring_(MembersOf(options_.enclaves)),
+      unlock_started_(metrics.AddCounter(
+          "unlock_bg_rate", "Unlocks started in the background, retries among them: use rate()")),
       unlock_total_(metrics.AddCounter("bulla_gateway_unlocks_total",
                                        "DEKs opened in an enclave by a KMS call")),
       unlock_failed_(
-          metrics.AddCounter("unlock_fail_total", "Unlocks that failed; each is retried")) {
+          metrics.AddCounter("unlock_fail_total", "Unlocks that failed; each is retried")),
+      unlock_latency_(metrics.AddHistogram(
+          "unlock_latency_ms", "Time of an unlock that succeeded, from its start, in ms",
+          UnlockBucketsMs())) {
   for (const Address& address : options_.enclaves) {
     links_.push_back(std::make_unique<EnclaveLink>(
         EnclaveLink::Options{.address = address,
                              .index = links_.size(),
                              .streams = options_.streams_per_enclave,
-                             .credentials_file = options_.credentials_file},
+                             .credentials_file = options_.credentials_file,
+                             .key_policy = options_.key_policy,
+                             .probe_interval = options_.probe_interval},
         *this, store_, clock_));
   }
 }
@@ -123,6 +143,21 @@ void Router::OnLinkReady(EnclaveLink& link) {
                          MutexLock lock(mutex_);
                          --dek_lists_awaited_;
                        });
+}
+
+// What was wanted of it is asked for anew when it is back; until then each attempt would only fail.
+void Router::OnLinkLost(EnclaveLink& link) {
+  MutexLock lock(mutex_);
+  unlocks_.Forget(link.index());
+}
+
+// Renewing is opening: the enclave knows that what is past its soft TTL means a call to KMS.
+void Router::OnDeksToRenew(EnclaveLink& link, const std::vector<DekId>& deks) {
+  for (const DekId& dek_id : deks) WantUnlock(link.index(), dek_id);
+}
+
+void Router::SetKeyPolicy(const KeyPolicy& policy) {
+  for (auto& link : links_) link->SetKeyPolicy(policy);
 }
 
 void Router::Create(CreateCall call, KeyDone done) {
@@ -201,31 +236,57 @@ void Router::StartUnlocks(MonotonicTime now) {
     due = unlocks_.Start(now);
   }
   for (const UnlockQueue::Task& task : due) {
-    store_.FindDek(task.dek_id, [this, task](absl::StatusOr<std::optional<DekRow>> row) {
+    unlock_started_.Increment();
+    store_.FindDek(task.dek_id, [this, task, now](absl::StatusOr<std::optional<DekRow>> row) {
       if (!row.ok()) return FinishUnlock(task, row.status());
-      if (!row->has_value()) return FinishUnlock(task, absl::NotFoundError("no such DEK"));
-      links_[task.link]->OpenDek(**row,
-                                 [this, task](absl::Status status) { FinishUnlock(task, status); });
+      if (!row->has_value()) return GiveUpUnlock(task, now);
+      links_[task.link]->OpenDek(**row, [this, task, now](absl::Status status) {
+        if (status.ok()) {
+          unlock_latency_.Observe(Milliseconds(clock_.Now() - now).count());
+        }
+        FinishUnlock(task, status);
+      });
     });
   }
 }
 
 void Router::FinishUnlock(const UnlockQueue::Task& task, const absl::Status& status) {
+  const std::string& enclave = links_[task.link]->name();
   if (status.ok()) {
     unlock_total_.Increment();
-    LogInfo("dek_opened", {{"enclave", links_[task.link]->name()}, {"dek", task.dek_id.Short()}});
-  } else {
-    unlock_failed_.Increment();
-    LogWarn("unlock_failed", {{"enclave", links_[task.link]->name()},
-                              {"dek", task.dek_id.Short()},
-                              {"reason", status.ToString()}});
-  }
-  MutexLock lock(mutex_);
-  if (status.ok()) {
+    LogInfo("dek_opened", {{"enclave", enclave}, {"dek", task.dek_id.Short()}});
+    MutexLock lock(mutex_);
     unlocks_.Succeeded(task);
-  } else {
-    unlocks_.Failed(task, clock_.Now(), RandomUint64());
+    return;
   }
+  unlock_failed_.Increment();
+  unsigned attempts = 0;
+  {
+    MutexLock lock(mutex_);
+    attempts = unlocks_.Failed(task, clock_.Now(), RandomUint64());
+  }
+  if (!std::has_single_bit(attempts)) return;  // an outage with many DEKs must not fill the log
+  LogWarn("unlock_failed", {{"enclave", enclave},
+                            {"dek", task.dek_id.Short()},
+                            {"attempts", attempts},
+                            {"reason", status.ToString()}});
+}
+
+// Rows are never deleted, so a DEK without one is of another store, or the enclave made it up:
+// nothing under it is here to be signed with, and no repetition helps. An enclave that has it open
+// names it again at each probe until its hard TTL; each costs one look at the store.
+void Router::GiveUpUnlock(const UnlockQueue::Task& task, MonotonicTime now) {
+  unlock_failed_.Increment();
+  bool say = false;
+  {
+    MutexLock lock(mutex_);
+    unlocks_.GaveUp(task);
+    say = now >= missing_dek_silence_until_;
+    if (say) missing_dek_silence_until_ = now + kMissingDekSilence;
+  }
+  if (!say) return;
+  LogWarn("dek_not_in_store",
+          {{"enclave", links_[task.link]->name()}, {"dek", task.dek_id.Short()}});
 }
 
 void Router::Tick(MonotonicTime now) {

@@ -29,6 +29,8 @@ class Router final : public SignerService, public LinkEvents {
     std::vector<Address> enclaves;
     std::size_t streams_per_enclave = 16;
     std::string credentials_file;
+    KeyPolicy key_policy = NothingWanted();
+    std::chrono::milliseconds probe_interval{1000};
   };
 
   Router(Options options, KeyStore& store, Metrics& metrics, const Clock& clock);
@@ -46,6 +48,11 @@ class Router final : public SignerService, public LinkEvents {
   void OnNeedBlob(EnclaveLink& link, SignCall* first) override;
   void OnNeedDek(EnclaveLink& link, SignCall* first) override;
   void OnLinkReady(EnclaveLink& link) override;
+  void OnLinkLost(EnclaveLink& link) override;
+  void OnDeksToRenew(EnclaveLink& link, const std::vector<DekId>& deks) override;
+
+  // What is asked of every enclave from now on. Does not block.
+  void SetKeyPolicy(const KeyPolicy& policy);
 
   // Called every few milliseconds: gives up what is past its deadline, starts unlocks that are due.
   void Tick(MonotonicTime now) BULLA_EXCLUDES(mutex_);
@@ -71,6 +78,8 @@ class Router final : public SignerService, public LinkEvents {
   void StartUnlocks(MonotonicTime now) BULLA_EXCLUDES(mutex_);
   void FinishUnlock(const UnlockQueue::Task& task, const absl::Status& status)
       BULLA_EXCLUDES(mutex_);
+  // For a DEK that is not in the store.
+  void GiveUpUnlock(const UnlockQueue::Task& task, MonotonicTime now) BULLA_EXCLUDES(mutex_);
 
   const Options options_;
   KeyStore& store_;
@@ -83,8 +92,12 @@ class Router final : public SignerService, public LinkEvents {
   absl::flat_hash_set<DekId> shared_deks_ BULLA_GUARDED_BY(mutex_);
   int dek_lists_awaited_ BULLA_GUARDED_BY(mutex_) = 0;  // asked of the store, for new links
 
+  MonotonicTime missing_dek_silence_until_ BULLA_GUARDED_BY(mutex_);
+
+  prometheus::Counter& unlock_started_;
   prometheus::Counter& unlock_total_;
   prometheus::Counter& unlock_failed_;
+  prometheus::Histogram& unlock_latency_;
 };
 
 }  // namespace bulla

@@ -6,8 +6,10 @@
 #include <future>
 #include <gtest/gtest.h>
 #include <map>
+#include <optional>
 #include <thread>
 
+#include "gateway/status_report.h"
 #include "tests/fakes/fake_enclave.h"
 #include "tests/fakes/fake_key_store.h"
 
@@ -74,9 +76,11 @@ class RouterTest : public testing::Test {
   void StartEnclave(int enclave) {
     enclaves_[enclave] = std::make_unique<FakeEnclave>(AddressOf(enclave));
   }
-  void StartRouter(int enclaves) {
+  void StartRouter(int enclaves, const KeyPolicy& policy = NothingWanted()) {
     Router::Options options{.streams_per_enclave = 2,
-                            .credentials_file = dir_ + "/credentials.json"};
+                            .credentials_file = dir_ + "/credentials.json",
+                            .key_policy = policy,
+                            .probe_interval = milliseconds(2)};
     for (int i = 0; i < enclaves; ++i) options.enclaves.push_back(AddressOf(i));
     router_ = std::make_unique<Router>(options, store_, metrics_, clock_);
     router_->Start();
@@ -95,6 +99,21 @@ class RouterTest : public testing::Test {
     for (int i = 0; i < enclaves; ++i) StartEnclave(i);
     StartRouter(enclaves);
     WaitUntil([&] { return router_->links_ready() == static_cast<std::size_t>(enclaves); });
+  }
+
+  // A DEK that is in the store, and an enclave that wants it opened again, probe by probe.
+  DekId ReportDek(int enclave, bool in_store = true) {
+    DekId dek = DekId::New({});
+    if (in_store) store_.PutDek({.dek_id = dek, .wrapped = {1}}, [](absl::Status) {});
+    wire::v1::ProbeReply probe;
+    probe.add_deks_to_renew(std::string(AsText(dek.bytes)));
+    probe.add_deks_to_renew(std::string(AsText(dek.bytes)));
+    enclaves_[enclave]->SetProbe(probe);
+    return dek;
+  }
+  void WaitForProbes(int enclave, int count) {
+    int before = enclaves_[enclave]->probes();
+    WaitUntil([&] { return enclaves_[enclave]->probes() >= before + count; });
   }
 
   std::pair<Error, KeyRow> Create(std::string idempotency_key = "") {
@@ -193,6 +212,124 @@ TEST_F(RouterTest, ADekThatIsNotOpenIsUnlockedInTheBackgroundOnce) {
   WaitUntil([&] { return (error = Sign(row.key_id)) != ErrorCode::kUnlockRequired; });
   EXPECT_EQ(error, ErrorCode::kOk);
   EXPECT_EQ(enclaves_[0]->deks_opened(), 1);
+}
+
+TEST_F(RouterTest, AKeyThatIsOpenedForTooLongAsksToComeBackAndStartsNoUnlock) {
+  StartAll(1);
+  KeyId key_id = Create().second.key_id;
+  enclaves_[0]->SetScript([](const RequestBatch& requests, ReplyBatch& replies) {
+    for (const SignItem& item : requests.signs) {
+      replies.signs.push_back({.sequence = item.sequence, .status = ItemStatus::kWaitedOut});
+    }
+    return true;
+  });
+  EXPECT_EQ(Sign(key_id), ErrorCode::kUnlockRequired);
+  EXPECT_EQ(router_->unlocks_pending(), 0u);
+  EXPECT_EQ(enclaves_[0]->unlocks_begun(), 0);
+}
+
+TEST_F(RouterTest, AReportedDekIsOpenedAgainOnceWhileItsFlightRuns) {
+  StartAll(1);
+  enclaves_[0]->HoldUnlocks(true);
+  ReportDek(0);
+  WaitUntil([&] { return enclaves_[0]->unlocks_begun() > 0; });
+  WaitForProbes(0, 5);
+  EXPECT_EQ(enclaves_[0]->unlocks_begun(), 1);
+  EXPECT_EQ(router_->unlocks_pending(), 1u);
+  enclaves_[0]->SetProbe({});
+  WaitForProbes(0, 2);  // so that none that names it is on its way
+  enclaves_[0]->HoldUnlocks(false);
+  WaitUntil([&] { return router_->unlocks_pending() == 0; });
+  EXPECT_EQ(enclaves_[0]->deks_opened(), 1);
+  EXPECT_EQ(enclaves_[0]->unlocks_begun(), 1);
+}
+
+TEST_F(RouterTest, AReportedDekIsTriedUntilKmsIsBackThoughTheEnclaveNamesItOnce) {
+  StartAll(2);
+  enclaves_[1]->FailUnlocks(4);
+  ReportDek(1);
+  WaitUntil([&] { return enclaves_[1]->unlocks_begun() > 0; });
+  enclaves_[1]->SetProbe({});
+  WaitUntil([&] { return enclaves_[1]->deks_opened() > 0 && router_->unlocks_pending() == 0; });
+  EXPECT_EQ(enclaves_[0]->unlocks_begun(), 0) << "the other enclave did not ask";
+}
+
+TEST_F(RouterTest, AReportedDekThatIsNotInTheStoreIsDropped) {
+  StartAll(1);
+  ReportDek(0, /*in_store=*/false);
+  WaitForProbes(0, 5);
+  enclaves_[0]->SetProbe({});
+  WaitUntil([&] { return router_->unlocks_pending() == 0; });
+  EXPECT_EQ(enclaves_[0]->unlocks_begun(), 0);
+}
+
+TEST_F(RouterTest, ALostEnclavesUnlocksAreNotTriedWhileItIsGone) {
+  StartAll(1);
+  enclaves_[0]->FailUnlocks(1'000'000);
+  ReportDek(0);
+  WaitUntil([&] { return router_->unlocks_pending() == 1; });
+  enclaves_[0].reset();
+  WaitUntil([&] { return router_->unlocks_pending() == 0; });
+  EXPECT_EQ(router_->links_ready(), 0u);
+}
+
+TEST_F(RouterTest, EveryEnclaveIsAskedForTheKeyPolicyWhenItIsConnectedAndWhenItChanges) {
+  KeyPolicy policy = NothingWanted();
+  policy.plain_key_ttl_hard = seconds(90);
+  StartEnclave(0);
+  StartEnclave(1);
+  StartRouter(2, policy);
+  WaitUntil([&] { return router_->links_ready() == 2; });
+  EXPECT_EQ(enclaves_[0]->key_policy(), policy);
+  EXPECT_EQ(enclaves_[1]->key_policy(), policy);
+
+  policy.dek_ttl_soft = seconds(30);
+  router_->SetKeyPolicy(policy);
+  for (int i : {0, 1}) WaitUntil([&] { return enclaves_[i]->key_policy() == policy; });
+
+  enclaves_[0].reset();
+  WaitUntil([&] { return router_->links_ready() == 1; });
+  StartEnclave(0);
+  WaitUntil([&] { return router_->links_ready() == 2; });
+  EXPECT_EQ(enclaves_[0]->key_policy(), policy) << "the changed one, after a restart too";
+}
+
+TEST_F(RouterTest, AnEnclaveIsAskedAlsoWhenNothingIsWanted) {
+  StartAll(1);
+  EXPECT_EQ(enclaves_[0]->policies_asked(), 1) << "it may still have an earlier gateway's";
+  EXPECT_EQ(enclaves_[0]->key_policy(), NothingWanted());
+}
+
+TEST_F(RouterTest, ARefusedKeyPolicyIsShownAndTheLinkGoesOn) {
+  StartEnclave(0);
+  enclaves_[0]->RefusePolicies("dek.ttl_hard: got 1h,\nbut 30m is the most");
+  StartRouter(1);
+  WaitUntil([&] { return router_->links_ready() == 1; });
+  EXPECT_EQ(router_->LinkStatuses()[0].policy_refused, "dek.ttl_hard: got 1h,?but 30m is the most");
+  EXPECT_EQ(Sign(Create().second.key_id), ErrorCode::kOk);
+  EXPECT_NE(StatusJson(*router_).find("policyRefused"), std::string::npos);
+
+  enclaves_[0]->RefusePolicies("");
+  router_->SetKeyPolicy(NothingWanted());
+  WaitUntil([&] { return router_->LinkStatuses()[0].policy_refused == "INVALID_ARGUMENT"; });
+
+  enclaves_[0]->RefusePolicies(std::nullopt);
+  router_->SetKeyPolicy(NothingWanted());
+  WaitUntil([&] { return router_->LinkStatuses()[0].policy_refused.empty(); });
+  EXPECT_EQ(StatusJson(*router_).find("policyRefused"), std::string::npos);
+  EXPECT_EQ(router_->LinkStatuses()[0].reconnects, 0u);
+}
+
+TEST_F(RouterTest, AnEnclavesReportIsInItsStatus) {
+  StartAll(1);
+  wire::v1::ProbeReply probe;
+  probe.set_keys_invalid(7);
+  enclaves_[0]->SetProbe(probe);
+  WaitUntil([&] {
+    std::optional<EnclaveReport> report = router_->LinkStatuses()[0].report;
+    return report && report->keys_invalid == 7;
+  });
+  EXPECT_NE(StatusJson(*router_).find(R"("keysInvalid":7)"), std::string::npos);
 }
 
 TEST_F(RouterTest, SiblingsOpenADekAsSoonAsOneKeyIsSealedUnderIt) {

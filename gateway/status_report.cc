@@ -11,6 +11,25 @@ namespace {
 
 namespace json = boost::json;
 
+void DescribeReport(const EnclaveReport& report, json::object& object) {
+  object["signatures"] = report.signatures;
+  object["keysCreated"] = report.keys_created;
+  object["keysWarm"] = report.keys_warm;
+  object["keysCool"] = report.keys_cool;
+  object["keysInvalid"] = report.keys_invalid;
+  object["deksOpen"] = report.deks_open;
+  object["rehydrations"] = report.rehydrations;
+  object["rehydrationsFailed"] = report.rehydrations_failed;
+  object["refreshes"] = report.refreshes;
+  object["hardExpiredRejections"] = report.hard_expired_rejections;
+  object["singleflightWaiters"] = report.singleflight_waiters;
+  object["queueDepth"] = report.queue_depth;
+  object["keyMemoryBytes"] = report.key_memory_bytes;
+  object["keyMemoryBudgetBytes"] = report.key_memory_budget_bytes;
+  object["lockedBytes"] = report.locked_bytes;
+  object["lockedBudgetBytes"] = report.locked_budget_bytes;
+}
+
 json::object Describe(const EnclaveLink::Status& link) {
   json::object object;
   object["address"] = link.address;
@@ -20,13 +39,8 @@ json::object Describe(const EnclaveLink::Status& link) {
   object["streamsOpen"] = link.streams_open;
   object["inFlight"] = link.in_flight;
   object["reconnects"] = link.reconnects;
-  object["signatures"] = link.signatures;
-  object["keysCreated"] = link.keys_created;
-  object["keysWarm"] = link.keys_warm;
-  object["keysCool"] = link.keys_cool;
-  object["deksOpen"] = link.deks_open;
-  object["rehydrations"] = link.rehydrations;
-  object["queueDepth"] = link.queue_depth;
+  if (link.report) DescribeReport(*link.report, object);
+  if (!link.policy_refused.empty()) object["policyRefused"] = link.policy_refused;
   if (!link.last_error.empty()) object["lastError"] = link.last_error;
   return object;
 }

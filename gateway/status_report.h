@@ -10,7 +10,8 @@
 
 namespace bulla {
 
-// {"version", "ready", "unlocksPending", "enclaves": [{"address", "ready", "platform", ...}]}.
+// {"ready", "unlocksPending", "enclaves": [{"address", "ready", "platform", ...}]}. An enclave that
+// was never reached has no counters, one that took the key policy no "policyRefused".
 std::string StatusJson(const Router& router);
 
 // In words; empty when the gateway can take calls.

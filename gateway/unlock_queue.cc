@@ -1,12 +1,16 @@
 #include "gateway/unlock_queue.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace bulla {
 namespace {
 
 constexpr std::chrono::milliseconds kBackoffMin{50};
-constexpr std::chrono::milliseconds kBackoffMax{10'000};
+// That KMS is back is noticed by the next attempt alone, so this is how much longer than KMS itself
+// an outage lasts for callers. An attempt every second or two for each DEK is nothing to KMS, and
+// the number at once is bounded.
+constexpr std::chrono::milliseconds kBackoffMax{2000};
 
 }  // namespace
 
@@ -23,32 +27,41 @@ bool UnlockQueue::Want(const Task& task, MonotonicTime now) {
 
 std::vector<UnlockQueue::Task> UnlockQueue::Start(MonotonicTime now) {
   std::vector<Task> started;
-  for (auto& [task, flight] : flights_) {
-    if (running_ >= kConcurrencyMax) break;
-    if (flight.running || now < flight.not_before) continue;
-    flight.running = true;
-    ++running_;
-    started.push_back(task);
+  if (running_ >= kConcurrencyMax) return started;
+  std::vector<std::pair<MonotonicTime, const Task*>> due;
+  for (const auto& [task, flight] : flights_) {
+    if (!flight.running && flight.not_before <= now) due.emplace_back(flight.not_before, &task);
   }
+  std::size_t room = std::min(kConcurrencyMax - running_, due.size());
+  std::partial_sort(due.begin(), due.begin() + static_cast<std::ptrdiff_t>(room), due.end(),
+                    [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (std::size_t i = 0; i < room; ++i) {
+    started.push_back(*due[i].second);
+    flights_[started.back()].running = true;
+  }
+  running_ += room;
   return started;
 }
 
 void UnlockQueue::Succeeded(const Task& task) { running_ -= flights_.erase(task); }
 
-void UnlockQueue::Failed(const Task& task, MonotonicTime now, std::uint64_t random) {
+void UnlockQueue::GaveUp(const Task& task) { running_ -= flights_.erase(task); }
+
+unsigned UnlockQueue::Failed(const Task& task, MonotonicTime now, std::uint64_t random) {
   auto it = flights_.find(task);
-  if (it == flights_.end()) return;
+  if (it == flights_.end()) return 0;
   --running_;
   Flight& flight = it->second;
   if (flight.forgotten) {
+    unsigned attempts = flight.attempts + 1;
     flights_.erase(it);
-    return;
+    return attempts;
   }
-  auto wait = std::min(kBackoffMin * (1 << std::min(flight.attempts, 10)), kBackoffMax);
+  auto wait = std::min(kBackoffMin * (1 << std::min(flight.attempts, 10u)), kBackoffMax);
   auto jitter = std::chrono::milliseconds(random % static_cast<std::uint64_t>(wait.count() / 2));
   flight.running = false;
   flight.not_before = now + wait / 2 + jitter;
-  ++flight.attempts;
+  return ++flight.attempts;
 }
 
 void UnlockQueue::Forget(std::size_t link) {

@@ -32,12 +32,17 @@ class UnlockQueue {
   // Asks for an unlock. One that is known already changes nothing. False when the queue is full.
   bool Want(const Task& task, MonotonicTime now);
 
-  // What is due at `now` and has room; each is then in flight until Succeeded or Failed.
+  // What is due at `now` and has room, what has waited longest first: where attempts take long to
+  // fail, one enclave's must not keep the others' from ever being made. Each is then in flight
+  // until Succeeded, Failed or GaveUp.
   std::vector<Task> Start(MonotonicTime now);
 
   void Succeeded(const Task& task);
-  // Tries again after a wait that doubles from 50 ms to 10 s, spread by `random`.
-  void Failed(const Task& task, MonotonicTime now, std::uint64_t random);
+  // Tries again after a wait that doubles from 50 ms to 2 s, spread by `random`. Returns how often
+  // it has failed in a row.
+  unsigned Failed(const Task& task, MonotonicTime now, std::uint64_t random);
+  // What no repetition can help: it is dropped, and may be wanted again.
+  void GaveUp(const Task& task);
 
   // An enclave is gone: what was wanted of it is forgotten, and asked for anew when it is back.
   void Forget(std::size_t link);
@@ -48,7 +53,7 @@ class UnlockQueue {
   struct Flight {
     bool running = false;
     bool forgotten = false;
-    int attempts = 0;
+    unsigned attempts = 0;
     MonotonicTime not_before;
   };
 

@@ -57,12 +57,34 @@ FakeEnclave::~FakeEnclave() {
       ::close(fd);
     }
   }
+  HoldUnlocks(false);
   server_->Shutdown(std::chrono::system_clock::now());
 }
 
 void FakeEnclave::SetScript(Script script) {
   MutexLock lock(mutex_);
   script_ = std::move(script);
+}
+
+void FakeEnclave::HoldUnlocks(bool hold) {
+  MutexLock lock(mutex_);
+  holding_unlocks_ = hold;
+  released_.NotifyAll();
+}
+
+void FakeEnclave::SetProbe(wire::v1::ProbeReply reply) {
+  MutexLock lock(mutex_);
+  probe_ = std::move(reply);
+}
+
+void FakeEnclave::RefusePolicies(std::optional<std::string> message) {
+  MutexLock lock(mutex_);
+  policy_refusal_ = std::move(message);
+}
+
+KeyPolicy FakeEnclave::key_policy() const {
+  MutexLock lock(mutex_);
+  return key_policy_;
 }
 
 void FakeEnclave::DescribeSealingDek(wire::v1::SealingDek& out) const {
@@ -82,6 +104,11 @@ grpc::Status FakeEnclave::Hello(grpc::ServerContext*, const wire::v1::HelloReque
 
 grpc::Status FakeEnclave::Unlock(grpc::ServerContext*, const wire::v1::UnlockRequest* request,
                                  wire::v1::UnlockReply* reply) {
+  if (!request->new_sealing_dek()) {
+    ++unlocks_begun_;
+    MutexLock lock(mutex_);
+    released_.Wait(mutex_, [this]() BULLA_NO_THREAD_SAFETY_ANALYSIS { return !holding_unlocks_; });
+  }
   if (unlocks_to_fail_ > 0) {
     --unlocks_to_fail_;
     return {grpc::StatusCode::UNAVAILABLE, "KMS is away"};
@@ -91,14 +118,30 @@ grpc::Status FakeEnclave::Unlock(grpc::ServerContext*, const wire::v1::UnlockReq
     DescribeSealingDek(*reply->mutable_sealing_dek());
     return grpc::Status::OK;
   }
-  ++deks_opened_;
   MutexLock lock(mutex_);
-  deks_.insert(DekId::FromBytes(AsBytes(request->open().dek_id())));
+  if (deks_.insert(DekId::FromBytes(AsBytes(request->open().dek_id()))).second) ++deks_opened_;
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeEnclave::Configure(grpc::ServerContext*, const wire::v1::ConfigureRequest* request,
+                                    wire::v1::ConfigureReply* reply) {
+  ++policies_asked_;
+  absl::StatusOr<KeyPolicy> policy = DecodeKeyPolicy(request->settings());
+  MutexLock lock(mutex_);
+  if (!policy.ok() || policy_refusal_) {
+    return {grpc::StatusCode::INVALID_ARGUMENT,
+            policy.ok() ? *policy_refusal_ : std::string(policy.status().message())};
+  }
+  key_policy_ = *policy;
+  *reply->mutable_settings() = request->settings();
   return grpc::Status::OK;
 }
 
 grpc::Status FakeEnclave::Probe(grpc::ServerContext*, const wire::v1::ProbeRequest*,
-                                wire::v1::ProbeReply*) {
+                                wire::v1::ProbeReply* reply) {
+  ++probes_;
+  MutexLock lock(mutex_);
+  *reply = probe_;
   return grpc::Status::OK;
 }
 

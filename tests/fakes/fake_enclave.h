@@ -7,6 +7,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <thread>
@@ -17,6 +18,7 @@
 #include "wire/address.h"
 #include "wire/codec.h"
 #include "wire/enclave.grpc.pb.h"
+#include "wire/key_policy.h"
 
 namespace bulla {
 
@@ -33,8 +35,23 @@ class FakeEnclave final : public wire::v1::Enclave::Service {
   // Unlocks to fail before one succeeds.
   void FailUnlocks(int count) { unlocks_to_fail_ = count; }
 
+  // Unlocks of DEKs wait until it is false again.
+  void HoldUnlocks(bool hold) BULLA_EXCLUDES(mutex_);
+  // What it answers to probes from now on.
+  void SetProbe(wire::v1::ProbeReply reply) BULLA_EXCLUDES(mutex_);
+  // Refuses key policies with this message; nothing: takes them.
+  void RefusePolicies(std::optional<std::string> message) BULLA_EXCLUDES(mutex_);
+
+  // The key policy that it was last asked for and took, and how often it was asked.
+  KeyPolicy key_policy() const BULLA_EXCLUDES(mutex_);
+  int policies_asked() const { return policies_asked_; }
+  int probes() const { return probes_; }
+  int unlocks_begun() const { return unlocks_begun_; }  // of DEKs, whatever became of them
+
   DekId sealing_dek() const { return sealing_dek_; }
   int sealing_deks_obtained() const { return sealing_deks_obtained_; }
+  // As the enclave does nothing for a DEK that is open, one that is opened again counts once: a
+  // call that was on its way while its DEK was opened asks for it again.
   int deks_opened() const { return deks_opened_; }
   int blobs_loaded() const { return blobs_loaded_; }
   int frames() const { return frames_; }
@@ -47,8 +64,10 @@ class FakeEnclave final : public wire::v1::Enclave::Service {
                      wire::v1::HelloReply* reply) override;
   grpc::Status Unlock(grpc::ServerContext*, const wire::v1::UnlockRequest* request,
                       wire::v1::UnlockReply* reply) override;
+  grpc::Status Configure(grpc::ServerContext*, const wire::v1::ConfigureRequest* request,
+                         wire::v1::ConfigureReply* reply) override;
   grpc::Status Probe(grpc::ServerContext*, const wire::v1::ProbeRequest*,
-                     wire::v1::ProbeReply*) override;
+                     wire::v1::ProbeReply* reply) override;
   grpc::Status Session(
       grpc::ServerContext*,
       grpc::ServerReaderWriter<wire::v1::ReplyFrame, wire::v1::RequestFrame>* stream) override;
@@ -63,8 +82,16 @@ class FakeEnclave final : public wire::v1::Enclave::Service {
   std::atomic<int> blobs_loaded_{0};
   std::atomic<int> frames_{0};
   std::atomic<int> unlocks_to_fail_{0};
+  std::atomic<int> unlocks_begun_{0};
+  std::atomic<int> policies_asked_{0};
+  std::atomic<int> probes_{0};
 
-  Mutex mutex_;
+  mutable Mutex mutex_;
+  CondVar released_;
+  bool holding_unlocks_ BULLA_GUARDED_BY(mutex_) = false;
+  wire::v1::ProbeReply probe_ BULLA_GUARDED_BY(mutex_);
+  KeyPolicy key_policy_ BULLA_GUARDED_BY(mutex_) = NothingWanted();
+  std::optional<std::string> policy_refusal_ BULLA_GUARDED_BY(mutex_);
   Script script_ BULLA_GUARDED_BY(mutex_);
   std::set<KeyId> keys_ BULLA_GUARDED_BY(mutex_);
   std::set<DekId> deks_ BULLA_GUARDED_BY(mutex_);

@@ -1,0 +1,56 @@
+#include "gateway/config_watch.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <sys/stat.h>
+#include <utility>
+
+#include "base/log.h"
+
+namespace bulla {
+
+absl::StatusOr<ConfigWatch> ConfigWatch::Load(std::string path,
+                                              ConfigReader::Environment environment) {
+  ConfigWatch watch(std::move(path), std::move(environment));
+  watch.read_ = watch.seen_ = watch.Look();  // before it is read: a later change is noticed
+  BULLA_ASSIGN_OR_RETURN(watch.running_, LoadGatewayConfig(watch.path_, watch.environment_));
+  return watch;
+}
+
+ConfigWatch::Stamp ConfigWatch::Look() const {
+  struct stat info {};
+  if (path_.empty() || ::stat(path_.c_str(), &info) != 0) return {};
+  return {.device = info.st_dev,
+          .inode = info.st_ino,
+          .size = info.st_size,
+          .modified_ns = info.st_mtim.tv_sec * 1'000'000'000 + info.st_mtim.tv_nsec};
+}
+
+bool ConfigWatch::IsDue(MonotonicTime now) {
+  if (read_anyway_) return true;
+  if (now < next_look_) return false;
+  next_look_ = now + kLookInterval;
+  Stamp before = std::exchange(seen_, Look());
+  return seen_ != read_ && seen_ == before;
+}
+
+std::optional<KeyPolicy> ConfigWatch::Tick(MonotonicTime now) {
+  if (!IsDue(now)) return std::nullopt;
+  read_anyway_ = false;
+  read_ = Look();
+  absl::StatusOr<GatewayConfig> config = LoadGatewayConfig(path_, environment_);
+  refused_ = config.ok() ? "" : std::string(config.status().message());
+  if (!config.ok()) {
+    LogError("config_refused", {{"reason", refused_}});
+    return std::nullopt;
+  }
+  LogInfo("config_reloaded", {{"file", path_}});
+  restart_needed_ = ColdDifferences(running_, *config);
+  if (!restart_needed_.empty()) {
+    LogWarn("config_needs_restart",
+            {{"keys", fmt::format("{}", fmt::join(restart_needed_, ", "))}});
+  }
+  return config->key_policy;
+}
+
+}  // namespace bulla

@@ -1,0 +1,76 @@
+#pragma once
+
+// The gateway's configuration and its file: loads it at start, then notices that the file has
+// changed, and says what of it takes effect at once: the key policy. The rest is named in a
+// warning, since it needs a restart. A file that is wrong is refused whole, and what was in force
+// stays.
+//
+// The file is looked at, not subscribed to: inotify does not follow a symlink to a new target, and
+// that is how a ConfigMap changes. It is read when it is not as it was when last read and has
+// rested since the last look, so that one that is being written is not taken half.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/config.h"
+#include "base/status.h"
+#include "gateway/gateway_config.h"
+
+namespace bulla {
+
+// Used by one thread at a time: main's, then the ticker's.
+class ConfigWatch {
+ public:
+  // A change is noticed by one look and read at the next: within a second.
+  static constexpr std::chrono::milliseconds kLookInterval{500};
+
+  // Loads the configuration to run with, or says what is wrong with it. With an empty path only the
+  // environment counts, and nothing is ever noticed.
+  static absl::StatusOr<ConfigWatch> Load(
+      std::string path, ConfigReader::Environment environment = ConfigReader::ProcessEnvironment);
+
+  // What the gateway was started with.
+  const GatewayConfig& running() const { return running_; }
+
+  // Called often; looks when it is time to. The key policy of a changed file that was taken, also
+  // when it is the one from before: to touch the file is to ask the enclaves again.
+  std::optional<KeyPolicy> Tick(MonotonicTime now);
+  // The next Tick() reads the file, changed or not.
+  void ReadAnyway() { read_anyway_ = true; }
+
+  // Why the file was refused when it was last read; empty when it was taken.
+  const std::string& refused() const { return refused_; }
+  // Keys whose values in the file last taken are not those that the gateway runs with.
+  const std::vector<std::string>& restart_needed() const { return restart_needed_; }
+
+ private:
+  // What tells one state of a file from another. All zero: there is none.
+  struct Stamp {
+    std::uint64_t device = 0;
+    std::uint64_t inode = 0;
+    std::int64_t size = 0;
+    std::int64_t modified_ns = 0;
+    friend bool operator==(const Stamp&, const Stamp&) = default;
+  };
+
+  ConfigWatch(std::string path, ConfigReader::Environment environment)
+      : path_(std::move(path)), environment_(std::move(environment)) {}
+  Stamp Look() const;
+  bool IsDue(MonotonicTime now);
+
+  std::string path_;
+  ConfigReader::Environment environment_;
+  GatewayConfig running_;
+
+  MonotonicTime next_look_;
+  Stamp read_;  // as it was when last read
+  Stamp seen_;  // at the last look
+  bool read_anyway_ = false;
+  std::string refused_;
+  std::vector<std::string> restart_needed_;
+};
+
+}  // namespace bulla

@@ -1,0 +1,171 @@
+"""Keys and data keys with short lives, against the running system: plain keys and data keys expire
+under load without a caller noticing; an idle key that has expired signs again by rehydration; a data
+key that lapses while KMS is away stops its keys at once, and they come back by themselves.
+
+Latencies are printed, not judged: this machine is somebody else's too.
+"""
+
+import os
+import signal
+import statistics
+import time
+import unittest
+
+from system_under_test import Caller, SystemTest, await_true, in_threads, judge, quantile, say
+
+CALLERS = 8
+SIGNATURES_PER_S = 400
+BARS = " ▁▂▃▄▅▆▇█"
+
+
+def sign(caller, key):
+    """(HTTP status, answer, milliseconds) of one signature, judged when it is one."""
+    digest = os.urandom(32)
+    began = time.monotonic()
+    status, answer = caller.call("POST", "/sign", {"keyId": key["keyId"], "digest": digest.hex()})
+    took_ms = (time.monotonic() - began) * 1000
+    if status == 200:
+        judge(key, digest, answer)
+    return status, answer, took_ms
+
+
+def describe(latencies_ms):
+    return (f"p50 {statistics.median(latencies_ms):.2f} ms, p99 {quantile(latencies_ms, 0.99):.2f} ms, "
+            f"most {max(latencies_ms):.2f} ms of {len(latencies_ms)}")
+
+
+class Life(SystemTest):
+    KEYS = 100
+
+    def setUp(self):
+        super().setUp()
+        caller = Caller(self.system.addresses["http"])
+        self.keys = [caller.create() for _ in range(self.KEYS)]
+        caller.close()
+
+    def total(self, name):
+        return sum(self.system.metrics(name).values())
+
+    def keys_in_state(self, state):
+        series = self.system.metrics("key_cache_state")
+        return sum(value for labels, value in series.items() if f'state="{state}"' in labels)
+
+    def load(self, seconds):
+        """Signs at a steady pace with keys at random. [(second since the start, milliseconds)]; fails
+        when a signature fails."""
+        samples = []
+        began = time.monotonic()
+
+        def caller_loop(i):
+            caller = Caller(self.system.addresses["http"])
+            n = 0
+            while (due := began + (n * CALLERS + i) / SIGNATURES_PER_S) < began + seconds:
+                time.sleep(max(0, due - time.monotonic()))
+                key = self.keys[hash((i, n)) % len(self.keys)]
+                status, answer, _ = sign(caller, key)
+                self.assertEqual(status, 200, f"after {due - began:.1f} s: {answer}")
+                samples.append((due - began, (time.monotonic() - due) * 1000))
+                n += 1
+            caller.close()
+
+        in_threads(CALLERS, caller_loop)
+        return samples
+
+
+class ExpiryUnderLoad(Life):
+    SETTINGS = {"BULLA_PLAIN_KEY_TTL_SOFT": "2s", "BULLA_PLAIN_KEY_TTL_HARD": "3s",
+                "BULLA_PLAIN_KEY_REFRESH_WINDOW": "500ms",
+                "BULLA_DEK_TTL_SOFT": "4s", "BULLA_DEK_TTL_HARD": "8s"}
+
+    def test_keys_and_data_keys_expire_under_load_and_nobody_notices(self):
+        decrypts = self.system.kms_calls()["Decrypt"]
+        refreshes = self.total("bulla_enclave_key_refreshes_total")
+        seconds = 20
+        samples = self.load(seconds)
+        refreshes = self.total("bulla_enclave_key_refreshes_total") - refreshes
+        decrypts = self.system.kms_calls()["Decrypt"] - decrypts
+        say(f"{len(samples)} signatures in {seconds} s, none failed; {refreshes:.0f} refreshes, "
+            f"{decrypts} data keys renewed by KMS; {describe([ms for _, ms in samples])}")
+        by_second = [[ms for at, ms in samples if int(at) == second] for second in range(seconds)]
+        p99s = [quantile(latencies, 0.99) for latencies in by_second]
+        scale = max(p99s)
+        say("p99 by second: " + "".join(BARS[round(p99 / scale * 8)] for p99 in p99s) +
+            f"  (full height {scale:.1f} ms)")
+        # Every key is used several times a second; each lives 2 s: some ten refreshes a key.
+        self.assertGreater(refreshes, 3 * self.KEYS)
+        # Two enclaves with a data key each, open in both, renewed every four seconds or so.
+        self.assertGreaterEqual(decrypts, 8)
+        self.assertEqual(self.total("hard_expired_rejections_total"), 0)
+
+
+class IdleExpiry(Life):
+    SETTINGS = {"BULLA_PLAIN_KEY_TTL_SOFT": "500ms", "BULLA_PLAIN_KEY_TTL_HARD": "500ms",
+                "BULLA_PLAIN_KEY_REFRESH_WINDOW": "100ms"}
+
+    def test_an_idle_key_that_expired_signs_again_by_rehydration(self):
+        await_true(lambda: self.keys_in_state("COOL") == self.KEYS, "every plain key is wiped")
+        self.assertEqual(self.keys_in_state("WARM"), 0)
+        decrypts = self.system.kms_calls()["Decrypt"]
+        rehydrated = self.total("rehydrate_total")
+        caller = Caller(self.system.addresses["http"])
+        cold, warm = [], []
+        for key in self.keys:
+            for latencies in (cold, warm):
+                status, answer, took_ms = sign(caller, key)
+                self.assertEqual(status, 200, answer)
+                latencies.append(took_ms)
+        caller.close()
+        await_true(lambda: self.total("rehydrate_total") - rehydrated >= self.KEYS,
+                   "the rehydrations are counted")
+        self.assertEqual(self.system.kms_calls()["Decrypt"], decrypts)
+        say(f"first signature after expiry: {describe(cold)}; the next: {describe(warm)}")
+
+
+class DekLapse(Life):
+    SETTINGS = {"BULLA_DEK_TTL_SOFT": "2s", "BULLA_DEK_TTL_HARD": "3s"}
+
+    def test_without_kms_a_lapsed_data_key_stops_its_keys_and_they_come_back_by_themselves(self):
+        caller = Caller(self.system.addresses["http"])
+
+        def renewed():  # while KMS is there
+            status, answer, _ = sign(caller, self.random.choice(self.keys))
+            self.assertEqual(status, 200, answer)
+            return self.system.kms_calls()["Decrypt"] >= 8
+        await_true(renewed, "both data keys are renewed in both enclaves")
+        kms = self.system.children()["kms"]
+        os.kill(kms, signal.SIGSTOP)
+        stopped_at = time.monotonic()
+        try:
+            statuses = set()
+
+            def lapsed():
+                status, answer, _ = sign(caller, self.keys[0])
+                statuses.add(status)
+                return status == 503 and answer["error"]["code"] == "UNLOCK_REQUIRED"
+            await_true(lapsed, "the data key lapses")
+            say(f"KMS stopped; UNLOCK_REQUIRED after {time.monotonic() - stopped_at:.1f} s")
+            self.assertEqual(statuses - {200, 503}, set())
+            refusals = []
+            for key in self.keys:
+                status, answer, took_ms = sign(caller, key)
+                self.assertEqual((status, answer["error"]["code"]), (503, "UNLOCK_REQUIRED"))
+                self.assertGreaterEqual(answer["error"]["retryAfterMs"], 50)
+                refusals.append(took_ms)
+            say(f"refusals: {describe(refusals)}")
+            # KMS stays away for a while, and callers keep asking.
+            until = time.monotonic() + 5
+            while time.monotonic() < until:
+                status, answer, _ = sign(caller, self.random.choice(self.keys))
+                self.assertEqual(status, 503, answer)
+        finally:
+            os.kill(kms, signal.SIGCONT)
+        back_at = time.monotonic()
+        await_true(lambda: all(sign(caller, key)[0] == 200 for key in self.keys),
+                   "every key signs again")
+        say(f"KMS back; every key signs {time.monotonic() - back_at:.2f} s later")
+        await_true(lambda: caller.call("POST", "/create", {})[0] == 200, "keys can be made again")
+        caller.close()
+
+
+if __name__ == "__main__":
+    unittest.main()
