@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import select
 import shutil
 import signal
@@ -147,8 +148,10 @@ def is_alive(pid):
 class System:
     """One data directory and, while started, the service on it."""
 
-    def __init__(self, enclaves=2):
+    def __init__(self, enclaves=2, settings=None):
+        """`settings`: environment variables for the daemons, as docs/config.md names them."""
         self.enclaves = enclaves
+        self.settings = settings or {}
         self.programs = pathlib.Path(os.environ.get("BULLA_BIN", RELEASE))
         self.data = pathlib.Path(tempfile.mkdtemp(prefix="bulla-it-"))
         self.dev = None
@@ -161,7 +164,8 @@ class System:
             self.dev = subprocess.Popen(
                 [self.programs / "bulla", "dev", "--json", "--data", self.data,
                  "--enclaves", str(self.enclaves), *ports],
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
+                env={**os.environ, **self.settings})
         line = self.dev.stdout.readline()
         if not line:
             self.dev.wait()
@@ -243,6 +247,15 @@ class System:
         finally:
             connection.close()
 
+    def metrics(self, name):
+        """{labels as text: value} of one metric of the gateway's."""
+        caller = Caller(self.addresses["admin"])
+        caller.connection.request("GET", "/metrics")
+        lines = caller.connection.getresponse().read().decode().splitlines()
+        caller.close()
+        series = [re.fullmatch(re.escape(name) + r"(?:\{(.*)\})? (\S+)", line) for line in lines]
+        return {match[1] or "": float(match[2]) for match in series if match}
+
     def deks_in_use(self):
         database = sqlite3.connect(f"file:{self.data}/bulla.db?mode=ro", uri=True)
         try:
@@ -275,9 +288,11 @@ class System:
 class SystemTest(unittest.TestCase):
     """A test with a running system of its own."""
 
+    SETTINGS = {}  # of its daemons: see System
+
     def setUp(self):
         self.random = new_random()
-        self.system = System()
+        self.system = System(settings=self.SETTINGS)
         self.addCleanup(self.system.close)
         self.addCleanup(self.show_logs_of_a_failure)  # cleanups run last to first
         self.system.start()
@@ -294,6 +309,11 @@ class SystemTest(unittest.TestCase):
     def show_logs_of_a_failure(self):
         if self._problems() > self._problems_before:
             print(self.system.log_tails(), file=sys.stderr)
+
+
+def quantile(values, share):
+    """The value below which `share` of them lie."""
+    return sorted(values)[min(int(share * len(values)), len(values) - 1)]
 
 
 def in_threads(count, work):
