@@ -11,6 +11,7 @@
 #include "base/thread.h"
 #include "gateway/call_list.h"
 #include "gateway/credentials.h"
+#include "gateway/grpc_callbacks.h"
 
 namespace bulla {
 namespace {
@@ -71,6 +72,7 @@ EnclaveLink::EnclaveLink(Options options, LinkEvents& events, KeyStore& store, c
       key_policy_(options_.key_policy),
       streams_(std::make_shared<const Streams>()) {
   status_.address = name();
+  KeepGrpcCallbackThreads();
 }
 
 EnclaveLink::~EnclaveLink() { Stop(); }

@@ -13,6 +13,7 @@
 #include "bulla/v1/signer.grpc.pb.h"
 #include "gateway/call_rules.h"
 #include "gateway/face_metrics.h"
+#include "gateway/grpc_callbacks.h"
 #include "gateway/grpc_shared.h"
 #include "gateway/grpc_sign_stream.h"
 
@@ -193,6 +194,7 @@ class GrpcServer::Impl {
   absl::StatusOr<std::string> Start() {
     BULLA_CHECK(server_ == nullptr, "GrpcServer::Start is called once");
     SwitchOnPlugins();
+    KeepGrpcCallbackThreads();
     const std::string& listen = shared_.options.listen;
     int port = 0;
     grpc::ServerBuilder builder;
