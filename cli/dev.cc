@@ -198,8 +198,8 @@ class DevRun {
 
   absl::Status StartGatewayBlocking() {
     const std::string& kms_address = endpoints_.addresses["kms"];
-    BULLA_RETURN_IF_ERROR(
-        WriteFile(GatewayConfigPath(paths_), GatewayConfig(options_, paths_, kms_address)));
+    const std::string config = GatewayConfig(options_, paths_, kms_address);
+    BULLA_RETURN_IF_ERROR(WriteFile(GatewayConfigPath(paths_), config));
     BULLA_RETURN_IF_ERROR(children_.Start(GatewaySpec(options_, paths_)));
     BULLA_ASSIGN_OR_RETURN(boost::json::object ready,
                            children_.AwaitReadyBlocking("gateway", kReadyTimeout));
@@ -207,8 +207,10 @@ class DevRun {
     BULLA_ASSIGN_OR_RETURN(options_.grpc, Member(ready, "gateway", "grpc"));
     BULLA_ASSIGN_OR_RETURN(options_.admin, Member(ready, "gateway", "admin"));
     // A gateway that has to be started again comes back where its callers look for it.
-    BULLA_RETURN_IF_ERROR(
-        WriteFile(GatewayConfigPath(paths_), GatewayConfig(options_, paths_, kms_address)));
+    const std::string with_ports = GatewayConfig(options_, paths_, kms_address);
+    if (with_ports != config) {
+      BULLA_RETURN_IF_ERROR(WriteFile(GatewayConfigPath(paths_), with_ports));
+    }
     endpoints_.addresses["http"] = options_.http;
     endpoints_.addresses["grpc"] = options_.grpc;
     endpoints_.addresses["admin"] = options_.admin;

@@ -9,6 +9,7 @@
 #include <poll.h>
 
 #include "base/thread.h"
+#include "wire/grpc_callbacks.h"
 
 namespace bulla {
 namespace {
@@ -29,6 +30,7 @@ bool Readable(int fd) {
 absl::StatusOr<std::unique_ptr<EnclaveServer>> EnclaveServer::Start(const Address& address,
                                                                     EnclaveService& service) {
   BULLA_ASSIGN_OR_RETURN(UniqueFd listener, Listen(address));
+  KeepGrpcCallbackThreads();
   grpc::ServerBuilder builder;
   builder.RegisterService(&service);
   builder.SetMaxReceiveMessageSize(kMessageBytesMax);

@@ -11,7 +11,7 @@
 #include "base/thread.h"
 #include "gateway/call_list.h"
 #include "gateway/credentials.h"
-#include "gateway/grpc_callbacks.h"
+#include "wire/grpc_callbacks.h"
 
 namespace bulla {
 namespace {

@@ -13,9 +13,9 @@
 #include "bulla/v1/signer.grpc.pb.h"
 #include "gateway/call_rules.h"
 #include "gateway/face_metrics.h"
-#include "gateway/grpc_callbacks.h"
 #include "gateway/grpc_shared.h"
 #include "gateway/grpc_sign_stream.h"
+#include "wire/grpc_callbacks.h"
 
 namespace bulla {
 namespace {

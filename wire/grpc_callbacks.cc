@@ -1,4 +1,4 @@
-#include "gateway/grpc_callbacks.h"
+#include "wire/grpc_callbacks.h"
 
 #include <grpcpp/create_channel.h>
 #include <memory>
