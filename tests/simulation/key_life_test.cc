@@ -503,5 +503,15 @@ TEST(KeyLife, NoOrderOfEventsLetsAKeySignBeyondItsRightsOrACallerWaitInVain) {
   }
 }
 
+TEST(KeyLife, OneSeedIsOneHistory) {
+  const std::uint64_t seed = Seed();
+  SCOPED_TRACE(fmt::format("BULLA_TEST_SEED={}", seed));
+  Simulation one(seed, 100'000);
+  Simulation other(seed, 100'000);
+  one.Run();
+  other.Run();
+  EXPECT_EQ(one.history(), other.history());
+}
+
 }  // namespace
 }  // namespace bulla
