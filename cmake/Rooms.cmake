@@ -45,9 +45,10 @@ function(bulla_program name)
   add_dependencies(programs ${name})
 endfunction()
 
-# bulla_test(<name> SOURCES ... LINKS ...): a GoogleTest program; each TEST is a ctest of its own.
+# bulla_test(<name> SOURCES ... LINKS ...): a GoogleTest program; each TEST is a ctest of its own,
+# with the label, where one is given.
 function(bulla_test name)
-  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LINKS" ${ARGN})
+  cmake_parse_arguments(ARG "" "TIMEOUT;LABELS" "SOURCES;LINKS" ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 120)
   endif()
@@ -61,7 +62,7 @@ function(bulla_test name)
   include(GoogleTest)
   gtest_discover_tests(${name}
     DISCOVERY_MODE PRE_TEST
-    PROPERTIES TIMEOUT ${ARG_TIMEOUT}
+    PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}"
     ENVIRONMENT "BULLA_SOURCE_DIR=${PROJECT_SOURCE_DIR}")
 endfunction()
 

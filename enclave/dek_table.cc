@@ -126,9 +126,10 @@ Duration DekTable::ReportPatience() const {
 
 std::vector<DekId> DekTable::TakeRenewals(MonotonicTime now, std::size_t max) {
   MutexLock lock(mutex_);
+  const Duration patience = ReportPatience();
   std::vector<DekId> due;
   auto report = [&](const DekId& id, std::optional<MonotonicTime>& reported_at) {
-    if (due.size() >= max || (reported_at && now < *reported_at + ReportPatience())) return;
+    if (due.size() >= max || (reported_at && now < *reported_at + patience)) return;
     reported_at = now;
     due.push_back(id);
   };

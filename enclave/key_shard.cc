@@ -321,7 +321,9 @@ void KeyShard::SetPolicy(const KeyPolicy& policy, std::size_t share_bytes) {
   policy_ = policy;
   SetRoom(share_bytes);
   const auto uses_max = static_cast<std::uint32_t>(policy.plain_key_uses_max);
-  for (const auto& [id, warm] : warm_by_id_) {
+  // In the order of use, not of a table that hashes anew in each process: which of them the wheel
+  // wipes first, and so what is evicted later, would be another in each run of one seed.
+  for (std::uint32_t warm = in_use_.oldest(); warm != kNone; warm = warm_[warm].lru.newer) {
     WarmPart& part = warm_[warm];
     // The old time is as good a random number as any: the new ones are as far apart.
     const auto spread = static_cast<std::uint64_t>((part.refresh_at - part.opened_at).count());
