@@ -46,11 +46,14 @@ function(bulla_program name)
 endfunction()
 
 # bulla_test(<name> SOURCES ... LINKS ...): a GoogleTest program; each TEST is a ctest of its own,
-# with the label, where one is given.
+# with the label, "unit" where none is given.
 function(bulla_test name)
-  cmake_parse_arguments(ARG "" "TIMEOUT;LABELS" "SOURCES;LINKS" ${ARGN})
+  cmake_parse_arguments(ARG "" "TIMEOUT;LABEL" "SOURCES;LINKS" ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 120)
+  endif()
+  if(NOT ARG_LABEL)
+    set(ARG_LABEL unit)  # a property without a value would take the next one's name for it
   endif()
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_LINKS} GTest::gmock GTest::gtest_main)
@@ -62,7 +65,7 @@ function(bulla_test name)
   include(GoogleTest)
   gtest_discover_tests(${name}
     DISCOVERY_MODE PRE_TEST
-    PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}"
+    PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS ${ARG_LABEL}
     ENVIRONMENT "BULLA_SOURCE_DIR=${PROJECT_SOURCE_DIR}")
 endfunction()
 
