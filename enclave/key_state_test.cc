@@ -37,7 +37,7 @@ std::vector<KeyFacts> AllFacts() {
     for (MonotonicTime dek : {MonotonicTime(), kPast, kNow, kFuture}) {
       for (MonotonicTime refresh : {kPast, kNow, kFuture}) {
         for (MonotonicTime hard : {kPast, kNow, kFuture}) {
-          for (std::uint64_t uses : {0, 1, 5, 6}) {
+          for (std::uint64_t uses : {0u, 1u, 5u, 6u}) {
             for (MonotonicTime overdue : {kPast, kNow, kFuture}) {
               all.push_back({.blob = (bits & 1) != 0,
                              .dek_until = dek,
