@@ -491,7 +491,7 @@ TEST(KeyLife, NoOrderOfEventsLetsAKeySignBeyondItsRightsOrACallerWaitInVain) {
   const std::uint64_t seed = Seed();
   SCOPED_TRACE(fmt::format("BULLA_TEST_SEED={}", seed));
   const std::chrono::steady_clock::time_point begin = std::chrono::steady_clock::now();
-  Simulation simulation(seed, 1'000'000);
+  Simulation simulation(seed, BULLA_SIMULATION_STEPS);
   simulation.Run();
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
   fmt::print("BULLA_TEST_SEED={}, {:.1f} s\n{}", seed, took.count(), simulation.Summary());
