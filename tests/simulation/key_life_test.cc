@@ -300,8 +300,8 @@ class Simulation {
       EXPECT_EQ(dek != nullptr, model_.DekOpen(keys_[key].dek, now_));
       const std::size_t generation = model_.GenerationOf(keys_[key].dek);
       ItemStatus fault = ItemStatus::kOk;
-      if (dice_.OneIn(10'000)) fault = ItemStatus::kRefused;
-      if (dice_.OneIn(3'000)) fault = ItemStatus::kFault;
+      if (dice_.OneIn(2'000)) fault = ItemStatus::kRefused;
+      if (dice_.OneIn(2'000)) fault = ItemStatus::kFault;
       if (dek == nullptr) fault = ItemStatus::kNeedDek;
       agenda_.At(now_ + FlightTime(),
                  [this, key, fault, dek, generation] { EndFlight(key, fault, dek, generation); });
