@@ -300,8 +300,8 @@ class Simulation {
       EXPECT_EQ(dek != nullptr, model_.DekOpen(keys_[key].dek, now_));
       const std::size_t generation = model_.GenerationOf(keys_[key].dek);
       ItemStatus fault = ItemStatus::kOk;
-      if (dice_.OneIn(10'000)) fault = ItemStatus::kRefused;
-      if (dice_.OneIn(3'000)) fault = ItemStatus::kFault;
+      if (dice_.OneIn(2'000)) fault = ItemStatus::kRefused;
+      if (dice_.OneIn(2'000)) fault = ItemStatus::kFault;
       if (dek == nullptr) fault = ItemStatus::kNeedDek;
       agenda_.At(now_ + FlightTime(),
                  [this, key, fault, dek, generation] { EndFlight(key, fault, dek, generation); });
@@ -491,7 +491,7 @@ TEST(KeyLife, NoOrderOfEventsLetsAKeySignBeyondItsRightsOrACallerWaitInVain) {
   const std::uint64_t seed = Seed();
   SCOPED_TRACE(fmt::format("BULLA_TEST_SEED={}", seed));
   const std::chrono::steady_clock::time_point begin = std::chrono::steady_clock::now();
-  Simulation simulation(seed, 1'000'000);
+  Simulation simulation(seed, BULLA_SIMULATION_STEPS);
   simulation.Run();
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
   fmt::print("BULLA_TEST_SEED={}, {:.1f} s\n{}", seed, took.count(), simulation.Summary());
