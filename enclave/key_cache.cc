@@ -54,12 +54,12 @@ void KeyCache::Load(const SealedKeyHeader& header, const SealedBlob& blob, Monot
   shard.keys.Load(header, blob, now);
 }
 
-void KeyCache::Adopt(const SealedKeyHeader& header, const SealedBlob& blob,
+bool KeyCache::Adopt(const SealedKeyHeader& header, const SealedBlob& blob,
                      const OpenedSecret& opened, MonotonicTime now) {
   const std::uint64_t random = RandomUint64();
   Shard& shard = ShardOf(header.key_id);
   MutexLock lock(shard.mutex);
-  shard.keys.Adopt(header, blob, opened, now, random);
+  return shard.keys.Adopt(header, blob, opened, now, random);
 }
 
 bool KeyCache::BlobOf(const KeyId& id, SealedBlob& blob) const {

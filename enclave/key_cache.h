@@ -42,7 +42,7 @@ class KeyCache {
   Answer Sign(const KeyId& id, MonotonicTime now, KeyLoan& loan,
               absl::FunctionRef<SignTask()> make_task);
   void Load(const SealedKeyHeader& header, const SealedBlob& blob, MonotonicTime now);
-  void Adopt(const SealedKeyHeader& header, const SealedBlob& blob, const OpenedSecret& opened,
+  bool Adopt(const SealedKeyHeader& header, const SealedBlob& blob, const OpenedSecret& opened,
              MonotonicTime now);
   bool BlobOf(const KeyId& id, SealedBlob& blob) const;
   Released Land(const KeyId& id, const OpenedSecret& opened, MonotonicTime now);

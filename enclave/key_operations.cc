@@ -142,8 +142,11 @@ CreateReply KeyOperations::Create(const CreateItem& item) {
 
   SealedBlob blob;
   std::ranges::copy(*sealed, blob.begin());
-  cache_.Adopt(header, blob, {*std::move(secret), *point, std::move(sealing->validity)},
-               clock_.Now());
+  if (!cache_.Adopt(header, blob, {*std::move(secret), *point, std::move(sealing->validity)},
+                    clock_.Now())) {
+    reply.status = ItemStatus::kBusy;
+    return reply;
+  }
   EnclaveCounters::Increment(counters_.keys_created);
   reply.status = ItemStatus::kOk;
   reply.dek_id = header.dek_id;

@@ -162,16 +162,17 @@ void KeyShard::TakeBlob(const SealedKeyHeader& header, const SealedBlob& blob, M
   UpdateIdle(header.key_id);
 }
 
-void KeyShard::Adopt(const SealedKeyHeader& header, const SealedBlob& blob,
+bool KeyShard::Adopt(const SealedKeyHeader& header, const SealedBlob& blob,
                      const OpenedSecret& opened, MonotonicTime now, std::uint64_t random) {
-  // A gateway that asks for an id that it has used already gets what it asks for: another key. A
-  // flight after the old one would bring that back.
-  if (flights_.BeganAt(header.key_id) != nullptr) return;
+  // A gateway that asks for an id that it has used already gets what it asks for: another key. But
+  // a flight after the old one would bring that back.
+  if (flights_.BeganAt(header.key_id) != nullptr) return false;
   Wipe(header.key_id);
   Forget(header.key_id);
   Load(header, blob, now);
   flights_.Begin(header.key_id, now);
   Land(header.key_id, opened, now, random);
+  return true;
 }
 
 bool KeyShard::BlobOf(const KeyId& id, SealedBlob& blob) const {
@@ -292,8 +293,10 @@ void KeyShard::EvictSecret(MonotonicTime now) {
 }
 
 void KeyShard::EvictKey(MonotonicTime now) {
-  // Those in use go only when there are no others.
-  if (idle_.size() == 0 && in_use_.size() > 0) EvictSecret(now);
+  // Those in use go only when there are no others; one that is being refreshed is no room yet.
+  for (int i = 0; i < kEvictionsPerAdvance && idle_.size() == 0 && in_use_.size() > 0; ++i) {
+    EvictSecret(now);
+  }
   if (idle_.size() == 0) return;  // what is left is being opened at this moment
   const KeyId id = ParseSealedKey(keys_[idle_.oldest()].blob)->key_id;
   if (ActionFor(id, KeyEvent::kDrop, now) != KeyAction::kForget) return;

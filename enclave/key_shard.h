@@ -102,8 +102,9 @@ class KeyShard {
   // Takes in a sealed key as COOL. One that is here already stays as it is.
   void Load(const SealedKeyHeader& header, const SealedBlob& blob, MonotonicTime now);
 
-  // Takes in a key just made, as WARM. One of the same id is forgotten first.
-  void Adopt(const SealedKeyHeader& header, const SealedBlob& blob, const OpenedSecret& opened,
+  // Takes in a key just made, as WARM. One of the same id is forgotten first; false, and nothing is
+  // done, while that is being opened.
+  bool Adopt(const SealedKeyHeader& header, const SealedBlob& blob, const OpenedSecret& opened,
              MonotonicTime now, std::uint64_t random);
 
   // For whoever leads a flight: the blob to open. False when it is gone (then LandFailed).

@@ -306,10 +306,20 @@ TEST_F(KeyShardTest, ANewKeyUnderAnOldIdTakesItsPlaceWhole) {
   SealedKeyHeader header{id, dek_id_, {}};
   OpenedSecret other{{}, {}, deks_->Validity(dek_id_, kStart)};
   other.secret.Expose()[31] = 9;
-  shard.Adopt(header, BlobOf(header), other, kStart, 0);
+  ASSERT_TRUE(shard.Adopt(header, BlobOf(header), other, kStart, 0));
   ASSERT_EQ(Sign(shard, id, kStart), Verdict::kGranted);
   EXPECT_EQ(loan_.secret.Expose()[31], 9);
   EXPECT_EQ(loan_.secret.Expose()[0], 0) << "nothing of the old key";
+}
+
+TEST_F(KeyShardTest, AKeyThatIsBeingOpenedIsNotReplaced) {
+  KeyShard shard = NewShard({});
+  KeyId id = LoadKey(shard);
+  Sign(shard, id, kStart);
+  SealedKeyHeader header{id, dek_id_, {}};
+  EXPECT_FALSE(
+      shard.Adopt(header, BlobOf(header), {{}, {}, deks_->Validity(dek_id_, kStart)}, kStart, 0));
+  EXPECT_EQ(Land(shard, id, kStart).tasks.size(), 1u);
 }
 
 TEST_F(KeyShardTest, WaitersAreBoundedAndTheNextIsRefusedAtOnce) {

@@ -333,8 +333,6 @@ class Simulation {
     for (const SignTask& task : released.tasks) {
       if (released.status != ItemStatus::kOk) {
         Answer(task, released.status);
-      } else if (now_ >= task.wait_until) {
-        Answer(task, ItemStatus::kWaitedOut);
       } else {
         Sign(task);
       }
