@@ -28,11 +28,9 @@ absl::Status HardenProcess() {
   return absl::OkStatus();
 }
 
-absl::Status LockThreadStack() {
+bool LockThreadStack() {
   pthread_attr_t attributes;
-  if (::pthread_getattr_np(::pthread_self(), &attributes) != 0) {
-    return absl::InternalError("pthread_getattr_np");
-  }
+  if (::pthread_getattr_np(::pthread_self(), &attributes) != 0) return false;
   void* lowest = nullptr;
   std::size_t bytes = 0;
   ::pthread_attr_getstack(&attributes, &lowest, &bytes);
@@ -40,19 +38,13 @@ absl::Status LockThreadStack() {
   // Stacks grow down: what is above here is in use already, what is below will be.
   const auto bottom = reinterpret_cast<std::uintptr_t>(lowest);
   const auto here = reinterpret_cast<std::uintptr_t>(&attributes);
-  const std::uintptr_t page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
   const std::uintptr_t from =
       std::max(bottom, here - std::min(here, std::uintptr_t{kLockedStackBytes})) / page * page;
   void* begin = reinterpret_cast<void*>(from);
   const std::size_t length = (here / page + 1) * page - from;
-  if (::mlock2(begin, length, MLOCK_ONFAULT) != 0) {
-    return absl::ResourceExhaustedError(fmt::format(
-        "{} KiB of a thread's stack cannot be locked ({}): raise RLIMIT_MEMLOCK by {} KiB for each "
-        "worker (LimitMEMLOCK= in a systemd unit, --ulimit memlock= for a container)",
-        length / 1024, ::strerrordesc_np(errno), kLockedStackBytes / 1024));
-  }
-  ::madvise(begin, length, MADV_DONTDUMP);
-  return absl::OkStatus();
+  return ::mlock2(begin, length, MLOCK_ONFAULT) == 0 &&
+         ::madvise(begin, length, MADV_DONTDUMP) == 0;
 }
 
 }  // namespace bulla

@@ -12,9 +12,8 @@ namespace bulla {
 absl::Status HardenProcess();
 
 // Locks what the calling thread will use of its stack, where copies of plain keys lie for the time
-// of a signature. For threads other than the first. RESOURCE_EXHAUSTED says which limit is in the
-// way.
+// of a signature. For threads other than the first. False when the kernel refuses.
 inline constexpr std::size_t kLockedStackBytes = 256 * 1024;  // signing takes some 20 KiB
-absl::Status LockThreadStack();
+[[nodiscard]] bool LockThreadStack();
 
 }  // namespace bulla

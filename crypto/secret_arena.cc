@@ -35,22 +35,21 @@ std::size_t LockWhatIsAllowed(std::uint8_t* memory, std::size_t bytes, std::size
   return locked;
 }
 
-// Says what a person needs who has never heard of the limit.
-absl::Status NotLocked(std::size_t locked, std::size_t wanted, int error) {
+}  // namespace
+
+absl::Status LockedMemory::Check() const {
+  if (locked_bytes == wanted_bytes) return absl::OkStatus();
   rlimit limit{};
   ::getrlimit(RLIMIT_MEMLOCK, &limit);
   const std::string limit_text =
       limit.rlim_cur == RLIM_INFINITY ? "unlimited" : fmt::format("{} bytes", limit.rlim_cur);
   return absl::FailedPreconditionError(fmt::format(
-      "memory for secrets: {} of {} bytes are locked, the rest may be swapped out ({}); "
-      "RLIMIT_MEMLOCK is {}. Raise it by at least {} bytes: LimitMEMLOCK=infinity in the systemd "
-      "unit, --ulimit memlock=-1 for a container, `ulimit -l unlimited` (as root) in the shell "
-      "that "
-      "starts it; or give the process CAP_IPC_LOCK",
-      locked, wanted, ::strerrordesc_np(error), limit_text, wanted - locked));
+      "memory for secrets: {} of {} bytes are locked, the rest may be swapped out; RLIMIT_MEMLOCK "
+      "is {}. Raise it by at least {} bytes: LimitMEMLOCK=infinity in the systemd unit, --ulimit "
+      "memlock=-1 for a container, `ulimit -l unlimited` (as root) in the shell that starts it; or "
+      "give the process CAP_IPC_LOCK",
+      locked_bytes, wanted_bytes, limit_text, wanted_bytes - locked_bytes));
 }
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<SecretArena>> SecretArena::Create(const Options& options) {
   if (options.slot_bytes == 0) {
@@ -96,11 +95,7 @@ absl::StatusOr<std::unique_ptr<SecretArena>> SecretArena::Create(const Options& 
   if (::mprotect(memory, memory_bytes, PROT_READ | PROT_WRITE) != 0) {
     return SystemError("mprotect", memory_bytes);
   }
-  const std::size_t locked_bytes = LockWhatIsAllowed(memory, memory_bytes, page_bytes);
-  if (locked_bytes < memory_bytes) {
-    arena->lock_status_ = NotLocked(locked_bytes, memory_bytes, errno);
-    if (options.require_locked) return arena->lock_status_;
-  }
+  arena->locked_bytes_ = LockWhatIsAllowed(memory, memory_bytes, page_bytes);
   return arena;
 }
 

@@ -22,6 +22,20 @@
 
 namespace bulla {
 
+// How much memory for secrets there is, and how much of it is locked.
+struct LockedMemory {
+  std::size_t wanted_bytes = 0;
+  std::size_t locked_bytes = 0;
+
+  // FAILED_PRECONDITION when some is not locked; says which limit it met and how to raise that: for
+  // people at start-up who have never heard of it.
+  absl::Status Check() const;
+
+  friend LockedMemory operator+(const LockedMemory& a, const LockedMemory& b) {
+    return {a.wanted_bytes + b.wanted_bytes, a.locked_bytes + b.locked_bytes};
+  }
+};
+
 // Allocate(), Free() and taken() are guarded by the owner. Expose() reads only what never changes,
 // so it needs no guard; the bytes of a slot belong to whoever holds the slot. A child, after fork,
 // finds zeros in all of them.
@@ -32,13 +46,10 @@ class SecretArena {
     // For the slots' bytes. What does not divide into slots is left over; the bookkeeping, four
     // bytes a slot, is beside it.
     std::size_t budget_bytes = 0;
-    // Fail rather than go on with memory that may be swapped out.
-    bool require_locked = true;
   };
 
   // Errors: slots of no bytes or more than 2^32 - 2 of them; the kernel refuses memory or one of
-  // the protections; with require_locked, the memory cannot be locked (lock_status() says the
-  // same).
+  // the protections. Memory that it does not lock is none: see locked_memory().
   static absl::StatusOr<std::unique_ptr<SecretArena>> Create(const Options& options);
 
   SecretArena(const SecretArena&) = delete;
@@ -57,10 +68,7 @@ class SecretArena {
   std::uint32_t slots() const { return slots_; }
   std::uint32_t taken() const { return taken_; }
 
-  // Whether all of it is locked. When it is not (and need not be), lock_status() says how much is,
-  // which limit it met and how to raise that: for a warning at start-up.
-  bool locked() const { return lock_status_.ok(); }
-  const absl::Status& lock_status() const { return lock_status_; }
+  LockedMemory locked_memory() const { return {memory_bytes_, locked_bytes_}; }
 
  private:
   SecretArena(std::uint8_t* mapping, std::size_t page_bytes, std::size_t memory_bytes,
@@ -79,7 +87,7 @@ class SecretArena {
   const std::size_t memory_bytes_;
   const std::size_t slot_bytes_;
   const std::uint32_t slots_;
-  absl::Status lock_status_;
+  std::size_t locked_bytes_ = 0;
 
   std::uint32_t taken_ = 0;
   std::uint32_t ever_used_ = 0;  // slots from here on have not been touched

@@ -28,12 +28,11 @@ using ::testing::HasSubstr;
 
 constexpr std::size_t kSlotBytes = 32;
 
-// Unlocked if it must be: only the tests of locking depend on what this machine allows.
 std::unique_ptr<SecretArena> Arena(std::size_t budget_bytes, std::size_t slot_bytes = kSlotBytes) {
-  return SecretArena::Create(
-             {.slot_bytes = slot_bytes, .budget_bytes = budget_bytes, .require_locked = false})
-      .value();
+  return SecretArena::Create({.slot_bytes = slot_bytes, .budget_bytes = budget_bytes}).value();
 }
+
+bool IsLocked(const SecretArena& arena) { return arena.locked_memory().Check().ok(); }
 
 std::size_t PageBytes() { return static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)); }
 
@@ -210,9 +209,8 @@ TEST(SecretArena, IsUndumpableAndWipedOnForkFromEndToEndAndLockedWhenItSaysSo) {
     std::set<std::string> flags = MappingOf(arena->Expose(slot).data()).flags;
     EXPECT_TRUE(flags.contains("dd")) << slot;
     EXPECT_TRUE(flags.contains("wf")) << slot;
-    EXPECT_TRUE(!arena->locked() || flags.contains("lo")) << slot;
+    EXPECT_TRUE(!IsLocked(*arena) || flags.contains("lo")) << slot;
   }
-  EXPECT_EQ(arena->locked(), arena->lock_status().ok());
 }
 
 TEST(SecretArena, TakesMemoryWithTheFirstUseOfAPage) {
@@ -268,25 +266,22 @@ void LimitLockedMemory(std::size_t bytes) {
   if (::geteuid() == 0) Require(::seteuid(65534) == 0, "seteuid");
 }
 
-absl::StatusOr<std::unique_ptr<SecretArena>> Create(std::size_t pages, bool require_locked) {
-  return SecretArena::Create(
-      {.budget_bytes = pages * PageBytes(), .require_locked = require_locked});
-}
+std::unique_ptr<SecretArena> ArenaOfPages(std::size_t pages) { return Arena(pages * PageBytes()); }
 
-[[noreturn]] void RefuseUnderLimit() {
+[[noreturn]] void LockUnderLimit() {
   LimitLockedMemory(kLimitPages * PageBytes());
-  for (int i = 0; i < 3; ++i) {  // what is refused or destroyed locks nothing
-    Require(Create(kLimitPages, true).ok(), "the limit itself is refused");
-    absl::StatusOr<std::unique_ptr<SecretArena>> above = Create(kLimitPages + 1, true);
-    Require(above.status().code() == absl::StatusCode::kFailedPrecondition, "a page too many");
-    std::fprintf(stderr, "%s\n", above.status().ToString().c_str());
+  for (int i = 0; i < 3; ++i) {  // what is destroyed locks nothing
+    Require(IsLocked(*ArenaOfPages(kLimitPages)), "the limit itself is refused");
+    absl::Status above = ArenaOfPages(kLimitPages + 1)->locked_memory().Check();
+    Require(above.code() == absl::StatusCode::kFailedPrecondition, "a page too many");
+    std::fprintf(stderr, "%s\n", above.ToString().c_str());
   }
   ::_exit(0);
 }
 
-TEST(SecretArenaDeathTest, WhenItMustBeLockedALowLimitIsAnErrorThatSaysHowToRaiseIt) {
+TEST(SecretArenaDeathTest, WhatALowLimitLeavesUnlockedIsSaidAndHowToRaiseIt) {
   EXPECT_EXIT(
-      RefuseUnderLimit(), ::testing::ExitedWithCode(0),
+      LockUnderLimit(), ::testing::ExitedWithCode(0),
       ::testing::AllOf(
           HasSubstr(std::to_string(kLimitPages * PageBytes()) + " of " +
                     std::to_string((kLimitPages + 1) * PageBytes()) + " bytes are locked"),
@@ -296,17 +291,16 @@ TEST(SecretArenaDeathTest, WhenItMustBeLockedALowLimitIsAnErrorThatSaysHowToRais
 
 [[noreturn]] void GoOnUnlocked(std::size_t limit_pages) {
   LimitLockedMemory(limit_pages * PageBytes());
-  absl::StatusOr<std::unique_ptr<SecretArena>> created = Create(50, false);
-  Require(created.ok(), "not made");
-  SecretArena& arena = **created;
-  Require(!arena.locked(), "says that it is locked");
+  const std::unique_ptr<SecretArena> made = ArenaOfPages(50);
+  SecretArena& arena = *made;
+  Require(!IsLocked(arena), "says that it is locked");
   while (std::optional<std::uint32_t> slot = arena.Allocate()) Fill(arena.Expose(*slot), 7);
   Require(arena.taken() == arena.slots(), "not all slots can be used");
   Require(MappingOf(arena.Expose(0).data()).flags.contains("lo") == (limit_pages > 0),
           "the first slots are the ones to lock");
   Require(!MappingOf(arena.Expose(arena.slots() - 1).data()).flags.contains("lo"),
           "more is locked than the limit allows");
-  std::fprintf(stderr, "%s\n", arena.lock_status().ToString().c_str());
+  std::fprintf(stderr, "%s\n", arena.locked_memory().Check().ToString().c_str());
   ::_exit(0);
 }
 

@@ -17,12 +17,10 @@ constexpr std::chrono::seconds kReportPatienceMax{60};
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<DekTable>> DekTable::Create(const KeyPolicy& policy,
-                                                           bool require_locked) {
+absl::StatusOr<std::unique_ptr<DekTable>> DekTable::Create(const KeyPolicy& policy) {
   BULLA_ASSIGN_OR_RETURN(std::unique_ptr<SecretArena> arena,
                          SecretArena::Create({.slot_bytes = Secret<32>::kBytes,
-                                              .budget_bytes = kOpenDeksMax * Secret<32>::kBytes,
-                                              .require_locked = require_locked}));
+                                              .budget_bytes = kOpenDeksMax * Secret<32>::kBytes}));
   return std::unique_ptr<DekTable>(new DekTable(policy, std::move(arena)));
 }
 

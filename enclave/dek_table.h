@@ -68,9 +68,8 @@ class DekTable {
   // Each boot makes one DEK and each seals many keys: thousands are years of restarts.
   static constexpr std::uint32_t kOpenDeksMax = 16384;
 
-  // RESOURCE_EXHAUSTED when there is no memory for secrets. `require_locked`: as SecretArena's.
-  static absl::StatusOr<std::unique_ptr<DekTable>> Create(const KeyPolicy& policy,
-                                                          bool require_locked);
+  // RESOURCE_EXHAUSTED when there is no memory for secrets.
+  static absl::StatusOr<std::unique_ptr<DekTable>> Create(const KeyPolicy& policy);
 
   // For one use now; nothing when that DEK is not open.
   std::optional<DekLoan> Borrow(const DekId& id, MonotonicTime now) const BULLA_EXCLUDES(mutex_);
@@ -108,8 +107,7 @@ class DekTable {
   void SetPolicy(const KeyPolicy& policy) BULLA_EXCLUDES(mutex_);
 
   std::size_t size() const BULLA_EXCLUDES(mutex_);
-  bool locked() const { return arena_->locked(); }
-  const absl::Status& lock_status() const { return arena_->lock_status(); }
+  LockedMemory locked_memory() const { return arena_->locked_memory(); }
 
  private:
   struct OpenDek {

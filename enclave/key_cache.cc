@@ -17,17 +17,16 @@ std::size_t BudgetBytes(const KeyPolicy& policy) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<KeyCache>> KeyCache::Create(const Options& options,
+absl::StatusOr<std::unique_ptr<KeyCache>> KeyCache::Create(std::size_t locked_bytes,
                                                            const KeyPolicy& policy,
                                                            const DekTable& deks,
                                                            MonotonicTime start) {
-  std::unique_ptr<KeyCache> cache(new KeyCache(options.locked_bytes, policy));
+  std::unique_ptr<KeyCache> cache(new KeyCache(locked_bytes, policy));
   for (auto& shard : cache->shards_) {
     BULLA_ASSIGN_OR_RETURN(std::unique_ptr<SecretArena> arena,
                            SecretArena::Create({.slot_bytes = Secret<32>::kBytes,
-                                                .budget_bytes = options.locked_bytes / kShards,
-                                                .require_locked = options.require_locked}));
-    cache->lock_status_.Update(arena->lock_status());
+                                                .budget_bytes = locked_bytes / kShards}));
+    cache->locked_memory_ = cache->locked_memory_ + arena->locked_memory();
     shard = std::make_unique<Shard>(start, std::move(arena), deks, policy,
                                     BudgetBytes(policy) / kShards);
   }

@@ -24,16 +24,9 @@ class KeyCache {
   using Released = KeyShard::Released;
   using Verdict = KeyShard::Verdict;
 
-  struct Options {
-    // Locked memory for plain keys, 32 bytes each.
-    std::size_t locked_bytes = std::size_t{32} << 20;
-    // Fail rather than go on with memory that may be swapped out.
-    bool require_locked = true;
-  };
-
-  // `deks` outlives it. RESOURCE_EXHAUSTED when there is no memory for secrets, or none that can be
-  // locked where that is required.
-  static absl::StatusOr<std::unique_ptr<KeyCache>> Create(const Options& options,
+  // `locked_bytes` for plain keys, 32 bytes each. `deks` outlives it. RESOURCE_EXHAUSTED when there
+  // is no memory for secrets.
+  static absl::StatusOr<std::unique_ptr<KeyCache>> Create(std::size_t locked_bytes,
                                                           const KeyPolicy& policy,
                                                           const DekTable& deks,
                                                           MonotonicTime start);
@@ -59,8 +52,7 @@ class KeyCache {
   KeyShard::Counts CountsAt(MonotonicTime now) const;
   KeyShard::View ViewOf(const KeyId& id, MonotonicTime now) const;
   std::size_t locked_budget_bytes() const { return locked_bytes_; }
-  // Whether the memory of plain keys is locked; which limit is in the way when not.
-  const absl::Status& lock_status() const { return lock_status_; }
+  const LockedMemory& locked_memory() const { return locked_memory_; }
 
  private:
   static constexpr std::size_t kShards = 64;
@@ -78,7 +70,7 @@ class KeyCache {
   Shard& ShardOf(const KeyId& id) const { return *shards_[id.bytes[15] % kShards]; }
 
   const std::size_t locked_bytes_;
-  absl::Status lock_status_;
+  LockedMemory locked_memory_;
   std::array<std::unique_ptr<Shard>, kShards> shards_;
   std::atomic<bool> waiters_maybe_{false};  // set by whoever takes one in, after doing so
   MonotonicTime wiped_at_{};                // of the thread that calls Advance()

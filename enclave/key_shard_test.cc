@@ -37,8 +37,7 @@ class KeyShardTest : public testing::Test {
   }
 
   static std::unique_ptr<SecretArena> NewArena(std::size_t slots) {
-    return *SecretArena::Create(
-        {.slot_bytes = 32, .budget_bytes = slots * 32, .require_locked = false});
+    return *SecretArena::Create({.slot_bytes = 32, .budget_bytes = slots * 32});
   }
   KeyShard NewShard(const KeyPolicy& policy, std::size_t slots = 100,
                     std::size_t share_bytes = 1 << 20) {

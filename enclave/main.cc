@@ -90,10 +90,11 @@ absl::StatusOr<std::unique_ptr<KmsClient>> MakeKmsClient(const EnclaveConfig& co
 }
 
 // In production a secret that could be swapped out is a reason not to start.
-bool NeedsLockedMemory(const EnclaveConfig& config) { return config.platform != "simulated"; }
-
-void WarnIfNotLocked(const absl::Status& status) {
-  if (!status.ok()) LogWarn("memory_not_locked", {{"reason", std::string(status.message())}});
+absl::Status CheckLockedMemory(const EnclaveConfig& config, LockedMemory memory) {
+  absl::Status status = memory.Check();
+  if (status.ok() || config.platform != "simulated") return status;
+  LogWarn("memory_not_locked", {{"reason", std::string(status.message())}});
+  return absl::OkStatus();
 }
 
 absl::Status Serve(const Flags& flags) {
@@ -110,15 +111,11 @@ absl::Status Serve(const Flags& flags) {
   BULLA_ASSIGN_OR_RETURN(std::unique_ptr<KmsClient> kms,
                          MakeKmsClient(config, *nsm, *recipient, clock));
 
-  BULLA_ASSIGN_OR_RETURN(std::unique_ptr<DekTable> deks,
-                         DekTable::Create(config.policy, NeedsLockedMemory(config)));
-  BULLA_ASSIGN_OR_RETURN(
-      std::unique_ptr<KeyCache> cache,
-      KeyCache::Create({.locked_bytes = static_cast<std::size_t>(config.locked_memory_kib) * 1024,
-                        .require_locked = NeedsLockedMemory(config)},
-                       config.policy, *deks, clock.Now()));
-  WarnIfNotLocked(deks->lock_status());
-  WarnIfNotLocked(cache->lock_status());
+  BULLA_ASSIGN_OR_RETURN(std::unique_ptr<DekTable> deks, DekTable::Create(config.policy));
+  BULLA_ASSIGN_OR_RETURN(std::unique_ptr<KeyCache> cache,
+                         KeyCache::Create(static_cast<std::size_t>(config.locked_memory_kib) * 1024,
+                                          config.policy, *deks, clock.Now()));
+  BULLA_RETURN_IF_ERROR(CheckLockedMemory(config, deks->locked_memory() + cache->locked_memory()));
   KeyOperations operations(
       *signer, *cache, *deks, [&nsm] { return nsm->GetRandom(); }, clock);
   std::size_t threads =

@@ -94,8 +94,7 @@ grpc::ServerUnaryReactor* EnclaveService::Unlock(grpc::CallbackServerContext* co
 }
 
 void EnclaveService::RunUnlocks() {
-  absl::Status locked = LockThreadStack();
-  if (!locked.ok()) LogWarn("memory_not_locked", {{"reason", std::string(locked.message())}});
+  if (!LockThreadStack()) LogWarn("stack_not_locked", {{"thread", "unlock"}});
   while (std::optional<UnlockCall> call = unlocks_.Pop()) {
     absl::Status status;
     switch (call->request->what_case()) {

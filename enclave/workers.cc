@@ -86,8 +86,7 @@ void Workers::Refuse(const Job& job) {
 
 void Workers::Run(std::size_t index) {
   if (!PinThreadToCpu(index)) LogWarn("worker_not_pinned", {{"worker", index}});
-  absl::Status locked = LockThreadStack();
-  if (!locked.ok()) LogWarn("memory_not_locked", {{"reason", std::string(locked.message())}});
+  if (!LockThreadStack()) LogWarn("stack_not_locked", {{"worker", index}});
   std::vector<Opening> openings;
   while (std::optional<Job> job = queue_.Pop()) {
     if (const auto* tasks = std::get_if<ResumeJob>(&*job)) {

@@ -10,8 +10,7 @@
 namespace bulla {
 
 inline std::unique_ptr<DekTable> NewDekTable(const KeyPolicy& policy = {}) {
-  absl::StatusOr<std::unique_ptr<DekTable>> deks =
-      DekTable::Create(policy, /*require_locked=*/false);
+  absl::StatusOr<std::unique_ptr<DekTable>> deks = DekTable::Create(policy);
   BULLA_CHECK(deks.ok(), "memory for the secrets of a test");
   return *std::move(deks);
 }
@@ -19,8 +18,8 @@ inline std::unique_ptr<DekTable> NewDekTable(const KeyPolicy& policy = {}) {
 inline std::unique_ptr<KeyCache> NewKeyCache(const DekTable& deks, MonotonicTime start,
                                              const KeyPolicy& policy = {},
                                              std::size_t locked_bytes = 1 << 20) {
-  absl::StatusOr<std::unique_ptr<KeyCache>> cache = KeyCache::Create(
-      {.locked_bytes = locked_bytes, .require_locked = false}, policy, deks, start);
+  absl::StatusOr<std::unique_ptr<KeyCache>> cache =
+      KeyCache::Create(locked_bytes, policy, deks, start);
   BULLA_CHECK(cache.ok(), "memory for the secrets of a test");
   return *std::move(cache);
 }

@@ -59,8 +59,7 @@ class Simulation {
  public:
   Simulation(std::uint64_t seed, int steps) : steps_(steps), dice_(seed) {
     for (std::size_t i = 0; i < kShards; ++i) {
-      auto arena = SecretArena::Create(
-          {.slot_bytes = 32, .budget_bytes = kSlots * 32, .require_locked = false});
+      auto arena = SecretArena::Create({.slot_bytes = 32, .budget_bytes = kSlots * 32});
       shards_.push_back(
           std::make_unique<KeyShard>(kStart, *std::move(arena), *deks_, policy_, share_));
     }
