@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <string>
@@ -14,14 +15,28 @@ namespace bulla {
 class Ticker {
  public:
   Ticker(std::string name, std::chrono::milliseconds interval, std::function<void()> tick);
+  // With two paces: from a Hurry() on, and for as long as `tick` returns true, it comes every
+  // `hurried`. So that what has to be looked at often only now and then costs nothing in between.
+  Ticker(std::string name, std::chrono::milliseconds interval, std::chrono::milliseconds hurried,
+         std::function<bool()> tick);
   ~Ticker();  // Stop()
+
+  // Thread-safe, and cheap while it hurries already.
+  void Hurry() BULLA_EXCLUDES(mutex_);
   // Returns after the last tick has ended. Idempotent.
   void Stop() BULLA_EXCLUDES(mutex_);
 
  private:
+  void Run(std::chrono::milliseconds interval, std::chrono::milliseconds hurried,
+           const std::function<bool()>& tick) BULLA_EXCLUDES(mutex_);
+
   Mutex mutex_;
-  CondVar stopped_;
+  CondVar changed_;
   bool stopping_ BULLA_GUARDED_BY(mutex_) = false;
+  // Hurry() writes the first and reads the second, the thread the other way round, so that one of
+  // them sees the other.
+  std::atomic<bool> hurry_{false};
+  std::atomic<bool> resting_{false};  // in the long pause
   std::thread thread_;
 };
 

@@ -8,9 +8,6 @@
 namespace bulla {
 namespace {
 
-// A hundred times a second is enough for wiping; the waiters are looked at with each call.
-constexpr Duration kWipeInterval = std::chrono::milliseconds(10);
-
 std::size_t BudgetBytes(const KeyPolicy& policy) {
   return static_cast<std::size_t>(policy.memory_budget_mib) << 20;
 }

@@ -31,6 +31,9 @@ class KeyCache {
                                                           const DekTable& deks,
                                                           MonotonicTime start);
 
+  // Plain keys are wiped within two of these after their time; 100 ms are promised.
+  static constexpr Duration kWipeInterval = std::chrono::milliseconds(10);
+
   // As KeyShard's.
   Answer Sign(const KeyId& id, MonotonicTime now, KeyLoan& loan,
               absl::FunctionRef<SignTask()> make_task);
@@ -42,8 +45,11 @@ class KeyCache {
   Released LandFailed(const KeyId& id, ItemStatus status, MonotonicTime now);
 
   // Wipes what is due and returns the signatures that have waited for their keys as long as they
-  // may. To be called every SingleFlight::kTick; most calls look at the waiters only.
+  // may. To be called every kWipeInterval, and every SingleFlight::kTick while somebody waits; the
+  // calls between look at the waiters only.
   std::vector<SignTask> Advance(MonotonicTime now);
+  // Whether somebody waits for a key, or did at the last Advance().
+  bool waiting() const { return waiters_maybe_.load(std::memory_order_acquire); }
 
   // What is tighter in it holds for the keys that are here already. After the DekTable's.
   void SetPolicy(const KeyPolicy& policy);

@@ -57,6 +57,7 @@ std::optional<SignReply> KeyOperations::SignOne(const SignItem& item, MonotonicT
       openings.push_back({item.key_id, /*refresh=*/false});
       [[fallthrough]];
     case KeyCache::Verdict::kWaiting:
+      on_waiting_();
       return std::nullopt;
     case KeyCache::Verdict::kRefused:
       break;
@@ -106,7 +107,7 @@ KeyCache::Released KeyOperations::OpenFailed(const Opening& opening, ItemStatus 
   return cache_.LandFailed(opening.key_id, status, clock_.Now());
 }
 
-void KeyOperations::Advance() {
+bool KeyOperations::Advance() {
   const MonotonicTime now = clock_.Now();
   deks_.Advance(now);
   for (const SignTask& task : cache_.Advance(now)) {
@@ -116,6 +117,7 @@ void KeyOperations::Advance() {
         Refusal(task.item, expired ? ItemStatus::kExpired : ItemStatus::kWaitedOut));
     task.sink->Send(std::move(replies));
   }
+  return cache_.waiting();
 }
 
 CreateReply KeyOperations::Create(const CreateItem& item) {

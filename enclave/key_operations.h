@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -61,8 +62,11 @@ class KeyOperations {
   bool Load(ByteSpan blob);
 
   // Wipes what is due and answers the signatures that have waited long enough. To be called by one
-  // thread, every SingleFlight::kTick.
-  void Advance();
+  // thread, as KeyCache::Advance. Returns whether more wait.
+  bool Advance();
+  // Called whenever a signature begins to wait: Advance() is wanted more often now. Set it before
+  // there is work.
+  void OnWaiting(std::function<void()> on_waiting) { on_waiting_ = std::move(on_waiting); }
 
   const EnclaveCounters& counters() const { return counters_; }
 
@@ -79,6 +83,7 @@ class KeyOperations {
   DekTable& deks_;
   const EntropySource entropy_;
   const Clock& clock_;
+  std::function<void()> on_waiting_ = [] {};
   EnclaveCounters counters_;
 };
 

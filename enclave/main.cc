@@ -33,9 +33,9 @@ namespace {
 constexpr std::size_t kCaFileBytesMax = 1 << 20;
 constexpr auto kKmsDialTimeout = std::chrono::seconds(3);
 
-// So fine because signatures that wait for their keys are answered by it.
-constexpr auto kExpiryInterval =
-    std::chrono::duration_cast<std::chrono::milliseconds>(SingleFlight::kTick);
+constexpr std::chrono::milliseconds InMs(Duration duration) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(duration);
+}
 
 constexpr char kExamples[] = R"(
 Examples:
@@ -118,11 +118,13 @@ absl::Status Serve(const Flags& flags) {
   BULLA_RETURN_IF_ERROR(CheckLockedMemory(config, deks->locked_memory() + cache->locked_memory()));
   KeyOperations operations(
       *signer, *cache, *deks, [&nsm] { return nsm->GetRandom(); }, clock);
+  Ticker expiry("expiry", InMs(KeyCache::kWipeInterval), InMs(SingleFlight::kTick),
+                [&operations] { return operations.Advance(); });
+  operations.OnWaiting([&expiry] { expiry.Hurry(); });
   std::size_t threads =
       config.workers > 0 ? static_cast<std::size_t>(config.workers) : UsableCpus();
   Workers workers({.threads = threads, .queue_max = static_cast<std::size_t>(config.queue_max)},
                   operations);
-  Ticker expiry("expiry", kExpiryInterval, [&operations] { operations.Advance(); });
   EnclaveService service({workers, operations, *cache, *deks, *kms, clock},
                          std::string(nsm->platform()), threads);
   BULLA_ASSIGN_OR_RETURN(std::unique_ptr<EnclaveServer> server,
