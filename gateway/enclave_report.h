@@ -25,7 +25,7 @@ struct EnclaveReport {
     std::vector<std::uint64_t> counts;  // one more than bounds, not cumulative
     double sum_ms = 0;
   };
-  // Ours has 20. More would be a page of /metrics for each enclave.
+  // Ours has 12. More would be a page of /metrics for each enclave.
   static constexpr std::size_t kHistogramBoundsMax = 64;
 
   std::uint64_t signatures = 0;

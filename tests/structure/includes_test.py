@@ -43,7 +43,7 @@ OUTSIDE_ROOMS = {
 # gRPC and generated protobuf headers: the ends of the streams and the codec between.
 GRPC = re.compile(r"^(grpc/|grpcpp/|google/protobuf/).*|.*\.pb\.h$")
 GRPC_FILES = re.compile(
-    r"^(wire/\w+|gateway/(grpc_\w+|enclave_link|enclave_report|enclave_stream|main)"
+    r"^(wire/\w+|gateway/(grpc_\w+|enclave_link|enclave_report(_fuzz)?|enclave_stream|main)"
     r"|enclave/(server|service|session|main)|bench/\w+)\.(h|cc)$")
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)

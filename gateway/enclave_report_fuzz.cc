@@ -1,0 +1,24 @@
+// Any bytes as an enclave's answer to a probe: what comes out has the shape that the metrics and
+// the unlock queue rely on.
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "gateway/enclave_report.h"
+#include "wire/codec.h"
+#include "wire/enclave.pb.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  bulla::wire::v1::ProbeReply reply;
+  if (!reply.ParseFromArray(data, static_cast<int>(size))) return 0;
+  bulla::EnclaveReport report = bulla::DecodeReport(reply);
+  if (bulla::DecodeDeksToRenew(reply).size() > bulla::kDeksToRenewMax) std::abort();
+  if (!report.rehydrate_latency) return 0;
+  const auto& histogram = *report.rehydrate_latency;
+  if (histogram.counts.size() != histogram.bounds_ms.size() + 1 ||
+      histogram.bounds_ms.size() > bulla::EnclaveReport::kHistogramBoundsMax ||
+      !std::ranges::is_sorted(histogram.bounds_ms)) {
+    std::abort();
+  }
+  return 0;
+}
