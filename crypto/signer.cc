@@ -174,6 +174,8 @@ bool Signer::Sign(const Secret<32>& key, const PublicPoint& point, const Digest3
   return true;
 }
 
+const char* Signer::Engine() { return BULLA_ENGINE; }
+
 absl::Status Signer::SelfTest() const {
   for (const KnownAnswer& answer : kKnownAnswers) {
     BULLA_RETURN_IF_ERROR(CheckKnownAnswer(*this, answer));

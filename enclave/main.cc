@@ -130,8 +130,10 @@ absl::Status Serve(const Flags& flags) {
   BULLA_ASSIGN_OR_RETURN(std::unique_ptr<EnclaveServer> server,
                          EnclaveServer::Start(address, service));
 
-  LogInfo("enclave_serving",
-          {{"listen", config.listen}, {"platform", nsm->platform()}, {"workers", threads}});
+  LogInfo("enclave_serving", {{"listen", config.listen},
+                              {"platform", nsm->platform()},
+                              {"workers", threads},
+                              {"engine", Signer::Engine()}});
   if (!flags.ready_file.empty()) {
     BULLA_RETURN_IF_ERROR(WriteFileAtomically(
         flags.ready_file, fmt::format("{{\"listen\": \"{}\"}}\n", config.listen)));
