@@ -9,6 +9,7 @@
 #include <secp256k1_recovery.h>
 
 #include "crypto/address.h"
+#include "crypto/rfc6979.h"
 
 namespace bulla {
 namespace {
@@ -151,10 +152,10 @@ PublicKey33 Signer::Compress(const PublicPoint& point) const {
 bool Signer::Sign(const Secret<32>& key, const PublicPoint& point, const Digest32& digest,
                   RecoverableSignature* out) const {
   *out = {};
-  // A null nonce function is the library's own: RFC 6979. Its signatures are low-S.
+  // The library's signatures are low-S.
   secp256k1_ecdsa_recoverable_signature recoverable;
   if (!secp256k1_ecdsa_sign_recoverable(context_.get(), &recoverable, digest.data(),
-                                        key.Expose().data(), nullptr, nullptr)) {
+                                        key.Expose().data(), Rfc6979Nonce, nullptr)) {
     return false;
   }
   secp256k1_ecdsa_signature signature;
