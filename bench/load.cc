@@ -10,6 +10,7 @@
 #include <optional>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 
 #include "bench/http_response.h"
 
@@ -60,6 +61,13 @@ struct Connection {
   std::array<char, kInBytes> in;
   std::size_t received = 0;
 };
+
+Duration CpuOfThisThread() {
+  rusage usage{};
+  ::getrusage(RUSAGE_THREAD, &usage);
+  return std::chrono::seconds(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+         std::chrono::microseconds(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+}
 
 // Confined to one thread.
 class Load {
@@ -142,6 +150,7 @@ absl::Status Load::Connect() {
 absl::Status Load::Run() {
   // The kernel may delay a sleeping thread by 50 us to save power; requests would be sent late.
   ::prctl(PR_SET_TIMERSLACK, 1);
+  Duration cpu_before = CpuOfThisThread();
   start_ = clock_.Now();
   schedule_.emplace(plan_.schedule, start_);
   last_answer_ = schedule_->measured_from();
@@ -155,6 +164,7 @@ absl::Status Load::Run() {
     if (now >= std::min(next_report_, next_reconnect_)) Tick(now);
     BULLA_RETURN_IF_ERROR(Wait(now, give_up_at));
   }
+  result_.cpu = CpuOfThisThread() - cpu_before;
   Finish();
   return absl::OkStatus();
 }

@@ -50,6 +50,7 @@ struct LoadResult {
   std::map<int, std::uint64_t> errors;  // by HTTP status
   std::string first_error;              // a body, or a message
   Duration measured{};                  // until the last answer
+  Duration cpu{};                       // of the generator's thread, warm-up included
   AnswerLog answers;                    // warm-up included
 };
 

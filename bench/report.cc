@@ -26,6 +26,11 @@ double RatePerSecond(const RunDescription& run, const LoadResult& result) {
   return static_cast<double>(result.latency.count()) / MeasuredSeconds(run, result);
 }
 
+double GeneratorCpuUs(const LoadResult& result) {
+  std::uint64_t requests = std::max<std::uint64_t>(result.requests + result.warm_up_requests, 1);
+  return Ms(result.cpu) * 1000 / static_cast<double>(requests);
+}
+
 }  // namespace
 
 std::string ProgressLine(const LoadProgress& progress) {
@@ -78,6 +83,8 @@ std::string TextReport(const RunDescription& run, const LoadResult& result,
                         Ms(result.lag.Quantile(0.5)), Ms(result.lag.Quantile(0.99)),
                         Ms(result.lag.max()));
   }
+  text += fmt::format("the generator itself took {:.1f} us of CPU per request\n",
+                      GeneratorCpuUs(result));
   if (result.warm_up_failed > 0 || result.reconnects > 0) {
     text += fmt::format("\nfailed in the warm-up: {}; reconnections: {}\n", result.warm_up_failed,
                         result.reconnects);
@@ -119,6 +126,7 @@ std::string JsonReport(const RunDescription& run, const LoadResult& result,
       {"lag_p50_ms", Ms(result.lag.Quantile(0.5))},
       {"lag_p99_ms", Ms(result.lag.Quantile(0.99))},
       {"lag_max_ms", Ms(result.lag.max())},
+      {"generator_cpu_us", GeneratorCpuUs(result)},
       {"errors", std::move(errors)},
       {"warm_up_requests", result.warm_up_requests},
       {"warm_up_failed", result.warm_up_failed},
