@@ -15,6 +15,7 @@ PROGRAMS = {
     "bulla-gateway": ["base", "wire", "store", "gateway"],
     "bulla-kms": ["base", "crypto", "attest", "kms", "localkms"],
     "bulla": ["base", "crypto", "cli"],
+    "bulla-bench": ["base", "crypto", "bench"],
 }
 TYPE = re.compile(r"^(?:class|struct|enum class)(?: BULLA_\w+(?:\([^)]*\))?)? (\w+)(?: final)?"
                   r"(?: : [^;]*)?\s*\{", re.MULTILINE)

@@ -1,0 +1,137 @@
+#include "bench/report.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
+
+namespace bulla {
+namespace {
+
+double Seconds(Duration time) { return std::chrono::duration<double>(time).count(); }
+double Ms(Duration time) { return std::chrono::duration<double, std::milli>(time).count(); }
+
+std::string_view ModeOf(const RunDescription& run) {
+  return run.rate_per_s > 0 ? "open" : "closed";
+}
+
+// What the rate is of. Not less than was asked for: a service that answers nothing after the first
+// second was not fast for a second.
+double MeasuredSeconds(const RunDescription& run, const LoadResult& result) {
+  return Seconds(std::max(result.measured, run.duration));
+}
+
+double RatePerSecond(const RunDescription& run, const LoadResult& result) {
+  return static_cast<double>(result.latency.count()) / MeasuredSeconds(run, result);
+}
+
+double GeneratorCpuUs(const LoadResult& result) {
+  std::uint64_t requests = std::max<std::uint64_t>(result.requests + result.warm_up_requests, 1);
+  return Ms(result.cpu) * 1000 / static_cast<double>(requests);
+}
+
+}  // namespace
+
+std::string ProgressLine(const LoadProgress& progress) {
+  const LatencyHistogram& latency = progress.latency;
+  double rate = static_cast<double>(latency.count()) / Seconds(progress.interval);
+  return fmt::format("{:5.0f} s {:9.0f}/s   p50 {:8.3f} ms   p99 {:8.3f} ms   failed {}{}",
+                     Seconds(progress.since_start), rate, Ms(latency.Quantile(0.5)),
+                     Ms(latency.Quantile(0.99)), progress.failed,
+                     progress.warm_up ? "   (warm-up)" : "");
+}
+
+std::string TextReport(const RunDescription& run, const LoadResult& result,
+                       const Verification& verification) {
+  const LatencyHistogram& latency = result.latency;
+  std::string loop = run.rate_per_s > 0
+                         ? fmt::format(
+                               "open loop, {:g} due per second; latency from when a "
+                               "request was due",
+                               run.rate_per_s)
+                         : std::string("closed loop; latency from when a request was sent");
+  std::string text = fmt::format(
+      "POST /sign at {}\n{}\n{} connections, {} keys, {:g} s after {:g} s of warm-up\n\n", run.url,
+      loop, run.connections, run.keys, Seconds(run.duration), Seconds(run.warm_up));
+  auto count = [&text](std::string_view name, std::uint64_t value, std::string_view what) {
+    text += fmt::format("{:<12}{:>12}   {}\n", name, value, what);
+  };
+  count("requests", result.requests, "due");
+  count("failed", result.failed, "answered with an error");
+  count("malformed", result.malformed, "answered with something else");
+  count("dropped", result.dropped, "not sent, not answered, or lost with a connection");
+  count("verified", verification.right, "signatures checked after the run and right");
+  count("wrong", verification.wrong, "signatures that are not the key's (warm-up included)");
+  text += fmt::format("{:<12}{:>12.1f}   good answers per second\n", "rate",
+                      RatePerSecond(run, result));
+  for (const auto& [status, number] : result.errors) {
+    count(fmt::format("HTTP {}", status), number, "errors");
+  }
+  text += fmt::format("\n{:<12}{:>12}\n", "latency", "ms");
+  auto ms = [&text](std::string_view name, Duration value) {
+    text += fmt::format("{:<12}{:>12.3f}\n", name, Ms(value));
+  };
+  ms("mean", latency.Mean());
+  ms("p50", latency.Quantile(0.5));
+  ms("p90", latency.Quantile(0.9));
+  ms("p99", latency.Quantile(0.99));
+  ms("p99.9", latency.Quantile(0.999));
+  ms("max", latency.max());
+  if (run.rate_per_s > 0) {
+    text += fmt::format("of it, from due to sent: p50 {:.3f}, p99 {:.3f}, max {:.3f}\n",
+                        Ms(result.lag.Quantile(0.5)), Ms(result.lag.Quantile(0.99)),
+                        Ms(result.lag.max()));
+  }
+  text += fmt::format("the generator itself took {:.1f} us of CPU per request\n",
+                      GeneratorCpuUs(result));
+  if (result.warm_up_failed > 0 || result.reconnects > 0) {
+    text += fmt::format("\nfailed in the warm-up: {}; reconnections: {}\n", result.warm_up_failed,
+                        result.reconnects);
+  }
+  if (!result.first_error.empty()) text += "first error: " + result.first_error + "\n";
+  if (!verification.first_wrong.empty()) text += "WRONG: " + verification.first_wrong + "\n";
+  return text;
+}
+
+std::string JsonReport(const RunDescription& run, const LoadResult& result,
+                       const Verification& verification) {
+  const LatencyHistogram& latency = result.latency;
+  boost::json::object errors;
+  for (const auto& [status, number] : result.errors) errors[std::to_string(status)] = number;
+  boost::json::object object{
+      {"mode", std::string(ModeOf(run))},
+      {"protocol", "http"},
+      {"url", run.url},
+      {"target_rate_per_s", run.rate_per_s},
+      {"connections", run.connections},
+      {"keys", run.keys},
+      {"seed", std::to_string(run.seed)},  // JSON's numbers are not wide enough for it
+      {"warm_up_seconds", Seconds(run.warm_up)},
+      {"duration_seconds", Seconds(run.duration)},
+      {"seconds", MeasuredSeconds(run, result)},
+      {"requests", result.requests},
+      {"failed", result.failed},
+      {"malformed", result.malformed},
+      {"dropped", result.dropped},
+      {"verified", verification.right},
+      {"wrong", verification.wrong},
+      {"rate_per_s", RatePerSecond(run, result)},
+      {"mean_ms", Ms(latency.Mean())},
+      {"p50_ms", Ms(latency.Quantile(0.5))},
+      {"p90_ms", Ms(latency.Quantile(0.9))},
+      {"p99_ms", Ms(latency.Quantile(0.99))},
+      {"p999_ms", Ms(latency.Quantile(0.999))},
+      {"max_ms", Ms(latency.max())},
+      {"lag_p50_ms", Ms(result.lag.Quantile(0.5))},
+      {"lag_p99_ms", Ms(result.lag.Quantile(0.99))},
+      {"lag_max_ms", Ms(result.lag.max())},
+      {"generator_cpu_us", GeneratorCpuUs(result)},
+      {"errors", std::move(errors)},
+      {"warm_up_requests", result.warm_up_requests},
+      {"warm_up_failed", result.warm_up_failed},
+      {"reconnects", result.reconnects}};
+  return boost::json::serialize(object) + "\n";
+}
+
+}  // namespace bulla

@@ -1,0 +1,31 @@
+#pragma once
+
+// The figures of a run, as text and as JSON. Pure functions.
+
+#include <string>
+
+#include "bench/load.h"
+#include "bench/verification.h"
+
+namespace bulla {
+
+// What was run, for whoever reads the figures later.
+struct RunDescription {
+  std::string url;
+  double rate_per_s = 0;  // 0: closed loop
+  int connections = 0;
+  int keys = 0;
+  Duration warm_up{};
+  Duration duration{};
+  std::uint64_t seed = 0;
+};
+
+// One line, without its end.
+std::string ProgressLine(const LoadProgress& progress);
+std::string TextReport(const RunDescription& run, const LoadResult& result,
+                       const Verification& verification);
+// One object on one line, with its end. Latencies of good answers, in ms.
+std::string JsonReport(const RunDescription& run, const LoadResult& result,
+                       const Verification& verification);
+
+}  // namespace bulla

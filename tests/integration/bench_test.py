@@ -1,0 +1,63 @@
+"""The load tool against the real processes: what it counts is what was due, and every signature is
+checked. How fast it went is nobody's business here.
+"""
+
+import json
+import subprocess
+import unittest
+
+from system_under_test import SystemTest, say
+
+RATE = 200
+SECONDS = 2
+CONNECTIONS = 20
+
+
+class BenchTest(SystemTest):
+    def bench(self, *arguments):
+        """(exit status, figures) of one `bulla-bench run`."""
+        figures = self.system.data / "figures.json"
+        run = subprocess.run(
+            [self.system.programs / "bulla-bench", "run",
+             "--url", f"http://{self.system.addresses['http']}", "--json", figures, *arguments],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
+        say(run.stdout)
+        self.assertTrue(figures.exists(), run.stderr)
+        return run.returncode, json.loads(figures.read_text())
+
+    def judge(self, figures):
+        for name in ("failed", "malformed", "dropped", "wrong", "warm_up_failed", "reconnects"):
+            self.assertEqual(figures[name], 0, name)
+        self.assertEqual(figures["verified"], figures["requests"])
+        quantiles = [figures[f"{name}_ms"] for name in ("p50", "p90", "p99", "p999", "max")]
+        self.assertEqual(quantiles, sorted(quantiles))
+        self.assertGreater(quantiles[0], 0)
+
+    def test_open_loop_sends_exactly_what_is_due_and_every_signature_is_right(self):
+        status, figures = self.bench("--rate", str(RATE), "--duration", f"{SECONDS}s",
+                                     "--connections", str(CONNECTIONS), "--warm-up", "500ms")
+        self.assertEqual(status, 0)
+        self.assertEqual(figures["mode"], "open")
+        self.assertEqual(figures["requests"], RATE * SECONDS)
+        self.assertEqual(figures["warm_up_requests"], RATE // 2)
+        self.judge(figures)
+
+    def test_closed_loop_counts_what_it_sent_and_every_signature_is_right(self):
+        status, figures = self.bench("--duration", "500ms", "--connections", "4",
+                                     "--warm-up", "0s", "--keys", "3")
+        self.assertEqual(status, 0)
+        self.assertEqual(figures["mode"], "closed")
+        self.assertGreaterEqual(figures["requests"], 4)  # one for each connection at least
+        self.judge(figures)
+
+    def test_a_service_that_is_gone_is_a_status_of_its_own(self):
+        self.system.stop()
+        run = subprocess.run(
+            [self.system.programs / "bulla-bench", "run",
+             "--url", f"http://{self.system.addresses['http']}"],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
+        self.assertEqual(run.returncode, 3, run.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
