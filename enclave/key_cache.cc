@@ -1,6 +1,5 @@
 #include "enclave/key_cache.h"
 
-#include <iterator>
 #include <utility>
 
 #include "base/random.h"

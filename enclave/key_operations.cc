@@ -111,11 +111,8 @@ bool KeyOperations::Advance() {
   const MonotonicTime now = clock_.Now();
   deks_.Advance(now);
   for (const SignTask& task : cache_.Advance(now)) {
-    ReplyBatch replies;
     bool expired = now >= task.expires;
-    replies.signs.push_back(
-        Refusal(task.item, expired ? ItemStatus::kExpired : ItemStatus::kWaitedOut));
-    task.sink->Send(std::move(replies));
+    task.Answer(Refusal(task.item, expired ? ItemStatus::kExpired : ItemStatus::kWaitedOut));
   }
   return cache_.waiting();
 }

@@ -4,6 +4,7 @@
 // key without anybody waiting with it.
 
 #include <memory>
+#include <utility>
 
 #include "base/clock.h"
 #include "wire/codec.h"
@@ -23,6 +24,13 @@ struct SignTask {
   MonotonicTime expires;     // its caller has given up by then
   MonotonicTime wait_until;  // for its key, no longer than this
   std::shared_ptr<ReplySink> sink;
+
+  // Sends the one answer.
+  void Answer(const SignReply& reply) const {
+    ReplyBatch replies;
+    replies.signs.push_back(reply);
+    sink->Send(std::move(replies));
+  }
 };
 
 }  // namespace bulla

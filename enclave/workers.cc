@@ -20,12 +20,6 @@ constexpr std::size_t kSignsPerJobMin = 2;
 // through the queue in jobs of this many, for all workers.
 constexpr std::size_t kResumedPerJob = 8;
 
-void SendOne(const SignTask& task, const SignReply& reply) {
-  ReplyBatch replies;
-  replies.signs.push_back(reply);
-  task.sink->Send(std::move(replies));
-}
-
 }  // namespace
 
 Workers::Workers(Options options, KeyOperations& operations)
@@ -69,7 +63,7 @@ void Workers::Enqueue(Job job) {
 void Workers::Refuse(const Job& job) {
   if (const auto* tasks = std::get_if<ResumeJob>(&job)) {
     for (const SignTask& task : *tasks) {
-      SendOne(task, operations_.Refusal(task.item, ItemStatus::kBusy));
+      task.Answer(operations_.Refusal(task.item, ItemStatus::kBusy));
     }
     return;
   }
@@ -113,7 +107,7 @@ void Workers::RunFrame(const FrameJob& job, std::vector<Opening>& openings) {
 void Workers::Resume(std::span<const SignTask> tasks, std::vector<Opening>& openings) {
   for (const SignTask& task : tasks) {
     std::optional<SignReply> reply = operations_.Resume(task, openings);
-    if (reply) SendOne(task, *reply);
+    if (reply) task.Answer(*reply);
   }
 }
 
@@ -122,7 +116,7 @@ void Workers::Open(const Opening& opening, std::vector<Opening>& openings) {
   std::vector<SignTask>& tasks = released.tasks;
   if (released.status != ItemStatus::kOk) {
     for (const SignTask& task : tasks) {
-      SendOne(task, operations_.Refusal(task.item, released.status));
+      task.Answer(operations_.Refusal(task.item, released.status));
     }
     return;
   }
