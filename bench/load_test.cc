@@ -1,6 +1,5 @@
 #include "bench/load.h"
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <map>
@@ -8,6 +7,8 @@
 #include <thread>
 
 #include <poll.h>
+
+#include "tests/fakes/loopback_listener.h"
 
 namespace bulla {
 namespace {
@@ -18,17 +19,7 @@ class FakeService {
  public:
   using Answer = std::function<std::string(int n)>;
 
-  explicit FakeService(Answer answer)
-      : answer_(std::move(answer)), listener_(::socket(AF_INET, SOCK_STREAM, 0)) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof address;
-    sockaddr* generic = reinterpret_cast<sockaddr*>(&address);
-    EXPECT_EQ(::bind(listener_.get(), generic, size), 0);
-    EXPECT_EQ(::listen(listener_.get(), 64), 0);
-    EXPECT_EQ(::getsockname(listener_.get(), generic, &size), 0);
-    url_ = fmt::format("http://127.0.0.1:{}", ntohs(address.sin_port));
+  explicit FakeService(Answer answer) : answer_(std::move(answer)) {
     thread_ = std::thread([this] { Serve(); });
   }
   ~FakeService() {
@@ -36,7 +27,7 @@ class FakeService {
     thread_.join();
   }
 
-  const std::string& url() const { return url_; }
+  std::string url() const { return listener_.url(); }
 
  private:
   struct Caller {
@@ -46,12 +37,12 @@ class FakeService {
 
   void Serve() {
     while (true) {
-      std::vector<pollfd> watched{{stop_.get(), POLLIN, 0}, {listener_.get(), POLLIN, 0}};
+      std::vector<pollfd> watched{{stop_.get(), POLLIN, 0}, {listener_.fd.get(), POLLIN, 0}};
       for (const auto& [fd, caller] : callers_) watched.push_back({fd, POLLIN, 0});
       ASSERT_GT(::poll(watched.data(), watched.size(), -1), 0);
       if (watched[0].revents != 0) return;
       if (watched[1].revents != 0) {
-        UniqueFd fd(::accept(listener_.get(), nullptr, nullptr));
+        UniqueFd fd(::accept(listener_.fd.get(), nullptr, nullptr));
         int number = fd.get();
         callers_[number].fd = std::move(fd);
       }
@@ -77,9 +68,8 @@ class FakeService {
   }
 
   const Answer answer_;
-  UniqueFd listener_;
+  LoopbackListener listener_;
   UniqueFd stop_{::eventfd(0, 0)};
-  std::string url_;
   std::map<int, Caller> callers_;  // the service's thread alone, as is the next
   int requests_ = 0;
   std::thread thread_;

@@ -13,6 +13,7 @@
 
 #include "base/fd.h"
 #include "cli/endpoints.h"
+#include "tests/fakes/loopback_listener.h"
 
 namespace bulla {
 namespace {
@@ -45,25 +46,15 @@ std::string HttpAnswer(const std::string& status, const std::string& body) {
 class FakeService {
  public:
   explicit FakeService(std::vector<std::string> answers) : answers_(std::move(answers)) {
-    listener_ = UniqueFd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof address;
-    auto* generic = reinterpret_cast<sockaddr*>(&address);
-    EXPECT_EQ(::bind(listener_.get(), generic, size), 0);
-    EXPECT_EQ(::listen(listener_.get(), 8), 0);
-    EXPECT_EQ(::getsockname(listener_.get(), generic, &size), 0);
-    port_ = ntohs(address.sin_port);
     thread_ = std::thread([this] { Serve(); });
   }
   ~FakeService() { Requests(); }
 
-  std::string url() const { return "http://127.0.0.1:" + std::to_string(port_); }
+  std::string url() const { return listener_.url(); }
 
   // What was asked so far. Ends the service.
   const std::vector<std::string>& Requests() {
-    ::shutdown(listener_.get(), SHUT_RDWR);
+    ::shutdown(listener_.fd.get(), SHUT_RDWR);
     if (thread_.joinable()) thread_.join();
     return requests_;
   }
@@ -71,7 +62,7 @@ class FakeService {
  private:
   void Serve() {
     for (const std::string& answer : answers_) {
-      UniqueFd connection(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+      UniqueFd connection(::accept4(listener_.fd.get(), nullptr, nullptr, SOCK_CLOEXEC));
       if (!connection.valid()) return;
       requests_.push_back(ReadRequest(connection.get()));
       if (answer.empty()) {
@@ -99,8 +90,7 @@ class FakeService {
   }
 
   const std::vector<std::string> answers_;
-  UniqueFd listener_;
-  std::uint16_t port_ = 0;
+  LoopbackListener listener_;
   std::vector<std::string> requests_;  // the thread's until it is joined
   std::thread thread_;
 };
