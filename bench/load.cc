@@ -97,6 +97,7 @@ class Load {
   void SetIdle(Connection& connection);
   void CountError(const DueRequest& request, std::uint64_t& counter, std::string_view what);
   void Tick(MonotonicTime now);
+  void PassEdge();
   void Reconnect(Connection& connection);
   absl::Status Watch(Connection& connection);
   absl::Status Wait(MonotonicTime now, MonotonicTime give_up_at);
@@ -118,6 +119,9 @@ class Load {
   MonotonicTime last_answer_;
   MonotonicTime next_report_;
   MonotonicTime next_reconnect_;
+  MonotonicTime next_edge_;  // of the measured part; max() behind both
+  int edges_passed_ = 0;
+  std::uint64_t answered_ = 0;
   LatencyHistogram interval_;
   LoadResult result_;
 };
@@ -156,14 +160,17 @@ absl::Status Load::Run() {
   last_answer_ = schedule_->measured_from();
   next_report_ = start_ + kReportEvery;
   next_reconnect_ = start_ + kReconnectEvery;
+  next_edge_ = schedule_->measured_from();
   MonotonicTime give_up_at = schedule_->end() + kGrace;
   while (true) {
     StartDue();
     MonotonicTime now = clock_.Now();
+    if (now >= next_edge_) PassEdge();
     if ((schedule_->Ended(now) && busy_ == 0) || now >= give_up_at) break;
     if (now >= std::min(next_report_, next_reconnect_)) Tick(now);
     BULLA_RETURN_IF_ERROR(Wait(now, give_up_at));
   }
+  while (edges_passed_ < 2) PassEdge();  // all was answered before the end
   result_.cpu = CpuOfThisThread() - cpu_before;
   Finish();
   return absl::OkStatus();
@@ -213,7 +220,7 @@ void Load::Send(Connection& connection) {
 }
 
 absl::Status Load::Wait(MonotonicTime now, MonotonicTime give_up_at) {
-  MonotonicTime until = std::min({give_up_at, next_report_, next_reconnect_});
+  MonotonicTime until = std::min({give_up_at, next_report_, next_reconnect_, next_edge_});
   if (!idle_.empty() && !schedule_->Ended(now)) until = std::min(until, schedule_->next_due());
   auto left = std::max(Duration::zero(), until - now);
   auto seconds = std::chrono::duration_cast<std::chrono::seconds>(left);
@@ -278,6 +285,7 @@ void Load::OnAnswer(Connection& connection, const HttpResponse& response) {
   std::optional<RecoverableSignature> signature;
   if (response.status == 200) signature = ReadSignature(response.body);
   if (signature) {
+    ++answered_;
     Duration latency = now - request.due;
     interval_.Record(latency);
     if (request.measured) result_.latency.Record(latency);
@@ -338,6 +346,11 @@ void Load::Tick(MonotonicTime now) {
     interval_.Clear();
     next_report_ = now + kReportEvery;
   }
+}
+
+void Load::PassEdge() {
+  next_edge_ = ++edges_passed_ == 1 ? schedule_->end() : MonotonicTime::max();
+  if (plan_.at_edge) plan_.at_edge(answered_);
 }
 
 void Load::Reconnect(Connection& connection) {

@@ -24,6 +24,9 @@ struct LoadPlan {
   int connections = 1;
   std::vector<BenchKey> keys;  // taken in turn
   std::uint64_t seed = 0;      // of the digests
+  // Called when the measured part begins and when it ends, with the good answers so far (warm-up
+  // included). Requests are under way both times, so what is counted between belongs together.
+  std::function<void(std::uint64_t)> at_edge;
 };
 
 // What has happened so far, once a second.

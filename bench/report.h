@@ -13,10 +13,10 @@ namespace bulla {
 struct RunDescription {
   std::string url;
   double rate_per_s = 0;  // 0: closed loop
-  int connections = 0;
-  int keys = 0;
-  Duration warm_up{};
-  Duration duration{};
+  int connections = 100;
+  int keys = 16;
+  Duration warm_up = std::chrono::seconds(2);
+  Duration duration = std::chrono::seconds(10);
   std::uint64_t seed = 0;
 };
 

@@ -1,35 +1,18 @@
 #include "bench/run_command.h"
 
 #include <fmt/format.h>
-#include <fstream>
 
+#include "bench/json_file.h"
 #include "bench/key_maker.h"
 
 namespace bulla {
 namespace {
-
-BenchExit Fail(const absl::Status& status, std::ostream& err) {
-  err << "bulla-bench: " << status.message() << "\n";
-  if (absl::IsInvalidArgument(status)) return BenchExit::kUsage;
-  if (absl::IsFailedPrecondition(status)) return BenchExit::kRefused;
-  err << "  is the service running? `bulla dev` starts one; --url says where it is\n";
-  return BenchExit::kNothingThere;
-}
 
 SchedulePlan ScheduleFor(const RunDescription& run) {
   return {.rate_per_s = run.rate_per_s,
           .warm_up = run.warm_up,
           .measured = run.duration,
           .requests_max = kAnswersMax};
-}
-
-// Opened before the load, so that nobody waits fifteen minutes for figures that go nowhere.
-absl::StatusOr<std::ofstream> OpenJson(const std::filesystem::path& path) {
-  std::ofstream file;
-  if (path.empty()) return file;
-  file.open(path, std::ios::binary | std::ios::trunc);
-  if (!file) return absl::InvalidArgumentError(fmt::format("{} cannot be written", path.string()));
-  return file;
 }
 
 }  // namespace
@@ -63,14 +46,9 @@ BenchExit RunBlocking(const RunOptions& options, const Clock& clock, std::ostrea
         err << fmt::format("checked {} signatures", checked) << std::endl;
       });
   out << TextReport(run, *result, verification) << std::flush;
-  if (json->is_open()) {
-    *json << JsonReport(run, *result, verification) << std::flush;
-    if (!*json) {
-      return Fail(absl::InvalidArgumentError(
-                      fmt::format("{} cannot be written", options.json_file.string())),
-                  err);
-    }
-  }
+  absl::Status written =
+      WriteJson(JsonReport(run, *result, verification), options.json_file, *json);
+  if (!written.ok()) return Fail(written, err);
   bool wrong = verification.wrong > 0 || result->malformed > 0;
   return wrong ? BenchExit::kWrong : BenchExit::kOk;
 }

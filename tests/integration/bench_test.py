@@ -3,6 +3,7 @@ checked. How fast it went is nobody's business here.
 """
 
 import json
+import os
 import subprocess
 import unittest
 
@@ -16,12 +17,15 @@ CONNECTIONS = 20
 class BenchTest(SystemTest):
     def bench(self, *arguments):
         """(exit status, figures) of one `bulla-bench run`."""
+        return self.command("run", "--url", f"http://{self.system.addresses['http']}", *arguments)
+
+    def command(self, *arguments):
+        """(exit status, figures) of one `bulla-bench`."""
         figures = self.system.data / "figures.json"
         run = subprocess.run(
-            [self.system.programs / "bulla-bench", "run",
-             "--url", f"http://{self.system.addresses['http']}", "--json", figures, *arguments],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
-        say(run.stdout)
+            [self.system.programs / "bulla-bench", *arguments, "--json", figures],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False)
+        say(run.stdout + run.stderr)
         self.assertTrue(figures.exists(), run.stderr)
         return run.returncode, json.loads(figures.read_text())
 
@@ -49,6 +53,36 @@ class BenchTest(SystemTest):
         self.assertEqual(figures["mode"], "closed")
         self.assertGreaterEqual(figures["requests"], 4)  # one for each connection at least
         self.judge(figures)
+
+    def judge_cost(self, figures, phase):
+        parts = figures[phase]
+        self.assertGreater(parts["signatures"], 0)
+        for name in ("gateway_us", "enclave_us", "stock_us"):
+            self.assertGreater(parts[name], 0, name)
+        self.assertAlmostEqual(parts["sum_us"], parts["gateway_us"] + parts["enclave_us"])
+        self.assertAlmostEqual(figures[f"cost_ratio_{phase}"], parts["sum_us"] / parts["stock_us"])
+        self.assertIn(figures[f"cost_ratio_{phase}"], parts["ratios"])
+        self.assertGreaterEqual(figures["verified"], parts["signatures"])
+        self.assertRegex(figures["stock_library"], r"/libsecp256k1\.so\.1\.[0-9.]+$")
+
+    def test_cost_of_a_running_service_is_of_its_processes_and_the_ratio_of_its_parts(self):
+        status, figures = self.command(
+            "cost", "--target", self.system.data / "endpoints.json", "--phases", "http",
+            "--rounds", "2", "--duration", "300ms", "--connections", "20")
+        self.assertEqual(status, 0)
+        self.judge_cost(figures, "http")
+        self.assertEqual(len(figures["http"]["ratios"]), 2)
+
+    def test_cost_starts_a_service_of_its_own_and_leaves_nothing_behind(self):
+        temporary = self.system.data / "temporary"
+        temporary.mkdir()
+        os.environ["TMPDIR"] = str(temporary)
+        self.addCleanup(os.environ.pop, "TMPDIR")
+        status, figures = self.command("cost", "--phases", "http", "--rounds", "1",
+                                       "--duration", "300ms", "--connections", "20")
+        self.assertEqual(status, 0)
+        self.judge_cost(figures, "http")
+        self.assertEqual(list(temporary.iterdir()), [])
 
     def test_a_service_that_is_gone_is_a_status_of_its_own(self):
         self.system.stop()

@@ -1,0 +1,184 @@
+#include "bench/command_line.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <sys/resource.h>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+
+#include "base/random.h"
+#include "bench/cost_command.h"
+#include "bench/run_command.h"
+
+namespace bulla {
+namespace {
+
+constexpr const char* kFooter =
+    "Exit status: 0 done, every signature is right (failed and dropped requests are in the\n"
+    "report); 1 a signature is wrong or an answer makes no sense; 2 wrong command line; 3 nothing\n"
+    "is running there; 4 the service makes no keys, or did not sign all that a cost is of.\n"
+    "`bulla-bench COMMAND --help` shows examples.";
+
+constexpr const char* kRunFooter =
+    "Examples:\n"
+    "  bulla-bench run --rate 5000 --connections 500 --duration 1m   latency at a paced load\n"
+    "  bulla-bench run --connections 64 --json capacity.json         capacity: as fast as it goes\n"
+    "  bulla-bench run --url http://10.0.0.7:8080 --rate 200 --duration 15m\n"
+    "With --rate, requests are due at even steps whatever became of those before (open loop), and\n"
+    "latency counts from when a request was due. Without it each connection sends its next "
+    "request\n"
+    "when the last is answered (closed loop).";
+
+constexpr const char* kCostFooter =
+    "Examples:\n"
+    "  bulla-bench cost --json cost.json                             all four, under a minute\n"
+    "  bulla-bench cost --phases http --rounds 5 --duration 5s\n"
+    "  bulla-bench cost --target bulla-data/endpoints.json --phases http,stream\n"
+    "CPU time of gateway and enclaves per signature, by the kernel's account, in closed loops; "
+    "each\n"
+    "ratio is the median of the rounds'. Without --target it starts services of its own, and the\n"
+    "unverified phases have one whose enclaves do not check what they signed.";
+
+constexpr int kConnectionsMax = 20'000;
+constexpr int kKeysMax = 100'000;
+constexpr int kEnclavesMax = 16;  // of `bulla dev`
+constexpr int kRoundsMax = 1000;
+constexpr double kRateMax = 1e6;
+constexpr std::int64_t kDurationMaxMs = 24 * 3600 * 1000;
+
+// Everything that may stand on the command line.
+struct Arguments {
+  RunOptions run;
+  CostOptions cost;
+  std::vector<std::string> cost_phases;
+};
+
+// Each connection is a file descriptor, and the usual limit is 1024.
+void AllowManyConnections() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);  // if it stays as it was, connecting says so
+}
+
+// `time` holds the default. Takes 500ms, 10s, 15m.
+CLI::Option* AddDuration(CLI::App& command, const char* name, Duration& time, const char* what) {
+  static const std::map<std::string, std::int64_t> kUnits{
+      {"ms", 1}, {"s", 1000}, {"m", 60'000}, {"h", 3'600'000}};
+  auto set = [&time](const std::int64_t& ms) { time = std::chrono::milliseconds(ms); };
+  return command.add_option_function<std::int64_t>(name, set, what)
+      ->transform(CLI::AsNumberWithUnit(kUnits, CLI::AsNumberWithUnit::UNIT_REQUIRED, "TIME"))
+      ->check(CLI::Range(std::int64_t{0}, kDurationMaxMs));
+}
+
+void AddJson(CLI::App& command, std::filesystem::path& file) {
+  command.add_option("--json", file, "Also write the figures to this file, as JSON");
+}
+
+void AddKeys(CLI::App& command, int& keys) {
+  command.add_option("--keys", keys, "How many to make first and sign with in turn")
+      ->check(CLI::Range(1, kKeysMax))
+      ->capture_default_str();
+}
+
+void AddConnections(CLI::App& command, int& connections) {
+  command.add_option("--connections", connections, "How many, kept open")
+      ->check(CLI::Range(1, kConnectionsMax))
+      ->capture_default_str();
+}
+
+void AddRun(CLI::App& app, RunOptions& options) {
+  RunDescription& run = options.run;
+  CLI::App* command = app.add_subcommand("run", "Send signatures' requests, report latencies");
+  command->footer(kRunFooter);
+  command->add_option("--url", run.url, "The service's HTTP address; also $BULLA_URL")
+      ->capture_default_str();
+  command
+      ->add_option("--rate", run.rate_per_s,
+                   "Requests due per second (open loop); without it a closed loop")
+      ->check(CLI::Range(0.1, kRateMax));
+  AddConnections(*command, run.connections);
+  AddKeys(*command, run.keys);
+  AddDuration(*command, "--duration", run.duration, "How long to measure (500ms, 10s, 15m) [10s]");
+  AddDuration(*command, "--warm-up", run.warm_up,
+              "How long before that to warm up, uncounted [2s]");
+  command->add_option("--seed", run.seed, "Of the digests; the same seed, the same digests");
+  AddJson(*command, options.json_file);
+}
+
+void AddCost(CLI::App& app, Arguments& arguments) {
+  CostOptions& options = arguments.cost;
+  CLI::App* command =
+      app.add_subcommand("cost", "What a signature costs, in calls of the stock library");
+  command->footer(kCostFooter);
+  for (CostPhase phase : kCostPhases) arguments.cost_phases.push_back(NameOf(phase));
+  const std::vector<std::string> all = arguments.cost_phases;
+  command->add_option("--phases", arguments.cost_phases, "Which to measure, with commas between")
+      ->delimiter(',')
+      ->check(CLI::IsMember(all))
+      ->capture_default_str();
+  command->add_option("--target", options.target,
+                      "The endpoints.json of a running `bulla dev`, instead of an own service");
+  command->add_option("--enclaves", options.service.enclaves, "Of an own service")
+      ->check(CLI::Range(1, kEnclavesMax))
+      ->capture_default_str();
+  command->add_option("--rounds", options.rounds, "Of each phase")
+      ->check(CLI::Range(1, kRoundsMax))
+      ->capture_default_str();
+  AddConnections(*command, options.http_connections);
+  AddKeys(*command, options.keys);
+  AddDuration(*command, "--duration", options.measured, "Of each round [1.5s]");
+  AddDuration(*command, "--warm-up", options.warm_up, "Before each round, uncounted [300ms]");
+  AddJson(*command, options.json_file);
+}
+
+BenchExit RunCost(Arguments& arguments, const BenchSurroundings& surroundings, const Clock& clock,
+                  std::ostream& out, std::ostream& err) {
+  CostOptions& options = arguments.cost;
+  options.service.program_dir = surroundings.program_dir;
+  for (CostPhase phase : kCostPhases) {
+    if (std::find(arguments.cost_phases.begin(), arguments.cost_phases.end(), NameOf(phase)) ==
+        arguments.cost_phases.end()) {
+      continue;
+    }
+    if (IsUnverified(phase) && !options.target.empty()) {
+      return Fail(absl::InvalidArgumentError(
+                      "how the target checks its signatures is its own affair: with --target only "
+                      "--phases http,stream"),
+                  err);
+    }
+    options.phases.push_back(phase);
+  }
+  return RunCostBlocking(options, clock, out, err);
+}
+
+}  // namespace
+
+BenchExit RunBenchBlocking(int argc, const char* const* argv, const BenchSurroundings& surroundings,
+                           const Clock& clock, std::ostream& out, std::ostream& err) {
+  Arguments arguments;
+  RunDescription& run = arguments.run.run;
+  run.url = surroundings.url != nullptr && *surroundings.url != '\0' ? surroundings.url
+                                                                     : "http://127.0.0.1:8080";
+  run.seed = RandomUint64();
+  CLI::App app("Measures a running Bulla, and checks every signature that it gives.",
+               "bulla-bench");
+  app.footer(kFooter);
+  app.require_subcommand(1);
+  AddRun(app, arguments.run);
+  AddCost(app, arguments);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error, out, err) == 0 ? BenchExit::kOk : BenchExit::kUsage;
+  }
+  AllowManyConnections();
+  if (app.got_subcommand("cost")) return RunCost(arguments, surroundings, clock, out, err);
+  return RunBlocking(arguments.run, clock, out, err);
+}
+
+}  // namespace bulla
