@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <fmt/format.h>
 #include <map>
 #include <string>
 #include <sys/resource.h>
@@ -10,6 +11,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "base/limits.h"
 #include "base/random.h"
 #include "bench/cost_command.h"
 #include "bench/run_command.h"
@@ -31,7 +33,12 @@ constexpr const char* kRunFooter =
     "With --rate, requests are due at even steps whatever became of those before (open loop), and\n"
     "latency counts from when a request was due. Without it each connection sends its next "
     "request\n"
-    "when the last is answered (closed loop).";
+    "when the last is answered (closed loop). A request is one signature; with batches, those "
+    "that\n"
+    "are due by then travel together.\n"
+    "  bulla-bench run --protocol http-batch --batch 32 --connections 8\n"
+    "  bulla-bench run --protocol grpc --rate 2000 --connections 50\n"
+    "  bulla-bench run --protocol stream --batch 32 --connections 2 --streams 2";
 
 constexpr const char* kCostFooter =
     "Examples:\n"
@@ -43,7 +50,13 @@ constexpr const char* kCostFooter =
     "ratio is the median of the rounds'. Without --target it starts services of its own, and the\n"
     "unverified phases have one whose enclaves do not check what they signed.";
 
+constexpr const char* kHttpUrl = "http://127.0.0.1:8080";
+constexpr const char* kGrpcUrl = "127.0.0.1:9090";
+
 constexpr int kConnectionsMax = 20'000;
+constexpr int kBatchMax = static_cast<int>(limits::kBatchItemsMax);
+constexpr int kStreamsMax = 100;  // what HTTP/2 servers commonly allow on a connection
+constexpr int kMessagesMax = 64;
 constexpr int kKeysMax = 100'000;
 constexpr int kEnclavesMax = 16;  // of `bulla dev`
 constexpr int kRoundsMax = 1000;
@@ -91,17 +104,48 @@ void AddConnections(CLI::App& command, int& connections) {
       ->capture_default_str();
 }
 
+void AddService(CLI::App& command, std::string& url, std::filesystem::path& target) {
+  CLI::Option* option = command.add_option(
+      "--url", url,
+      fmt::format(
+          "The address of the protocol's listener [{}, for gRPC {}; for HTTP also $BULLA_URL]",
+          kHttpUrl, kGrpcUrl));
+  command
+      .add_option("--target", target, "Instead of it the endpoints.json of a running `bulla dev`")
+      ->excludes(option);
+}
+
+void AddTraffic(CLI::App& command, Traffic& traffic) {
+  std::map<std::string, Protocol> protocols;
+  for (Protocol protocol :
+       {Protocol::kHttp, Protocol::kHttpBatch, Protocol::kGrpc, Protocol::kStream}) {
+    protocols.emplace(NameOf(protocol), protocol);
+  }
+  command.add_option("--protocol", traffic.protocol, "http, http-batch, grpc or stream [http]")
+      ->transform(CLI::CheckedTransformer(protocols));
+  AddConnections(command, traffic.connections);
+  command
+      .add_option("--batch", traffic.batch,
+                  "Requests that may travel in one message, of http-batch and stream [32]")
+      ->check(CLI::Range(1, kBatchMax));
+  command.add_option("--streams", traffic.streams, "On each connection, of stream")
+      ->check(CLI::Range(1, kStreamsMax))
+      ->capture_default_str();
+  command.add_option("--messages", traffic.messages, "Under way at once on each stream")
+      ->check(CLI::Range(1, kMessagesMax))
+      ->capture_default_str();
+}
+
 void AddRun(CLI::App& app, RunOptions& options) {
   RunDescription& run = options.run;
   CLI::App* command = app.add_subcommand("run", "Send signatures' requests, report latencies");
   command->footer(kRunFooter);
-  command->add_option("--url", run.url, "The service's HTTP address; also $BULLA_URL")
-      ->capture_default_str();
+  AddService(*command, run.url, options.target);
   command
       ->add_option("--rate", run.rate_per_s,
                    "Requests due per second (open loop); without it a closed loop")
       ->check(CLI::Range(0.1, kRateMax));
-  AddConnections(*command, run.connections);
+  AddTraffic(*command, run.traffic);
   AddKeys(*command, run.keys);
   AddDuration(*command, "--duration", run.duration, "How long to measure (500ms, 10s, 15m) [10s]");
   AddDuration(*command, "--warm-up", run.warm_up,
@@ -129,7 +173,16 @@ void AddCost(CLI::App& app, Arguments& arguments) {
   command->add_option("--rounds", options.rounds, "Of each phase")
       ->check(CLI::Range(1, kRoundsMax))
       ->capture_default_str();
-  AddConnections(*command, options.http_connections);
+  AddConnections(*command, options.http.connections);
+  command->add_option("--streams", options.stream.streams, "On each of two connections")
+      ->check(CLI::Range(1, kStreamsMax))
+      ->capture_default_str();
+  command->add_option("--messages", options.stream.messages, "Under way at once on each stream")
+      ->check(CLI::Range(1, kMessagesMax))
+      ->capture_default_str();
+  command->add_option("--batch", options.stream.batch, "Signatures in each of them")
+      ->check(CLI::Range(1, kBatchMax))
+      ->capture_default_str();
   AddKeys(*command, options.keys);
   AddDuration(*command, "--duration", options.measured, "Of each round [1.5s]");
   AddDuration(*command, "--warm-up", options.warm_up, "Before each round, uncounted [300ms]");
@@ -156,15 +209,19 @@ BenchExit RunCost(Arguments& arguments, const BenchSurroundings& surroundings, c
   return RunCostBlocking(options, clock, out, err);
 }
 
+void SetUrl(RunDescription& run, const BenchSurroundings& surroundings) {
+  if (!run.url.empty()) return;
+  run.url = IsGrpc(run.traffic.protocol) ? kGrpcUrl : kHttpUrl;
+  bool set = surroundings.url != nullptr && *surroundings.url != '\0';
+  if (set && !IsGrpc(run.traffic.protocol)) run.url = surroundings.url;
+}
+
 }  // namespace
 
 BenchExit RunBenchBlocking(int argc, const char* const* argv, const BenchSurroundings& surroundings,
                            const Clock& clock, std::ostream& out, std::ostream& err) {
   Arguments arguments;
-  RunDescription& run = arguments.run.run;
-  run.url = surroundings.url != nullptr && *surroundings.url != '\0' ? surroundings.url
-                                                                     : "http://127.0.0.1:8080";
-  run.seed = RandomUint64();
+  arguments.run.run.seed = RandomUint64();
   CLI::App app("Measures a running Bulla, and checks every signature that it gives.",
                "bulla-bench");
   app.footer(kFooter);
@@ -178,6 +235,7 @@ BenchExit RunBenchBlocking(int argc, const char* const* argv, const BenchSurroun
   }
   AllowManyConnections();
   if (app.got_subcommand("cost")) return RunCost(arguments, surroundings, clock, out, err);
+  SetUrl(arguments.run.run, surroundings);
   return RunBlocking(arguments.run, clock, out, err);
 }
 

@@ -24,6 +24,10 @@ std::string NameOf(CostPhase phase) {
   return {};
 }
 
+bool IsStream(CostPhase phase) {
+  return phase == CostPhase::kStream || phase == CostPhase::kStreamUnverified;
+}
+
 bool IsUnverified(CostPhase phase) {
   return phase == CostPhase::kHttpUnverified || phase == CostPhase::kStreamUnverified;
 }
@@ -40,10 +44,11 @@ const CostRound& MedianRound(const std::vector<CostRound>& rounds) {
 std::string CostText(const CostReport& report) {
   std::string text = fmt::format(
       "CPU time of gateway and enclaves per signature; one call of secp256k1_ecdsa_sign of\n"
-      "{}\nmeasured between the rounds; {}.\n{}\nhttp: {} connections; stream: {} streams, "
-      "messages of {}; every signature checked ({}).\n\n",
-      report.stock_library, report.service, MachineText(report.machine), report.http_connections,
-      report.streams, report.stream_batch, report.verified);
+      "{}\nmeasured between the rounds; {}.\n{}\nhttp: {}; stream: {}.\n{} signatures, all checked "
+      "and "
+      "right.\n\n",
+      report.stock_library, report.service, MachineText(report.machine), TrafficText(report.http),
+      TrafficText(report.stream), report.verified);
   text += fmt::format("{:<18}{:>9}{:>9}{:>9}{:>9}{:>8}{:>15}{:>9}{:>9}{:>10}{:>10}\n", "",
                       "gateway", "enclave", "sum us", "stock us", "ratio", "of all rounds", "per s",
                       "refused", "p50 ms", "p99 ms");
@@ -67,9 +72,8 @@ std::string CostJson(const CostReport& report) {
                              {"machine", MachineJson(report.machine)},
                              {"stock_library", report.stock_library},
                              {"service", report.service},
-                             {"http_connections", report.http_connections},
-                             {"streams", report.streams},
-                             {"stream_batch", report.stream_batch},
+                             {"http_traffic", TrafficText(report.http)},
+                             {"stream_traffic", TrafficText(report.stream)},
                              {"verified", report.verified}};
   for (const PhaseCost& phase : report.phases) {
     const CostRound& median = MedianRound(phase.rounds);

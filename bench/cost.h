@@ -10,6 +10,7 @@
 
 #include "bench/latency_histogram.h"
 #include "bench/machine.h"
+#include "bench/traffic.h"
 
 namespace bulla {
 
@@ -18,7 +19,8 @@ enum class CostPhase { kHttp, kHttpUnverified, kStream, kStreamUnverified };
 inline constexpr CostPhase kCostPhases[] = {CostPhase::kHttp, CostPhase::kHttpUnverified,
                                             CostPhase::kStream, CostPhase::kStreamUnverified};
 std::string NameOf(CostPhase phase);  // "http_unverified"
-bool IsUnverified(CostPhase phase);   // enclaves that do not check what they signed
+bool IsStream(CostPhase phase);
+bool IsUnverified(CostPhase phase);  // enclaves that do not check what they signed
 
 // One round of a phase. Times are CPU time in us: of the service per signature, of the stock
 // library per call.
@@ -50,9 +52,8 @@ struct CostReport {
   Machine machine;
   std::string stock_library;
   std::string service;  // which one was measured
-  int http_connections = 0;
-  int streams = 0;
-  int stream_batch = 0;
+  Traffic http;
+  Traffic stream;
   std::uint64_t verified = 0;  // signatures, of all rounds, warm-ups included
   std::vector<PhaseCost> phases;
 };

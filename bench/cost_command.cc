@@ -26,12 +26,14 @@ struct Subject {
   std::optional<OwnService> own;
   Service service;
   Target http;
+  Target grpc;
   std::vector<BenchKey> keys;
 };
 
 absl::Status Prepare(Subject& subject, int keys) {
   BULLA_ASSIGN_OR_RETURN(subject.http, ResolveBlocking(subject.service.http));
-  BULLA_ASSIGN_OR_RETURN(subject.keys, MakeKeysBlocking(subject.http, keys));
+  BULLA_ASSIGN_OR_RETURN(subject.grpc, ResolveBlocking(subject.service.grpc));
+  BULLA_ASSIGN_OR_RETURN(subject.keys, MakeKeysBlocking(subject.http, Protocol::kHttp, keys));
   return absl::OkStatus();
 }
 
@@ -55,7 +57,7 @@ class Cost {
   absl::Status StartServicesBlocking();
   absl::Status MeasureRounds(StockSigner& stock);
   absl::StatusOr<CostRound> MeasureRound(CostPhase phase, StockSigner& stock);
-  absl::StatusOr<LoadResult> RunPhase(const Subject& subject, Interval& interval);
+  absl::StatusOr<LoadResult> RunPhase(const Subject& subject, bool stream, Interval& interval);
   absl::Status CheckAll(const LoadResult& result, const Subject& subject);
   void AddStockRounds(StockSigner& stock);
   const Subject& SubjectOf(CostPhase phase) const {
@@ -76,7 +78,8 @@ absl::Status Cost::MeasureBlocking() {
   BULLA_ASSIGN_OR_RETURN(StockSigner stock, StockSigner::Load());
   report_.stock_library = stock.file();
   report_.machine = ThisMachine();
-  report_.http_connections = options_.http_connections;
+  report_.http = options_.http;
+  report_.stream = options_.stream;
   for (CostPhase phase : options_.phases) report_.phases.push_back({phase, {}});
   BULLA_RETURN_IF_ERROR(StartServicesBlocking());
   return MeasureRounds(stock);
@@ -131,7 +134,7 @@ absl::Status Cost::MeasureRounds(StockSigner& stock) {
 absl::StatusOr<CostRound> Cost::MeasureRound(CostPhase phase, StockSigner& stock) {
   const Subject& subject = SubjectOf(phase);
   Interval interval;
-  BULLA_ASSIGN_OR_RETURN(LoadResult result, RunPhase(subject, interval));
+  BULLA_ASSIGN_OR_RETURN(LoadResult result, RunPhase(subject, IsStream(phase), interval));
   AddStockRounds(stock);
   BULLA_RETURN_IF_ERROR(CheckAll(result, subject));
   if (interval.signatures <= result.failed) {
@@ -152,14 +155,14 @@ absl::StatusOr<CostRound> Cost::MeasureRound(CostPhase phase, StockSigner& stock
                    .p99_ms = Ms(result.latency.Quantile(0.99))};
 }
 
-absl::StatusOr<LoadResult> Cost::RunPhase(const Subject& subject, Interval& interval) {
+absl::StatusOr<LoadResult> Cost::RunPhase(const Subject& subject, bool stream, Interval& interval) {
   absl::Status measured;
   ServiceCpu cpu_before;
   MonotonicTime began;
   LoadPlan plan{.schedule = {.warm_up = options_.warm_up,
                              .measured = options_.measured,
                              .requests_max = kAnswersMax},
-                .connections = options_.http_connections,
+                .traffic = stream ? options_.stream : options_.http,
                 .keys = subject.keys,
                 .seed = seed_};
   bool begins = true;
@@ -175,8 +178,8 @@ absl::StatusOr<LoadResult> Cost::RunPhase(const Subject& subject, Interval& inte
       interval = {*cpu - cpu_before, answers - interval.signatures, clock_.Now() - began};
     }
   };
-  absl::StatusOr<LoadResult> result =
-      RunLoadBlocking(plan, subject.http, clock_, [](const LoadProgress&) {});
+  absl::StatusOr<LoadResult> result = RunLoadBlocking(plan, stream ? subject.grpc : subject.http,
+                                                      clock_, [](const LoadProgress&) {});
   BULLA_RETURN_IF_ERROR(measured);
   return result;
 }

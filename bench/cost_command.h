@@ -20,7 +20,10 @@ struct CostOptions {
   int rounds = 3;
   Duration warm_up = std::chrono::milliseconds(300);  // of each round
   Duration measured = std::chrono::milliseconds(1500);
-  int http_connections = 500;
+  Traffic http{.protocol = Protocol::kHttp, .connections = 500};
+  // A few streams whose messages are full: the best that batches can do.
+  Traffic stream{
+      .protocol = Protocol::kStream, .connections = 2, .batch = 32, .streams = 2, .messages = 4};
   int keys = 16;
   std::filesystem::path json_file;  // empty: none
 };

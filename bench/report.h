@@ -12,8 +12,8 @@ namespace bulla {
 // What was run, for whoever reads the figures later.
 struct RunDescription {
   std::string url;
+  Traffic traffic;
   double rate_per_s = 0;  // 0: closed loop
-  int connections = 100;
   int keys = 16;
   Duration warm_up = std::chrono::seconds(2);
   Duration duration = std::chrono::seconds(10);

@@ -4,6 +4,7 @@
 
 #include "bench/json_file.h"
 #include "bench/key_maker.h"
+#include "bench/service.h"
 
 namespace bulla {
 namespace {
@@ -19,7 +20,12 @@ SchedulePlan ScheduleFor(const RunDescription& run) {
 
 BenchExit RunBlocking(const RunOptions& options, const Clock& clock, std::ostream& out,
                       std::ostream& err) {
-  const RunDescription& run = options.run;
+  RunDescription run = options.run;
+  if (!options.target.empty()) {
+    absl::StatusOr<Service> service = ReadService(options.target);
+    if (!service.ok()) return Fail(service.status(), err);
+    run.url = service->AddressFor(run.traffic.protocol);
+  }
   if (Schedule::DueWithin(run.rate_per_s, run.warm_up + run.duration) > kAnswersMax) {
     return Fail(absl::InvalidArgumentError(fmt::format(
                     "more than {} requests: their answers could not be kept", kAnswersMax)),
@@ -29,11 +35,12 @@ BenchExit RunBlocking(const RunOptions& options, const Clock& clock, std::ostrea
   if (!json.ok()) return Fail(json.status(), err);
   absl::StatusOr<Target> target = ResolveBlocking(run.url);
   if (!target.ok()) return Fail(target.status(), err);
-  absl::StatusOr<std::vector<BenchKey>> keys = MakeKeysBlocking(*target, run.keys);
+  absl::StatusOr<std::vector<BenchKey>> keys =
+      MakeKeysBlocking(*target, run.traffic.protocol, run.keys);
   if (!keys.ok()) return Fail(keys.status(), err);
 
   LoadPlan plan{.schedule = ScheduleFor(run),
-                .connections = run.connections,
+                .traffic = run.traffic,
                 .keys = *std::move(keys),
                 .seed = run.seed};
   absl::StatusOr<LoadResult> result = RunLoadBlocking(

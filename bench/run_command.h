@@ -16,6 +16,7 @@ inline constexpr std::uint64_t kAnswersMax = 16'000'000;
 
 struct RunOptions {
   RunDescription run;
+  std::filesystem::path target;     // endpoints.json of the service, instead of run.url; or empty
   std::filesystem::path json_file;  // empty: none
 };
 

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/status.h"
+#include "bench/traffic.h"
 
 namespace bulla {
 
@@ -24,6 +25,8 @@ struct Service {
   std::string admin;
   pid_t gateway = 0;
   std::vector<pid_t> enclaves;
+
+  const std::string& AddressFor(Protocol protocol) const { return IsGrpc(protocol) ? grpc : http; }
 };
 
 // The content of endpoints.json. INVALID_ARGUMENT says what is missing.

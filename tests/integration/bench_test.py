@@ -46,6 +46,29 @@ class BenchTest(SystemTest):
         self.assertEqual(figures["warm_up_requests"], RATE // 2)
         self.judge(figures)
 
+    def test_every_protocol_sends_exactly_what_is_due_and_counts_signatures(self):
+        for protocol in (["http-batch", "--batch", "8"], ["grpc"],
+                         ["stream", "--batch", "8", "--streams", "2"]):
+            with self.subTest(protocol=protocol[0]):
+                status, figures = self.command(
+                    "run", "--target", self.system.data / "endpoints.json", "--protocol", *protocol,
+                    "--rate", str(RATE), "--duration", "1s", "--connections", "4",
+                    "--warm-up", "500ms")
+                self.assertEqual(status, 0)
+                self.assertEqual(figures["protocol"], protocol[0])
+                self.assertEqual(figures["requests"], RATE)
+                self.judge(figures)
+
+    def test_closed_loops_fill_their_messages(self):
+        for protocol in ("http-batch", "stream"):
+            with self.subTest(protocol=protocol):
+                status, figures = self.command(
+                    "run", "--target", self.system.data / "endpoints.json", "--protocol", protocol,
+                    "--batch", "16", "--duration", "500ms", "--connections", "2", "--warm-up", "0s")
+                self.assertEqual(status, 0)
+                self.assertEqual(figures["requests_per_message"], 16)
+                self.judge(figures)
+
     def test_closed_loop_counts_what_it_sent_and_every_signature_is_right(self):
         status, figures = self.bench("--duration", "500ms", "--connections", "4",
                                      "--warm-up", "0s", "--keys", "3")
@@ -67,11 +90,12 @@ class BenchTest(SystemTest):
 
     def test_cost_of_a_running_service_is_of_its_processes_and_the_ratio_of_its_parts(self):
         status, figures = self.command(
-            "cost", "--target", self.system.data / "endpoints.json", "--phases", "http",
-            "--rounds", "2", "--duration", "300ms", "--connections", "20")
+            "cost", "--target", self.system.data / "endpoints.json", "--phases",
+            "http,stream", "--rounds", "2", "--duration", "300ms", "--connections", "20")
         self.assertEqual(status, 0)
-        self.judge_cost(figures, "http")
-        self.assertEqual(len(figures["http"]["ratios"]), 2)
+        for phase in ("http", "stream"):
+            self.judge_cost(figures, phase)
+            self.assertEqual(len(figures[phase]["ratios"]), 2)
 
     def test_cost_starts_a_service_of_its_own_and_leaves_nothing_behind(self):
         temporary = self.system.data / "temporary"
