@@ -184,7 +184,7 @@ void AddCost(CLI::App& app, Arguments& arguments) {
       ->check(CLI::Range(1, kBatchMax))
       ->capture_default_str();
   AddKeys(*command, options.keys);
-  AddDuration(*command, "--duration", options.measured, "Of each round [1.5s]");
+  AddDuration(*command, "--duration", options.measured, "Of each round [1.2s]");
   AddDuration(*command, "--warm-up", options.warm_up, "Before each round, uncounted [300ms]");
   AddJson(*command, options.json_file);
 }

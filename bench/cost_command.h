@@ -19,7 +19,7 @@ struct CostOptions {
   std::vector<CostPhase> phases;
   int rounds = 3;
   Duration warm_up = std::chrono::milliseconds(300);  // of each round
-  Duration measured = std::chrono::milliseconds(1500);
+  Duration measured = std::chrono::milliseconds(1200);
   Traffic http{.protocol = Protocol::kHttp, .connections = 500};
   // A few streams whose messages are full: the best that batches can do.
   Traffic stream{

@@ -97,15 +97,16 @@ class BenchTest(SystemTest):
             self.judge_cost(figures, phase)
             self.assertEqual(len(figures[phase]["ratios"]), 2)
 
-    def test_cost_starts_a_service_of_its_own_and_leaves_nothing_behind(self):
+    def test_cost_starts_services_of_its_own_and_leaves_nothing_behind(self):
         temporary = self.system.data / "temporary"
         temporary.mkdir()
         os.environ["TMPDIR"] = str(temporary)
         self.addCleanup(os.environ.pop, "TMPDIR")
-        status, figures = self.command("cost", "--phases", "http", "--rounds", "1",
-                                       "--duration", "300ms", "--connections", "20")
+        status, figures = self.command("cost", "--rounds", "1", "--duration", "300ms",
+                                       "--connections", "20")
         self.assertEqual(status, 0)
-        self.judge_cost(figures, "http")
+        for phase in ("http", "http_unverified", "stream", "stream_unverified"):
+            self.judge_cost(figures, phase)
         self.assertEqual(list(temporary.iterdir()), [])
 
     def test_a_service_that_is_gone_is_a_status_of_its_own(self):
