@@ -13,7 +13,9 @@
 
 #include "base/limits.h"
 #include "base/random.h"
+#include "bench/capacity_command.h"
 #include "bench/cost_command.h"
+#include "bench/gate_command.h"
 #include "bench/run_command.h"
 
 namespace bulla {
@@ -22,7 +24,9 @@ namespace {
 constexpr const char* kFooter =
     "Exit status: 0 done, every signature is right (failed and dropped requests are in the\n"
     "report); 1 a signature is wrong or an answer makes no sense; 2 wrong command line; 3 nothing\n"
-    "is running there; 4 the service makes no keys, or did not sign all that a cost is of.\n"
+    "is running there; 4 the service makes no keys, or did not sign what a measurement is of; 5 "
+    "the\n"
+    "gate is missed.\n"
     "`bulla-bench COMMAND --help` shows examples.";
 
 constexpr const char* kRunFooter =
@@ -50,6 +54,23 @@ constexpr const char* kCostFooter =
     "ratio is the median of the rounds'. Without --target it starts services of its own, and the\n"
     "unverified phases have one whose enclaves do not check what they signed.";
 
+constexpr const char* kCapacityFooter =
+    "Examples:\n"
+    "  bulla-bench capacity\n"
+    "  bulla-bench capacity --protocol stream --connections 4 --cpu-max 100\n"
+    "  bulla-bench capacity --target bulla-data/endpoints.json --from 5000 --duration 20s\n"
+    "Paced steps (open loop), each half as much again as the last, until one breaks a limit; then\n"
+    "halves what is between, to 5 %. A step that breaks is tried a second time.";
+
+constexpr const char* kGateFooter =
+    "Examples:\n"
+    "  bulla-bench gate --rate 5000                    15 minutes over 500 connections\n"
+    "  bulla-bench gate --share 0.5 --duration 1m      at half of the capacity, measured first\n"
+    "  bulla-bench gate --target bulla-data/endpoints.json --rate 2000 --json gate.json\n"
+    "Passed when p99 < 10 ms, failed and dropped < 0.5 %, CPU of gateway and enclaves < 75 % of "
+    "the\n"
+    "machine's, and engine_q_depth (from /metrics, once a second) < 1 on average.";
+
 constexpr const char* kHttpUrl = "http://127.0.0.1:8080";
 constexpr const char* kGrpcUrl = "127.0.0.1:9090";
 
@@ -68,6 +89,8 @@ struct Arguments {
   RunOptions run;
   CostOptions cost;
   std::vector<std::string> cost_phases;
+  CapacityOptions capacity;
+  GateOptions gate;
 };
 
 // Each connection is a file descriptor, and the usual limit is 1024.
@@ -189,6 +212,53 @@ void AddCost(CLI::App& app, Arguments& arguments) {
   AddJson(*command, options.json_file);
 }
 
+// The service: one that runs, or one of its own.
+void AddServiceChoice(CLI::App& command, ServiceChoice& choice) {
+  command.add_option("--target", choice.target,
+                     "The endpoints.json of a running `bulla dev`, instead of an own service");
+  command.add_option("--enclaves", choice.own.enclaves, "Of an own service")
+      ->check(CLI::Range(1, kEnclavesMax))
+      ->capture_default_str();
+}
+
+void AddCapacity(CLI::App& app, CapacityOptions& options) {
+  CLI::App* command = app.add_subcommand("capacity", "The highest paced rate that a service holds");
+  command->footer(kCapacityFooter);
+  AddServiceChoice(*command, options.service);
+  AddTraffic(*command, options.run.traffic);
+  AddKeys(*command, options.run.keys);
+  command->add_option("--from", options.first_per_s, "The first rate, per second")
+      ->check(CLI::Range(1.0, kRateMax))
+      ->capture_default_str();
+  command->add_option("--p99-max", options.limits.p99_ms, "In ms")->capture_default_str();
+  command
+      ->add_option("--cpu-max", options.limits.cpu_percent, "Of gateway and enclaves, in percent")
+      ->capture_default_str();
+  AddDuration(*command, "--duration", options.run.duration, "Of each step [5s]");
+  AddDuration(*command, "--warm-up", options.run.warm_up, "Before each step, uncounted [1s]");
+  AddJson(*command, options.json_file);
+}
+
+void AddGate(CLI::App& app, GateOptions& options) {
+  CLI::App* command = app.add_subcommand("gate", "Does it bear the load that it has to?");
+  command->footer(kGateFooter);
+  AddServiceChoice(*command, options.service);
+  AddTraffic(*command, options.run.traffic);
+  AddKeys(*command, options.run.keys);
+  CLI::Option* rate =
+      command->add_option("--rate", options.run.rate_per_s, "Requests due per second")
+          ->check(CLI::Range(0.1, kRateMax));
+  command
+      ->add_option("--share", options.share_of_capacity,
+                   "Without --rate: of the capacity, which is measured first")
+      ->check(CLI::Range(0.01, 1.0))
+      ->excludes(rate)
+      ->capture_default_str();
+  AddDuration(*command, "--duration", options.run.duration, "How long to measure [15m]");
+  AddDuration(*command, "--warm-up", options.run.warm_up, "Before that, uncounted [5s]");
+  AddJson(*command, options.json_file);
+}
+
 BenchExit RunCost(Arguments& arguments, const BenchSurroundings& surroundings, const Clock& clock,
                   std::ostream& out, std::ostream& err) {
   CostOptions& options = arguments.cost;
@@ -221,13 +291,17 @@ void SetUrl(RunDescription& run, const BenchSurroundings& surroundings) {
 BenchExit RunBenchBlocking(int argc, const char* const* argv, const BenchSurroundings& surroundings,
                            const Clock& clock, std::ostream& out, std::ostream& err) {
   Arguments arguments;
-  arguments.run.run.seed = RandomUint64();
+  for (RunDescription* run : {&arguments.run.run, &arguments.capacity.run, &arguments.gate.run}) {
+    run->seed = RandomUint64();
+  }
   CLI::App app("Measures a running Bulla, and checks every signature that it gives.",
                "bulla-bench");
   app.footer(kFooter);
   app.require_subcommand(1);
   AddRun(app, arguments.run);
   AddCost(app, arguments);
+  AddCapacity(app, arguments.capacity);
+  AddGate(app, arguments.gate);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -235,6 +309,13 @@ BenchExit RunBenchBlocking(int argc, const char* const* argv, const BenchSurroun
   }
   AllowManyConnections();
   if (app.got_subcommand("cost")) return RunCost(arguments, surroundings, clock, out, err);
+  for (ServiceChoice* service : {&arguments.capacity.service, &arguments.gate.service}) {
+    service->own.program_dir = surroundings.program_dir;
+  }
+  if (app.got_subcommand("capacity")) {
+    return RunCapacityBlocking(arguments.capacity, clock, out, err);
+  }
+  if (app.got_subcommand("gate")) return RunGateBlocking(arguments.gate, clock, out, err);
   SetUrl(arguments.run.run, surroundings);
   return RunBlocking(arguments.run, clock, out, err);
 }

@@ -1,45 +1,16 @@
 #include "bench/key_maker.h"
 
 #include <algorithm>
-#include <array>
-#include <cerrno>
-#include <cstring>
 #include <fmt/format.h>
 
 #include "bench/grpc_support.h"
-#include "bench/http_response.h"
+#include "bench/http_call.h"
 #include "bulla/v1/signer.grpc.pb.h"
 
 namespace bulla {
 namespace {
 
 constexpr std::size_t kKeyIdBytes = 36;
-
-absl::Status Lost() {
-  return absl::UnavailableError(fmt::format("POST /create: {}", std::strerror(errno)));
-}
-
-// One request and its answer, whose body lies in `in`.
-absl::StatusOr<HttpResponse> CallBlocking(int fd, std::string_view request,
-                                          std::array<char, 2 * AnswerBytesMax(1)>& in) {
-  while (!request.empty()) {
-    ssize_t bytes = ::send(fd, request.data(), request.size(), MSG_NOSIGNAL);
-    if (bytes < 0) return Lost();
-    request.remove_prefix(static_cast<std::size_t>(bytes));
-  }
-  std::size_t received = 0;
-  HttpResponse response;
-  while (received < in.size()) {
-    ssize_t bytes = ::recv(fd, in.data() + received, in.size() - received, 0);
-    if (bytes < 0) return Lost();
-    if (bytes == 0) return absl::UnavailableError("POST /create: the service closed it");
-    received += static_cast<std::size_t>(bytes);
-    ResponseState state = ReadResponse({in.data(), received}, AnswerBytesMax(1), response);
-    if (state == ResponseState::kComplete) return response;
-    if (state == ResponseState::kMalformed) break;
-  }
-  return absl::FailedPreconditionError("what answers does not speak Bulla's HTTP");
-}
 
 absl::StatusOr<std::vector<BenchKey>> MakeKeysOverHttp(const Target& target, int count) {
   BULLA_ASSIGN_OR_RETURN(UniqueFd fd, ConnectBlocking(target));
@@ -48,9 +19,10 @@ absl::StatusOr<std::vector<BenchKey>> MakeKeysOverHttp(const Target& target, int
       "Content-Length: 2\r\n\r\n{{}}",
       target.host_field);
   std::vector<BenchKey> keys;
-  std::array<char, 2 * AnswerBytesMax(1)> in;
+  std::string in;
   for (int i = 0; i < count; ++i) {
-    BULLA_ASSIGN_OR_RETURN(HttpResponse response, CallBlocking(fd.get(), request, in));
+    BULLA_ASSIGN_OR_RETURN(HttpResponse response,
+                           CallBlocking(fd.get(), request, AnswerBytesMax(1), in));
     BenchKey key{.id = std::string(TextMember(response.body, "keyId"))};
     if (response.status != 200 || key.id.size() != kKeyIdBytes ||
         !HexDecode(TextMember(response.body, "publicKey"), key.public_key)) {

@@ -22,16 +22,8 @@ double MeasuredSeconds(const RunDescription& run, const LoadResult& result) {
   return Seconds(std::max(result.measured, run.duration));
 }
 
-double RatePerSecond(const RunDescription& run, const LoadResult& result) {
-  return static_cast<double>(result.latency.count()) / MeasuredSeconds(run, result);
-}
-
 double AllRequests(const LoadResult& result) {
   return static_cast<double>(result.requests + result.warm_up_requests);
-}
-
-double GeneratorCpuUs(const LoadResult& result) {
-  return Ms(result.cpu) * 1000 / std::max(AllRequests(result), 1.0);
 }
 
 double RequestsPerMessage(const LoadResult& result) {
@@ -39,6 +31,14 @@ double RequestsPerMessage(const LoadResult& result) {
 }
 
 }  // namespace
+
+double RatePerSecond(const RunDescription& run, const LoadResult& result) {
+  return static_cast<double>(result.latency.count()) / MeasuredSeconds(run, result);
+}
+
+double GeneratorCpuUs(const LoadResult& result) {
+  return Ms(result.cpu) * 1000 / std::max(AllRequests(result), 1.0);
+}
 
 std::string ProgressLine(const LoadProgress& progress) {
   const LatencyHistogram& latency = progress.latency;
@@ -103,47 +103,50 @@ std::string TextReport(const RunDescription& run, const LoadResult& result,
   return text;
 }
 
-std::string JsonReport(const RunDescription& run, const LoadResult& result,
-                       const Verification& verification) {
+boost::json::object RunJson(const RunDescription& run, const LoadResult& result,
+                            const Verification& verification) {
   const LatencyHistogram& latency = result.latency;
   boost::json::object errors;
   for (const auto& [code, number] : result.errors) errors[code] = number;
-  boost::json::object object{
-      {"mode", std::string(ModeOf(run))},
-      {"protocol", std::string(NameOf(run.traffic.protocol))},
-      {"url", run.url},
-      {"target_rate_per_s", run.rate_per_s},
-      {"connections", run.traffic.connections},
-      {"streams", run.traffic.streams},
-      {"batch", HasBatches(run.traffic.protocol) ? run.traffic.batch : 1},
-      {"requests_per_message", RequestsPerMessage(result)},
-      {"keys", run.keys},
-      {"seed", std::to_string(run.seed)},  // JSON's numbers are not wide enough for it
-      {"warm_up_seconds", Seconds(run.warm_up)},
-      {"duration_seconds", Seconds(run.duration)},
-      {"seconds", MeasuredSeconds(run, result)},
-      {"requests", result.requests},
-      {"failed", result.failed},
-      {"malformed", result.malformed},
-      {"dropped", result.dropped},
-      {"verified", verification.right},
-      {"wrong", verification.wrong},
-      {"rate_per_s", RatePerSecond(run, result)},
-      {"mean_ms", Ms(latency.Mean())},
-      {"p50_ms", Ms(latency.Quantile(0.5))},
-      {"p90_ms", Ms(latency.Quantile(0.9))},
-      {"p99_ms", Ms(latency.Quantile(0.99))},
-      {"p999_ms", Ms(latency.Quantile(0.999))},
-      {"max_ms", Ms(latency.max())},
-      {"lag_p50_ms", Ms(result.lag.Quantile(0.5))},
-      {"lag_p99_ms", Ms(result.lag.Quantile(0.99))},
-      {"lag_max_ms", Ms(result.lag.max())},
-      {"generator_cpu_us", GeneratorCpuUs(result)},
-      {"errors", std::move(errors)},
-      {"warm_up_requests", result.warm_up_requests},
-      {"warm_up_failed", result.warm_up_failed},
-      {"reconnects", result.reconnects}};
-  return boost::json::serialize(object) + "\n";
+  return {{"mode", std::string(ModeOf(run))},
+          {"protocol", std::string(NameOf(run.traffic.protocol))},
+          {"url", run.url},
+          {"target_rate_per_s", run.rate_per_s},
+          {"connections", run.traffic.connections},
+          {"streams", run.traffic.streams},
+          {"batch", HasBatches(run.traffic.protocol) ? run.traffic.batch : 1},
+          {"requests_per_message", RequestsPerMessage(result)},
+          {"keys", run.keys},
+          {"seed", std::to_string(run.seed)},  // JSON's numbers are not wide enough for it
+          {"warm_up_seconds", Seconds(run.warm_up)},
+          {"duration_seconds", Seconds(run.duration)},
+          {"seconds", MeasuredSeconds(run, result)},
+          {"requests", result.requests},
+          {"failed", result.failed},
+          {"malformed", result.malformed},
+          {"dropped", result.dropped},
+          {"verified", verification.right},
+          {"wrong", verification.wrong},
+          {"rate_per_s", RatePerSecond(run, result)},
+          {"mean_ms", Ms(latency.Mean())},
+          {"p50_ms", Ms(latency.Quantile(0.5))},
+          {"p90_ms", Ms(latency.Quantile(0.9))},
+          {"p99_ms", Ms(latency.Quantile(0.99))},
+          {"p999_ms", Ms(latency.Quantile(0.999))},
+          {"max_ms", Ms(latency.max())},
+          {"lag_p50_ms", Ms(result.lag.Quantile(0.5))},
+          {"lag_p99_ms", Ms(result.lag.Quantile(0.99))},
+          {"lag_max_ms", Ms(result.lag.max())},
+          {"generator_cpu_us", GeneratorCpuUs(result)},
+          {"errors", std::move(errors)},
+          {"warm_up_requests", result.warm_up_requests},
+          {"warm_up_failed", result.warm_up_failed},
+          {"reconnects", result.reconnects}};
+}
+
+std::string JsonReport(const RunDescription& run, const LoadResult& result,
+                       const Verification& verification) {
+  return boost::json::serialize(RunJson(run, result, verification)) + "\n";
 }
 
 }  // namespace bulla

@@ -7,16 +7,6 @@
 #include "bench/service.h"
 
 namespace bulla {
-namespace {
-
-SchedulePlan ScheduleFor(const RunDescription& run) {
-  return {.rate_per_s = run.rate_per_s,
-          .warm_up = run.warm_up,
-          .measured = run.duration,
-          .requests_max = kAnswersMax};
-}
-
-}  // namespace
 
 BenchExit RunBlocking(const RunOptions& options, const Clock& clock, std::ostream& out,
                       std::ostream& err) {

@@ -11,9 +11,6 @@
 
 namespace bulla {
 
-// The answers that are kept to be checked: 1.3 GB. At 10,000 a second 27 minutes.
-inline constexpr std::uint64_t kAnswersMax = 16'000'000;
-
 struct RunOptions {
   RunDescription run;
   std::filesystem::path target;     // endpoints.json of the service, instead of run.url; or empty

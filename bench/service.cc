@@ -204,4 +204,24 @@ OwnService::~OwnService() {
   if (!data_.empty()) std::filesystem::remove_all(data_, ignored);
 }
 
+absl::StatusOr<ChosenService> ChosenService::OpenBlocking(const ServiceChoice& choice,
+                                                          const Clock& clock) {
+  ChosenService chosen;
+  if (!choice.target.empty()) {
+    BULLA_ASSIGN_OR_RETURN(chosen.service_, ReadService(choice.target));
+    chosen.description_ = fmt::format("the service of {}", choice.target.string());
+    return chosen;
+  }
+  BULLA_ASSIGN_OR_RETURN(OwnService own, OwnService::StartBlocking(choice.own, clock));
+  chosen.service_ = chosen.own_.emplace(std::move(own)).service();
+  chosen.description_ = fmt::format("a service of its own with {} enclave{}", choice.own.enclaves,
+                                    choice.own.enclaves == 1 ? "" : "s");
+  for (const std::string& argument : choice.own.dev_arguments)
+    chosen.description_ += " " + argument;
+  for (const auto& [name, value] : choice.own.settings) {
+    chosen.description_ += fmt::format(" {}={}", name, value);
+  }
+  return chosen;
+}
+
 }  // namespace bulla

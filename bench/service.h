@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <sys/types.h>
@@ -78,6 +79,28 @@ class OwnService {
   pid_t pid_ = -1;
   UniqueFd pid_fd_;
   Service service_;
+};
+
+// What is measured: a service that runs (its endpoints.json), or, when `target` is empty, one of
+// its own.
+struct ServiceChoice {
+  std::filesystem::path target;
+  ServiceOptions own;
+};
+
+class ChosenService {
+ public:
+  // Blocks. Errors as above.
+  static absl::StatusOr<ChosenService> OpenBlocking(const ServiceChoice& choice,
+                                                    const Clock& clock);
+
+  const Service& service() const { return service_; }
+  std::string description() const { return description_; }  // which one, for a report
+
+ private:
+  std::optional<OwnService> own_;
+  Service service_;
+  std::string description_;
 };
 
 }  // namespace bulla

@@ -26,7 +26,7 @@ class BenchTest(SystemTest):
             [self.system.programs / "bulla-bench", *arguments, "--json", figures],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False)
         say(run.stdout + run.stderr)
-        self.assertTrue(figures.exists(), run.stderr)
+        self.assertTrue(figures.exists() and figures.stat().st_size > 0, run.stderr)
         return run.returncode, json.loads(figures.read_text())
 
     def judge(self, figures):
@@ -102,12 +102,58 @@ class BenchTest(SystemTest):
         temporary.mkdir()
         os.environ["TMPDIR"] = str(temporary)
         self.addCleanup(os.environ.pop, "TMPDIR")
-        status, figures = self.command("cost", "--rounds", "1", "--duration", "300ms",
+        status, figures = self.command("cost", "--rounds", "1", "--duration", "1s",
                                        "--connections", "20")
         self.assertEqual(status, 0)
         for phase in ("http", "http_unverified", "stream", "stream_unverified"):
             self.judge_cost(figures, phase)
         self.assertEqual(list(temporary.iterdir()), [])
+
+    def test_capacity_is_the_highest_step_that_held(self):
+        status, figures = self.command(
+            "capacity", "--target", self.system.data / "endpoints.json", "--from", "1000",
+            "--duration", "300ms", "--warm-up", "100ms", "--connections", "20")
+        self.assertEqual(status, 0)
+        held = [step["rate_per_s"] for step in figures["steps"] if step["held"]]
+        self.assertEqual(figures["capacity_per_s"], max(held, default=0))
+        self.assertIn(False, [step["held"] for step in figures["steps"]])
+        for step in figures["steps"]:
+            within = (step["p99_ms"] < figures["p99_max_ms"]
+                      and step["lost_percent"] < figures["lost_max_percent"]
+                      and step["cpu_percent"] < figures["cpu_max_percent"])
+            self.assertEqual(step["held"], within, step)
+
+    def test_no_rate_holds_what_nothing_can(self):
+        status, figures = self.command(
+            "capacity", "--target", self.system.data / "endpoints.json", "--from", "100",
+            "--p99-max", "0.001", "--duration", "100ms", "--warm-up", "0s", "--connections", "4")
+        self.assertEqual(status, 0)
+        self.assertEqual(figures["capacity_per_s"], 0)
+
+    def test_the_gate_says_how_each_criterion_was_met_or_missed(self):
+        status, figures = self.command(
+            "gate", "--target", self.system.data / "endpoints.json", "--rate", str(RATE),
+            "--duration", f"{SECONDS}s", "--warm-up", "500ms", "--connections", str(CONNECTIONS))
+        self.assertEqual(figures["requests"], RATE * SECONDS)
+        self.judge(figures)
+        names = [criterion["name"] for criterion in figures["criteria"]]
+        self.assertEqual(names, ["p99_ms", "lost_percent", "cpu_percent", "engine_q_depth"])
+        for criterion in figures["criteria"]:
+            self.assertIsNotNone(criterion["value"], criterion)
+            self.assertEqual(criterion["met"], criterion["value"] < criterion["limit"], criterion)
+        self.assertEqual(figures["passed"], all(c["met"] for c in figures["criteria"]))
+        self.assertEqual(status, 0 if figures["passed"] else 5)
+        self.assertGreaterEqual(len(figures["memory"]), 2)
+        for sample in figures["memory"]:
+            self.assertGreater(sample["gateway_bytes"], 0)
+            self.assertGreater(sample["enclave_bytes"], 0)
+
+    def test_a_gate_at_a_share_of_the_capacity_measures_that_first(self):
+        status, figures = self.command("gate", "--share", "0.1", "--duration", "300ms",
+                                       "--warm-up", "100ms", "--connections", "20")
+        self.assertIn(status, (0, 5))
+        self.assertAlmostEqual(figures["target_rate_per_s"], figures["capacity_per_s"] * 0.1,
+                               delta=0.5)
 
     def test_a_service_that_is_gone_is_a_status_of_its_own(self):
         self.system.stop()
