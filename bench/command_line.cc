@@ -13,9 +13,11 @@
 
 #include "base/limits.h"
 #include "base/random.h"
+#include "base/thread.h"
 #include "bench/capacity_command.h"
 #include "bench/cost_command.h"
 #include "bench/gate_command.h"
+#include "bench/matrix_command.h"
 #include "bench/run_command.h"
 
 namespace bulla {
@@ -71,6 +73,16 @@ constexpr const char* kGateFooter =
     "the\n"
     "machine's, and engine_q_depth (from /metrics, once a second) < 1 on average.";
 
+constexpr const char* kMatrixFooter =
+    "Examples:\n"
+    "  bulla-bench matrix                                        all cells, some minutes\n"
+    "  bulla-bench matrix --workers 1 --batching on --checks recompute,none\n"
+    "  bulla-bench matrix --protocol stream --connections 4 --rate 5000\n"
+    "Each cell has a service of its own: first as fast as it goes (closed loop), then at a rate "
+    "that\n"
+    "is the same for all. The report is kept in bench/reports, named after the date and the "
+    "commit.";
+
 constexpr const char* kHttpUrl = "http://127.0.0.1:8080";
 constexpr const char* kGrpcUrl = "127.0.0.1:9090";
 
@@ -80,6 +92,7 @@ constexpr int kStreamsMax = 100;  // what HTTP/2 servers commonly allow on a con
 constexpr int kMessagesMax = 64;
 constexpr int kKeysMax = 100'000;
 constexpr int kEnclavesMax = 16;  // of `bulla dev`
+constexpr int kWorkersMax = 256;  // of an enclave
 constexpr int kRoundsMax = 1000;
 constexpr double kRateMax = 1e6;
 constexpr std::int64_t kDurationMaxMs = 24 * 3600 * 1000;
@@ -91,6 +104,10 @@ struct Arguments {
   std::vector<std::string> cost_phases;
   CapacityOptions capacity;
   GateOptions gate;
+  MatrixOptions matrix;
+  int workers_max = static_cast<int>(UsableCpus());
+  std::vector<std::string> batchings{"on", "off"};
+  std::vector<std::string> signature_checks{"recompute", "verify", "none"};
 };
 
 // Each connection is a file descriptor, and the usual limit is 1024.
@@ -259,6 +276,51 @@ void AddGate(CLI::App& app, GateOptions& options) {
   AddJson(*command, options.json_file);
 }
 
+// A list of some of `values`, with commas between.
+void AddChoices(CLI::App& command, const char* name, std::vector<std::string>& values,
+                const char* what) {
+  command.add_option(name, values, what)
+      ->delimiter(',')
+      ->check(CLI::IsMember(std::vector<std::string>(values)))
+      ->capture_default_str();
+}
+
+void AddMatrix(CLI::App& app, Arguments& arguments) {
+  MatrixOptions& options = arguments.matrix;
+  CLI::App* command =
+      app.add_subcommand("matrix", "The same load on services that are set up differently");
+  command->footer(kMatrixFooter);
+  command->add_option("--workers", arguments.workers_max, "Signing threads: 1, 2, ... to this many")
+      ->check(CLI::Range(1, kWorkersMax))
+      ->capture_default_str();
+  AddChoices(*command, "--batching", arguments.batchings, "Requests travel together, or alone");
+  AddChoices(*command, "--checks", arguments.signature_checks,
+             "How enclaves check each signature before it leaves");
+  command->add_option("--enclaves", options.service.enclaves, "Of each service")
+      ->check(CLI::Range(1, kEnclavesMax))
+      ->capture_default_str();
+  AddTraffic(*command, options.paced.traffic);
+  AddKeys(*command, options.paced.keys);
+  command->add_option("--rate", options.paced.rate_per_s, "Of the paced part, per second")
+      ->check(CLI::Range(0.1, kRateMax))
+      ->capture_default_str();
+  AddDuration(*command, "--duration", options.paced.duration, "Of the paced part [5s]");
+  AddDuration(*command, "--closed-duration", options.closed.duration, "Of the closed loop [2s]");
+  command->add_option("--reports", options.reports, "Where the report is kept")
+      ->capture_default_str();
+  AddJson(*command, options.json_file);
+}
+
+BenchExit RunMatrix(Arguments& arguments, const BenchSurroundings& surroundings, const Clock& clock,
+                    std::ostream& out, std::ostream& err) {
+  MatrixOptions& options = arguments.matrix;
+  options.service.program_dir = surroundings.program_dir;
+  options.cells = CellsOf(arguments.workers_max, arguments.batchings, arguments.signature_checks);
+  options.closed.traffic = options.paced.traffic;
+  options.closed.keys = options.paced.keys;
+  return RunMatrixBlocking(options, clock, out, err);
+}
+
 BenchExit RunCost(Arguments& arguments, const BenchSurroundings& surroundings, const Clock& clock,
                   std::ostream& out, std::ostream& err) {
   CostOptions& options = arguments.cost;
@@ -291,7 +353,8 @@ void SetUrl(RunDescription& run, const BenchSurroundings& surroundings) {
 BenchExit RunBenchBlocking(int argc, const char* const* argv, const BenchSurroundings& surroundings,
                            const Clock& clock, std::ostream& out, std::ostream& err) {
   Arguments arguments;
-  for (RunDescription* run : {&arguments.run.run, &arguments.capacity.run, &arguments.gate.run}) {
+  for (RunDescription* run : {&arguments.run.run, &arguments.capacity.run, &arguments.gate.run,
+                              &arguments.matrix.closed, &arguments.matrix.paced}) {
     run->seed = RandomUint64();
   }
   CLI::App app("Measures a running Bulla, and checks every signature that it gives.",
@@ -302,6 +365,7 @@ BenchExit RunBenchBlocking(int argc, const char* const* argv, const BenchSurroun
   AddCost(app, arguments);
   AddCapacity(app, arguments.capacity);
   AddGate(app, arguments.gate);
+  AddMatrix(app, arguments);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -312,6 +376,7 @@ BenchExit RunBenchBlocking(int argc, const char* const* argv, const BenchSurroun
   for (ServiceChoice* service : {&arguments.capacity.service, &arguments.gate.service}) {
     service->own.program_dir = surroundings.program_dir;
   }
+  if (app.got_subcommand("matrix")) return RunMatrix(arguments, surroundings, clock, out, err);
   if (app.got_subcommand("capacity")) {
     return RunCapacityBlocking(arguments.capacity, clock, out, err);
   }

@@ -43,6 +43,29 @@ std::optional<double> MeanQueueDepth(const Measurement& measurement) {
   return samples > 0 ? std::optional(sum / samples) : std::nullopt;
 }
 
+std::optional<double> CrossingsPerSignature(const Measurement& measurement) {
+  std::optional<double> first;
+  std::optional<double> last;
+  for (const WatchSample& sample : measurement.samples) {
+    if (!sample.crossings) continue;
+    if (!first) {
+      first = sample.crossings;
+    } else {
+      last = sample.crossings;
+    }
+  }
+  const Verification& verification = measurement.verification;
+  double signatures = static_cast<double>(verification.right + verification.warm_up_right);
+  if (!last || signatures == 0) return std::nullopt;
+  return (*last - *first) / signatures;
+}
+
+double CpuUsPerSignature(const Measurement& measurement) {
+  std::chrono::duration<double, std::micro> cpu =
+      measurement.cpu.gateway + measurement.cpu.enclaves;
+  return cpu.count() / static_cast<double>(std::max<std::uint64_t>(measurement.signatures, 1));
+}
+
 absl::StatusOr<Measurement> MeasureBlocking(
     const Service& service, const RunDescription& run, bool watch, std::vector<BenchKey>& keys,
     const Clock& clock, const std::function<void(const LoadProgress&)>& report) {

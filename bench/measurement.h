@@ -31,6 +31,12 @@ double LostPercent(const Measurement& measurement);
 // The mean of the samples that have one; nothing when none has.
 std::optional<double> MeanQueueDepth(const Measurement& measurement);
 
+// Crossings between gateway and engine for each signature, from the first sample that has a figure
+// to the last; nothing when there are no two. The figures are a probe old.
+std::optional<double> CrossingsPerSignature(const Measurement& measurement);
+// CPU time per signature of the gateway and of the enclaves together, in us.
+double CpuUsPerSignature(const Measurement& measurement);
+
 // Makes keys unless `keys` has some, runs the load, checks every signature. Blocks. `watch`: also
 // take samples. UNAVAILABLE when the service is not there or one of its processes ends,
 // FAILED_PRECONDITION when it makes no keys, DATA_LOSS when a signature is wrong or an answer makes

@@ -32,5 +32,17 @@ TEST(Measurement, TheQueueIsTheMeanOfWhatWasSeen) {
   EXPECT_DOUBLE_EQ(*MeanQueueDepth(measurement), 1.5);
 }
 
+TEST(Measurement, CostsAndCrossingsAreBySignature) {
+  Measurement measurement{.verification = {.right = 80, .warm_up_right = 20},
+                          .cpu = {.gateway = milliseconds(1), .enclaves = milliseconds(3)},
+                          .signatures = 40};
+  EXPECT_DOUBLE_EQ(CpuUsPerSignature(measurement), 100);
+  EXPECT_FALSE(CrossingsPerSignature(measurement));
+  measurement.samples = {{}, {.crossings = 50}};
+  EXPECT_FALSE(CrossingsPerSignature(measurement));
+  measurement.samples = {{}, {.crossings = 50}, {.crossings = 60}, {.crossings = 70}};
+  EXPECT_DOUBLE_EQ(*CrossingsPerSignature(measurement), 0.2);
+}
+
 }  // namespace
 }  // namespace bulla

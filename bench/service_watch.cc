@@ -14,6 +14,7 @@ namespace {
 
 constexpr Duration kLookEvery = std::chrono::seconds(1);
 constexpr std::string_view kQueueDepth = "engine_q_depth";
+constexpr std::string_view kCrossings = "engine_crossings_total";
 
 }  // namespace
 
@@ -101,7 +102,9 @@ WatchSample ServiceWatch::Look() const {
   for (pid_t pid : service_.enclaves) sample.enclave_bytes += ResidentBytesOf(pid).value_or(0);
   if (!admin_.ok()) return sample;
   absl::StatusOr<std::string> metrics = GetBlocking(*admin_, "/metrics");
-  if (metrics.ok()) sample.queue_depth = SumOfMetric(*metrics, kQueueDepth);
+  if (!metrics.ok()) return sample;
+  sample.queue_depth = SumOfMetric(*metrics, kQueueDepth);
+  sample.crossings = SumOfMetric(*metrics, kCrossings);
   return sample;
 }
 

@@ -31,8 +31,10 @@ double BusyPercent(const MachineTime& before, const MachineTime& after);
 struct WatchSample {
   Duration at{};  // since the watch began
   std::uint64_t gateway_bytes = 0;
-  std::uint64_t enclave_bytes = 0;    // of all enclaves
-  std::optional<double> queue_depth;  // of all enclaves; nothing when /metrics did not say
+  std::uint64_t enclave_bytes = 0;  // of all enclaves
+  // Of all enclaves, from /metrics; nothing when that did not say.
+  std::optional<double> queue_depth;
+  std::optional<double> crossings;  // between gateway and engine, since they began
 };
 
 // Looks once when it begins, once a second, and once when it ends, on a thread of its own.

@@ -155,6 +155,25 @@ class BenchTest(SystemTest):
         self.assertAlmostEqual(figures["target_rate_per_s"], figures["capacity_per_s"] * 0.1,
                                delta=0.5)
 
+    def test_the_matrix_has_a_row_for_each_cell_and_keeps_its_report(self):
+        reports = self.system.data / "reports"
+        status, figures = self.command(
+            "matrix", "--workers", "2", "--batching", "on", "--checks", "recompute,none",
+            "--rate", str(RATE), "--duration", "1s", "--closed-duration", "1s",
+            "--connections", "4", "--reports", reports)
+        self.assertEqual(status, 0)
+        cells = [(row["workers"], row["signature_check"]) for row in figures["rows"]]
+        self.assertEqual(cells, [(1, "recompute"), (1, "none"), (2, "recompute"), (2, "none")])
+        for row in figures["rows"]:
+            self.assertAlmostEqual(row["cost_ratio"], row["cpu_us"] / row["stock_us"])
+            self.assertGreater(row["closed_rate_per_s"], 0)
+        self.assertGreaterEqual(figures["machine"]["cpus"], 1)
+        kept = sorted(reports.iterdir())
+        self.assertEqual([file.suffix for file in kept], [".json", ".txt"])
+        self.assertEqual(json.loads(kept[0].read_text()), figures)
+        self.assertRegex(kept[0].name,
+                         rf"^\d{{4}}-\d\d-\d\d-\d{{4}}-matrix-{figures['commit']}\.")
+
     def test_a_service_that_is_gone_is_a_status_of_its_own(self):
         self.system.stop()
         run = subprocess.run(
