@@ -30,9 +30,25 @@ std::string_view BehindName(std::string_view body, std::string_view name) {
   return {};
 }
 
+// The JSON object at the beginning of the text; empty when there is none, or no end of it.
+std::string_view FirstObject(std::string_view text) {
+  if (!text.starts_with('{')) return {};
+  int depth = 0;
+  bool in_string = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    char c = text[i];
+    if (in_string && c == '\\') ++i;  // what is escaped ends nothing
+    if (c == '"') in_string = !in_string;
+    if (in_string) continue;
+    if (c == '{') ++depth;
+    if (c == '}' && --depth == 0) return text.substr(0, i + 1);
+  }
+  return {};
+}
+
 }  // namespace
 
-ResponseState ReadResponse(std::string_view bytes, HttpResponse& out) {
+ResponseState ReadResponse(std::string_view bytes, std::size_t body_bytes_max, HttpResponse& out) {
   constexpr std::string_view kVersion = "HTTP/1.1 ";
   constexpr std::size_t kStatusDigits = 3;
   std::size_t header_end = bytes.find("\r\n\r\n");
@@ -61,7 +77,7 @@ ResponseState ReadResponse(std::string_view bytes, HttpResponse& out) {
       out.close = EqualsIgnoringCase(value, "close");
     }
   }
-  if (!length || *length > kAnswerBytesMax) return ResponseState::kMalformed;
+  if (!length || *length > body_bytes_max) return ResponseState::kMalformed;
   std::size_t body_at = header_end + 4;
   if (bytes.size() - body_at < *length) return ResponseState::kIncomplete;
   out.body = bytes.substr(body_at, *length);
@@ -79,6 +95,21 @@ std::optional<RecoverableSignature> ReadSignature(std::string_view body) {
   }
   signature.recovery_id = static_cast<std::uint8_t>(recovery_id[0] - '0');
   return signature;
+}
+
+bool ReadBatch(std::string_view body, std::vector<BatchResult>& results) {
+  constexpr std::string_view kBegin = R"({"results":[)";
+  results.clear();
+  if (!body.starts_with(kBegin)) return false;
+  body.remove_prefix(kBegin.size());
+  while (true) {
+    std::string_view item = FirstObject(body);
+    if (item.empty()) return false;
+    results.push_back({ReadSignature(item), item});
+    body.remove_prefix(item.size());
+    if (!body.starts_with(',')) return body == "]}";
+    body.remove_prefix(1);
+  }
 }
 
 std::string_view TextMember(std::string_view body, std::string_view name) {

@@ -5,6 +5,7 @@
 namespace bulla {
 namespace {
 
+constexpr std::size_t kBodyBytesMax = 8192;
 const std::string kBody = R"({"signature":"0x)" + std::string(126, '0') + R"(2a","recoveryId":1})";
 
 std::string Answer(std::string_view status, std::string_view fields, std::string_view body) {
@@ -14,7 +15,7 @@ std::string Answer(std::string_view status, std::string_view fields, std::string
 
 ResponseState StateOf(std::string_view bytes) {
   HttpResponse response;
-  return ReadResponse(bytes, response);
+  return ReadResponse(bytes, kBodyBytesMax, response);
 }
 
 TEST(HttpResponse, IsReadWholeAndNotBeforeItIsWhole) {
@@ -25,7 +26,7 @@ TEST(HttpResponse, IsReadWholeAndNotBeforeItIsWhole) {
     EXPECT_EQ(StateOf(bytes.substr(0, size)), ResponseState::kIncomplete) << size;
   }
   HttpResponse response;
-  ASSERT_EQ(ReadResponse(bytes, response), ResponseState::kComplete);
+  ASSERT_EQ(ReadResponse(bytes, kBodyBytesMax, response), ResponseState::kComplete);
   EXPECT_EQ(response.status, 200);
   EXPECT_EQ(response.body, "abc");
   EXPECT_EQ(response.bytes, first.size());
@@ -36,7 +37,7 @@ TEST(HttpResponse, SaysThatTheConnectionEnds) {
   HttpResponse response;
   std::string bytes = Answer("503 Service Unavailable",
                              "Content-Length: 0\r\nConnection: close\r\nRetry-After: 1\r\n", "");
-  ASSERT_EQ(ReadResponse(bytes, response), ResponseState::kComplete);
+  ASSERT_EQ(ReadResponse(bytes, kBodyBytesMax, response), ResponseState::kComplete);
   EXPECT_EQ(response.status, 503);
   EXPECT_TRUE(response.close);
 }
@@ -68,6 +69,33 @@ TEST(HttpResponse, AnythingElseIsNoSignature) {
   std::string four = kBody;
   four[four.size() - 2] = '4';
   EXPECT_FALSE(ReadSignature(four));
+}
+
+TEST(BatchResponse, ItsItemsAreReadInTheirOrderErrorsAmongThem) {
+  // A brace and a quote in a message end nothing.
+  const std::string error = R"({"error":{"code":"INVALID_KEY","message":"no } \" ]} here"}})";
+  std::vector<BatchResult> results;
+  ASSERT_TRUE(ReadBatch("{\"results\":[" + kBody + "," + error + "," + kBody + "]}", results));
+  ASSERT_EQ(results.size(), 3u);
+  EXPECT_TRUE(results[0].signature);
+  EXPECT_FALSE(results[1].signature);
+  EXPECT_EQ(results[1].text, error);
+  EXPECT_EQ(TextMember(results[1].text, "code"), "INVALID_KEY");
+  EXPECT_TRUE(results[2].signature);
+  ASSERT_TRUE(ReadBatch("{\"results\":[" + error + "]}", results));
+  EXPECT_EQ(results.size(), 1u);
+}
+
+TEST(BatchResponse, AnythingElseIsNone) {
+  std::vector<BatchResult> results;
+  const std::string batch = "{\"results\":[" + kBody + "]}";
+  for (std::size_t size = 0; size < batch.size(); ++size) {
+    EXPECT_FALSE(ReadBatch(batch.substr(0, size), results)) << size;
+  }
+  for (const char* body : {"{\"results\":[]}", "{\"results\":[{},]}", "{\"results\":[{}]} ",
+                           "{\"results\":[1]}", "{\"other\":[{}]}"}) {
+    EXPECT_FALSE(ReadBatch(body, results)) << body;
+  }
 }
 
 TEST(HttpResponse, AMemberIsFoundByItsWholeName) {

@@ -7,11 +7,13 @@
 #include "base/status.h"
 #include "bench/answer_log.h"
 #include "bench/tcp.h"
+#include "bench/traffic.h"
 
 namespace bulla {
 
-// POST /create, `count` times over one connection. Blocks. UNAVAILABLE when nobody answers,
-// FAILED_PRECONDITION with what the service says when it makes none.
-absl::StatusOr<std::vector<BenchKey>> MakeKeysBlocking(const Target& target, int count);
+// Creates `count` keys over one connection to the listener of the protocol. Blocks. UNAVAILABLE
+// when nobody answers, FAILED_PRECONDITION with what the service says when it makes none.
+absl::StatusOr<std::vector<BenchKey>> MakeKeysBlocking(const Target& target, Protocol protocol,
+                                                       int count);
 
 }  // namespace bulla

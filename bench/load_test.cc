@@ -92,7 +92,7 @@ absl::StatusOr<LoadResult> RunLoad(const FakeService& service) {
                              .warm_up = std::chrono::milliseconds(20),
                              .measured = std::chrono::milliseconds(100),
                              .requests_max = 1000},
-                .connections = 4,
+                .traffic = {.connections = 4},
                 .keys = {{.id = std::string(36, 'a')}, {.id = std::string(36, 'b')}}};
   RealClock clock;
   return RunLoadBlocking(plan, *target, clock, [](const LoadProgress&) {});
@@ -130,7 +130,7 @@ TEST(Load, CountsErrorsByStatusAndKeepsTheirLatencyOutOfTheFigures) {
   ASSERT_TRUE(result.ok()) << result.status();
   ExpectAllAccountedFor(*result);
   EXPECT_EQ(result->failed + result->warm_up_failed, 60u);
-  EXPECT_EQ(result->errors[503], result->failed);
+  EXPECT_EQ(result->errors["HTTP 503"], result->failed);
   EXPECT_EQ(Answers(*result), 60u);
   EXPECT_EQ(result->first_error, R"({"error":"later"})");
 }

@@ -22,16 +22,23 @@ double MeasuredSeconds(const RunDescription& run, const LoadResult& result) {
   return Seconds(std::max(result.measured, run.duration));
 }
 
+double AllRequests(const LoadResult& result) {
+  return static_cast<double>(result.requests + result.warm_up_requests);
+}
+
+double RequestsPerMessage(const LoadResult& result) {
+  return AllRequests(result) / std::max(static_cast<double>(result.messages), 1.0);
+}
+
+}  // namespace
+
 double RatePerSecond(const RunDescription& run, const LoadResult& result) {
   return static_cast<double>(result.latency.count()) / MeasuredSeconds(run, result);
 }
 
 double GeneratorCpuUs(const LoadResult& result) {
-  std::uint64_t requests = std::max<std::uint64_t>(result.requests + result.warm_up_requests, 1);
-  return Ms(result.cpu) * 1000 / static_cast<double>(requests);
+  return Ms(result.cpu) * 1000 / std::max(AllRequests(result), 1.0);
 }
-
-}  // namespace
 
 std::string ProgressLine(const LoadProgress& progress) {
   const LatencyHistogram& latency = progress.latency;
@@ -51,11 +58,12 @@ std::string TextReport(const RunDescription& run, const LoadResult& result,
                                "request was due",
                                run.rate_per_s)
                          : std::string("closed loop; latency from when a request was sent");
-  std::string text = fmt::format(
-      "POST /sign at {}\n{}\n{} connections, {} keys, {:g} s after {:g} s of warm-up\n\n", run.url,
-      loop, run.connections, run.keys, Seconds(run.duration), Seconds(run.warm_up));
+  std::string text =
+      fmt::format("{} at {}\n{}\n{}, {} keys, {:g} s after {:g} s of warm-up\n\n",
+                  CallOf(run.traffic.protocol), run.url, loop, TrafficText(run.traffic), run.keys,
+                  Seconds(run.duration), Seconds(run.warm_up));
   auto count = [&text](std::string_view name, std::uint64_t value, std::string_view what) {
-    text += fmt::format("{:<12}{:>12}   {}\n", name, value, what);
+    text += fmt::format("{:<16}{:>12}   {}\n", name, value, what);
   };
   count("requests", result.requests, "due");
   count("failed", result.failed, "answered with an error");
@@ -63,14 +71,12 @@ std::string TextReport(const RunDescription& run, const LoadResult& result,
   count("dropped", result.dropped, "not sent, not answered, or lost with a connection");
   count("verified", verification.right, "signatures checked after the run and right");
   count("wrong", verification.wrong, "signatures that are not the key's (warm-up included)");
-  text += fmt::format("{:<12}{:>12.1f}   good answers per second\n", "rate",
+  text += fmt::format("{:<16}{:>12.1f}   good answers per second\n", "rate",
                       RatePerSecond(run, result));
-  for (const auto& [status, number] : result.errors) {
-    count(fmt::format("HTTP {}", status), number, "errors");
-  }
-  text += fmt::format("\n{:<12}{:>12}\n", "latency", "ms");
+  for (const auto& [code, number] : result.errors) count(code, number, "errors");
+  text += fmt::format("\n{:<16}{:>12}\n", "latency", "ms");
   auto ms = [&text](std::string_view name, Duration value) {
-    text += fmt::format("{:<12}{:>12.3f}\n", name, Ms(value));
+    text += fmt::format("{:<16}{:>12.3f}\n", name, Ms(value));
   };
   ms("mean", latency.Mean());
   ms("p50", latency.Quantile(0.5));
@@ -83,6 +89,9 @@ std::string TextReport(const RunDescription& run, const LoadResult& result,
                         Ms(result.lag.Quantile(0.5)), Ms(result.lag.Quantile(0.99)),
                         Ms(result.lag.max()));
   }
+  if (HasBatches(run.traffic.protocol)) {
+    text += fmt::format("{:.1f} requests travelled in a message\n", RequestsPerMessage(result));
+  }
   text += fmt::format("the generator itself took {:.1f} us of CPU per request\n",
                       GeneratorCpuUs(result));
   if (result.warm_up_failed > 0 || result.reconnects > 0) {
@@ -94,44 +103,50 @@ std::string TextReport(const RunDescription& run, const LoadResult& result,
   return text;
 }
 
-std::string JsonReport(const RunDescription& run, const LoadResult& result,
-                       const Verification& verification) {
+boost::json::object RunJson(const RunDescription& run, const LoadResult& result,
+                            const Verification& verification) {
   const LatencyHistogram& latency = result.latency;
   boost::json::object errors;
-  for (const auto& [status, number] : result.errors) errors[std::to_string(status)] = number;
-  boost::json::object object{
-      {"mode", std::string(ModeOf(run))},
-      {"protocol", "http"},
-      {"url", run.url},
-      {"target_rate_per_s", run.rate_per_s},
-      {"connections", run.connections},
-      {"keys", run.keys},
-      {"seed", std::to_string(run.seed)},  // JSON's numbers are not wide enough for it
-      {"warm_up_seconds", Seconds(run.warm_up)},
-      {"duration_seconds", Seconds(run.duration)},
-      {"seconds", MeasuredSeconds(run, result)},
-      {"requests", result.requests},
-      {"failed", result.failed},
-      {"malformed", result.malformed},
-      {"dropped", result.dropped},
-      {"verified", verification.right},
-      {"wrong", verification.wrong},
-      {"rate_per_s", RatePerSecond(run, result)},
-      {"mean_ms", Ms(latency.Mean())},
-      {"p50_ms", Ms(latency.Quantile(0.5))},
-      {"p90_ms", Ms(latency.Quantile(0.9))},
-      {"p99_ms", Ms(latency.Quantile(0.99))},
-      {"p999_ms", Ms(latency.Quantile(0.999))},
-      {"max_ms", Ms(latency.max())},
-      {"lag_p50_ms", Ms(result.lag.Quantile(0.5))},
-      {"lag_p99_ms", Ms(result.lag.Quantile(0.99))},
-      {"lag_max_ms", Ms(result.lag.max())},
-      {"generator_cpu_us", GeneratorCpuUs(result)},
-      {"errors", std::move(errors)},
-      {"warm_up_requests", result.warm_up_requests},
-      {"warm_up_failed", result.warm_up_failed},
-      {"reconnects", result.reconnects}};
-  return boost::json::serialize(object) + "\n";
+  for (const auto& [code, number] : result.errors) errors[code] = number;
+  return {{"mode", std::string(ModeOf(run))},
+          {"protocol", std::string(NameOf(run.traffic.protocol))},
+          {"url", run.url},
+          {"target_rate_per_s", run.rate_per_s},
+          {"connections", run.traffic.connections},
+          {"streams", run.traffic.streams},
+          {"batch", HasBatches(run.traffic.protocol) ? run.traffic.batch : 1},
+          {"requests_per_message", RequestsPerMessage(result)},
+          {"keys", run.keys},
+          {"seed", std::to_string(run.seed)},  // JSON's numbers are not wide enough for it
+          {"warm_up_seconds", Seconds(run.warm_up)},
+          {"duration_seconds", Seconds(run.duration)},
+          {"seconds", MeasuredSeconds(run, result)},
+          {"requests", result.requests},
+          {"failed", result.failed},
+          {"malformed", result.malformed},
+          {"dropped", result.dropped},
+          {"verified", verification.right},
+          {"wrong", verification.wrong},
+          {"rate_per_s", RatePerSecond(run, result)},
+          {"mean_ms", Ms(latency.Mean())},
+          {"p50_ms", Ms(latency.Quantile(0.5))},
+          {"p90_ms", Ms(latency.Quantile(0.9))},
+          {"p99_ms", Ms(latency.Quantile(0.99))},
+          {"p999_ms", Ms(latency.Quantile(0.999))},
+          {"max_ms", Ms(latency.max())},
+          {"lag_p50_ms", Ms(result.lag.Quantile(0.5))},
+          {"lag_p99_ms", Ms(result.lag.Quantile(0.99))},
+          {"lag_max_ms", Ms(result.lag.max())},
+          {"generator_cpu_us", GeneratorCpuUs(result)},
+          {"errors", std::move(errors)},
+          {"warm_up_requests", result.warm_up_requests},
+          {"warm_up_failed", result.warm_up_failed},
+          {"reconnects", result.reconnects}};
+}
+
+std::string JsonReport(const RunDescription& run, const LoadResult& result,
+                       const Verification& verification) {
+  return boost::json::serialize(RunJson(run, result, verification)) + "\n";
 }
 
 }  // namespace bulla

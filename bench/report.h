@@ -4,27 +4,25 @@
 
 #include <string>
 
+#include <boost/json/object.hpp>
+
 #include "bench/load.h"
+#include "bench/run_description.h"
 #include "bench/verification.h"
 
 namespace bulla {
 
-// What was run, for whoever reads the figures later.
-struct RunDescription {
-  std::string url;
-  double rate_per_s = 0;  // 0: closed loop
-  int connections = 0;
-  int keys = 0;
-  Duration warm_up{};
-  Duration duration{};
-  std::uint64_t seed = 0;
-};
+double RatePerSecond(const RunDescription& run, const LoadResult& result);  // of good answers
+double GeneratorCpuUs(const LoadResult& result);                            // per request
 
 // One line, without its end.
 std::string ProgressLine(const LoadProgress& progress);
 std::string TextReport(const RunDescription& run, const LoadResult& result,
                        const Verification& verification);
-// One object on one line, with its end. Latencies of good answers, in ms.
+// Latencies of good answers, in ms.
+boost::json::object RunJson(const RunDescription& run, const LoadResult& result,
+                            const Verification& verification);
+// The same as one line, with its end.
 std::string JsonReport(const RunDescription& run, const LoadResult& result,
                        const Verification& verification);
 

@@ -11,8 +11,8 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 const RunDescription kRun{.url = "http://127.0.0.1:8080",
+                          .traffic = {.connections = 3},
                           .rate_per_s = 50,
-                          .connections = 3,
                           .keys = 2,
                           .warm_up = seconds(1),
                           .duration = seconds(2),
@@ -24,7 +24,7 @@ LoadResult Result() {
   result.requests = 100;
   result.failed = 2;
   result.dropped = 1;
-  result.errors[429] = 2;
+  result.errors["RETRY_LATER"] = 2;
   result.first_error = "later";
   for (int ms = 1; ms <= 97; ++ms) result.latency.Record(milliseconds(ms));
   result.measured = seconds(2);
@@ -44,7 +44,7 @@ TEST(Report, JsonCarriesTheFiguresUnderTheirNames) {
   EXPECT_EQ(json["verified"], 97);
   EXPECT_EQ(json["wrong"], 0);
   EXPECT_EQ(json["seed"], "18446744073709551615");
-  EXPECT_EQ(json["errors"].as_object()["429"], 2);
+  EXPECT_EQ(json["errors"].as_object()["RETRY_LATER"], 2);
   EXPECT_DOUBLE_EQ(json["rate_per_s"].as_double(), 48.5);
   EXPECT_DOUBLE_EQ(json["mean_ms"].as_double(), 49);
   EXPECT_NEAR(json["p50_ms"].as_double(), 49, 0.05);
@@ -63,7 +63,7 @@ TEST(Report, TheRateIsOfTheWholeTimeItTook) {
 
 TEST(Report, TextNamesErrorsAndTheFirstWrongSignature) {
   std::string text = TextReport(kRun, Result(), {.wrong = 1, .first_wrong = "request 7"});
-  EXPECT_NE(text.find("HTTP 429"), std::string::npos) << text;
+  EXPECT_NE(text.find("RETRY_LATER"), std::string::npos) << text;
   EXPECT_NE(text.find("first error: later"), std::string::npos) << text;
   EXPECT_NE(text.find("WRONG: request 7"), std::string::npos) << text;
 }

@@ -1,42 +1,21 @@
 #include "bench/run_command.h"
 
 #include <fmt/format.h>
-#include <fstream>
 
+#include "bench/json_file.h"
 #include "bench/key_maker.h"
+#include "bench/service.h"
 
 namespace bulla {
-namespace {
-
-BenchExit Fail(const absl::Status& status, std::ostream& err) {
-  err << "bulla-bench: " << status.message() << "\n";
-  if (absl::IsInvalidArgument(status)) return BenchExit::kUsage;
-  if (absl::IsFailedPrecondition(status)) return BenchExit::kRefused;
-  err << "  is the service running? `bulla dev` starts one; --url says where it is\n";
-  return BenchExit::kNothingThere;
-}
-
-SchedulePlan ScheduleFor(const RunDescription& run) {
-  return {.rate_per_s = run.rate_per_s,
-          .warm_up = run.warm_up,
-          .measured = run.duration,
-          .requests_max = kAnswersMax};
-}
-
-// Opened before the load, so that nobody waits fifteen minutes for figures that go nowhere.
-absl::StatusOr<std::ofstream> OpenJson(const std::filesystem::path& path) {
-  std::ofstream file;
-  if (path.empty()) return file;
-  file.open(path, std::ios::binary | std::ios::trunc);
-  if (!file) return absl::InvalidArgumentError(fmt::format("{} cannot be written", path.string()));
-  return file;
-}
-
-}  // namespace
 
 BenchExit RunBlocking(const RunOptions& options, const Clock& clock, std::ostream& out,
                       std::ostream& err) {
-  const RunDescription& run = options.run;
+  RunDescription run = options.run;
+  if (!options.target.empty()) {
+    absl::StatusOr<Service> service = ReadService(options.target);
+    if (!service.ok()) return Fail(service.status(), err);
+    run.url = service->AddressFor(run.traffic.protocol);
+  }
   if (Schedule::DueWithin(run.rate_per_s, run.warm_up + run.duration) > kAnswersMax) {
     return Fail(absl::InvalidArgumentError(fmt::format(
                     "more than {} requests: their answers could not be kept", kAnswersMax)),
@@ -46,11 +25,12 @@ BenchExit RunBlocking(const RunOptions& options, const Clock& clock, std::ostrea
   if (!json.ok()) return Fail(json.status(), err);
   absl::StatusOr<Target> target = ResolveBlocking(run.url);
   if (!target.ok()) return Fail(target.status(), err);
-  absl::StatusOr<std::vector<BenchKey>> keys = MakeKeysBlocking(*target, run.keys);
+  absl::StatusOr<std::vector<BenchKey>> keys =
+      MakeKeysBlocking(*target, run.traffic.protocol, run.keys);
   if (!keys.ok()) return Fail(keys.status(), err);
 
   LoadPlan plan{.schedule = ScheduleFor(run),
-                .connections = run.connections,
+                .traffic = run.traffic,
                 .keys = *std::move(keys),
                 .seed = run.seed};
   absl::StatusOr<LoadResult> result = RunLoadBlocking(
@@ -63,14 +43,9 @@ BenchExit RunBlocking(const RunOptions& options, const Clock& clock, std::ostrea
         err << fmt::format("checked {} signatures", checked) << std::endl;
       });
   out << TextReport(run, *result, verification) << std::flush;
-  if (json->is_open()) {
-    *json << JsonReport(run, *result, verification) << std::flush;
-    if (!*json) {
-      return Fail(absl::InvalidArgumentError(
-                      fmt::format("{} cannot be written", options.json_file.string())),
-                  err);
-    }
-  }
+  absl::Status written =
+      WriteJson(JsonReport(run, *result, verification), options.json_file, *json);
+  if (!written.ok()) return Fail(written, err);
   bool wrong = verification.wrong > 0 || result->malformed > 0;
   return wrong ? BenchExit::kWrong : BenchExit::kOk;
 }

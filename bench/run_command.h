@@ -6,24 +6,14 @@
 #include <ostream>
 
 #include "base/clock.h"
+#include "bench/exit.h"
 #include "bench/report.h"
 
 namespace bulla {
 
-// The exit statuses of `bulla-bench`, as far as they mean the same those of `bulla`.
-enum class BenchExit : int {
-  kOk = 0,
-  kWrong = 1,         // a signature is wrong, or an answer makes no sense
-  kUsage = 2,         // the command line is wrong
-  kNothingThere = 3,  // nothing answers at the address
-  kRefused = 4,       // the service makes no keys
-};
-
-// The answers that are kept to be checked: 1.3 GB. At 10,000 a second 27 minutes.
-inline constexpr std::uint64_t kAnswersMax = 16'000'000;
-
 struct RunOptions {
   RunDescription run;
+  std::filesystem::path target;     // endpoints.json of the service, instead of run.url; or empty
   std::filesystem::path json_file;  // empty: none
 };
 

@@ -6,6 +6,8 @@
 #include <secp256k1.h>
 #include <secp256k1_recovery.h>
 
+#include "crypto/verifier.h"
+
 namespace bulla {
 namespace {
 
@@ -77,10 +79,23 @@ TEST(Verification, FindsTheOneThatIsWrongHoweverItIs) {
   flipped.rs[40] ^= 1;
   RecoverableSignature other_id = right;
   other_id.recovery_id ^= 1;
+  // Of the two signatures that lead to the key, the one with s in the upper half: n - s.
+  RecoverableSignature high = right;
+  constexpr ByteArray<32> kOrder{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+                                 0xff, 0xff, 0xff, 0xff, 0xfe, 0xba, 0xae, 0xdc, 0xe6, 0xaf, 0x48,
+                                 0xa0, 0x3b, 0xbf, 0xd2, 0x5e, 0x8c, 0xd0, 0x36, 0x41, 0x41};
+  int borrow = 0;
+  for (std::size_t i = 32; i-- > 0;) {
+    int difference = kOrder[i] - right.rs[32 + i] - borrow;
+    borrow = difference < 0 ? 1 : 0;
+    high.rs[32 + i] = static_cast<std::uint8_t>(difference + 256 * borrow);
+  }
+  high.recovery_id ^= 1;
+  EXPECT_EQ(*RecoverPublicKey(DigestOf(kSeed, 1), high), signer.Public().public_key);
   RecoverableSignature out_of_range = right;
   out_of_range.recovery_id = 4;
   for (const RecoverableSignature& wrong :
-       {flipped, other_id, out_of_range, signer.Sign(DigestOf(kSeed, 2)),
+       {flipped, other_id, high, out_of_range, signer.Sign(DigestOf(kSeed, 2)),
         signer.Sign(DigestOf(kSeed + 1, 1)), stranger.Sign(DigestOf(kSeed, 1)),
         RecoverableSignature{}}) {
     AnswerLog answers;

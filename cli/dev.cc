@@ -112,7 +112,11 @@ class DevRun {
     ExitCode exit = started.ok() ? Demonstrate() : Explain(started);
     if (exit == ExitCode::kOk && !options_.smoke) {
       Say("serving; Ctrl-C stops everything");
-      children_.SuperviseUntilSignalBlocking();
+      children_.SuperviseUntilSignalBlocking([this] {
+        if (absl::Status status = WriteEndpoints(); !status.ok()) {
+          Say(std::string(status.message()));
+        }
+      });
     }
     StopAllBlocking();
     return exit;
@@ -164,6 +168,11 @@ class DevRun {
     BULLA_RETURN_IF_ERROR(StartKmsBlocking());
     BULLA_RETURN_IF_ERROR(StartEnclavesBlocking());
     BULLA_RETURN_IF_ERROR(StartGatewayBlocking());
+    return WriteEndpoints();
+  }
+
+  absl::Status WriteEndpoints() {
+    endpoints_.pids = children_.Pids();
     return WriteFile(paths_.Endpoints(), FormatEndpoints(endpoints_));
   }
 

@@ -14,7 +14,9 @@ namespace {
 constexpr std::size_t kUrlBytesMax = 512;         // a host name has at most 253
 constexpr std::size_t kEndpointsBytesMax = 4096;  // four addresses fit many times over
 constexpr std::size_t kAddressesMax = 16;
+constexpr std::size_t kPidsMax = 64;
 constexpr std::uint16_t kHttpPort = 80;
+constexpr std::string_view kPidsMember = "pids";
 
 bool IsHostCharacter(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
@@ -31,6 +33,20 @@ std::optional<std::uint16_t> ParsePort(std::string_view text) {
 absl::Status BadUrl(std::string_view text, std::string_view why) {
   return absl::InvalidArgumentError(
       fmt::format("'{}' is no URL of a service: {}", text.substr(0, kUrlBytesMax), why));
+}
+
+absl::Status ParsePids(const boost::json::value& value, std::map<std::string, pid_t>& pids) {
+  if (!value.is_object()) return absl::OkStatus();
+  for (const auto& [name, number] : value.get_object()) {
+    boost::json::error_code error;
+    pid_t pid = number.to_number<pid_t>(error);
+    if (error || pid <= 0) continue;
+    if (pids.size() == kPidsMax) {
+      return absl::InvalidArgumentError(fmt::format("more than {} processes", kPidsMax));
+    }
+    pids.emplace(std::string(name), pid);
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::optional<Endpoints>> ReadEndpoints(const std::filesystem::path& file) {
@@ -104,6 +120,7 @@ absl::StatusOr<Endpoints> ParseEndpoints(std::string_view json) {
   if (error || !value.is_object()) return absl::InvalidArgumentError("not a JSON object");
   Endpoints endpoints;
   for (const auto& [name, address] : value.get_object()) {
+    if (name == kPidsMember) BULLA_RETURN_IF_ERROR(ParsePids(address, endpoints.pids));
     if (!address.is_string()) continue;
     if (endpoints.addresses.size() == kAddressesMax) {
       return absl::InvalidArgumentError(fmt::format("more than {} addresses", kAddressesMax));
@@ -116,6 +133,11 @@ absl::StatusOr<Endpoints> ParseEndpoints(std::string_view json) {
 std::string FormatEndpoints(const Endpoints& endpoints) {
   boost::json::object object;
   for (const auto& [name, address] : endpoints.addresses) object[name] = address;
+  if (!endpoints.pids.empty()) {
+    boost::json::object pids;
+    for (const auto& [name, pid] : endpoints.pids) pids[name] = pid;
+    object[kPidsMember] = std::move(pids);
+  }
   return boost::json::serialize(object) + "\n";
 }
 

@@ -8,6 +8,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <sys/types.h>
 
 #include "base/status.h"
 
@@ -27,9 +28,11 @@ struct Endpoint {
 absl::StatusOr<Endpoint> ParseUrl(std::string_view text);
 
 // The content of endpoints.json: names of listeners ("http", "grpc", "admin", "kms") and their
-// addresses as HOST:PORT. Other members are ignored, so that an older client reads a newer file.
+// addresses as HOST:PORT, and in "pids" the processes ("gateway", "kms", "enclave-1"), for those
+// who measure them. Other members are ignored, so that an older client reads a newer file.
 struct Endpoints {
   std::map<std::string, std::string> addresses;
+  std::map<std::string, pid_t> pids;
 
   friend bool operator==(const Endpoints&, const Endpoints&) = default;
 };

@@ -34,7 +34,8 @@ TEST(Endpoint, ItsUrlParsesBackToIt) {
 }
 
 TEST(Endpoints, WhatIsFormattedParsesBack) {
-  Endpoints endpoints{{{"http", "127.0.0.1:1"}, {"admin", "127.0.0.1:2"}}};
+  Endpoints endpoints{{{"http", "127.0.0.1:1"}, {"admin", "127.0.0.1:2"}},
+                      {{"gateway", 7}, {"enclave-1", 4'194'304}}};
   auto parsed = ParseEndpoints(FormatEndpoints(endpoints));
   ASSERT_TRUE(parsed.ok());
   EXPECT_EQ(*parsed, endpoints);
@@ -44,6 +45,17 @@ TEST(Endpoints, MembersThatAreNoAddressesAreIgnored) {
   auto parsed = ParseEndpoints(R"({"http": "a:1", "version": 3, "more": {"x": []}})");
   ASSERT_TRUE(parsed.ok());
   EXPECT_EQ(parsed->addresses.size(), 1u);
+}
+
+TEST(Endpoints, ProcessesThatCannotBeAreIgnoredAndTooManyRefused) {
+  auto parsed =
+      ParseEndpoints(R"({"pids": {"gateway": 0, "kms": -1, "a": "1", "b": 1.5, "c": 2}})");
+  ASSERT_TRUE(parsed.ok());
+  EXPECT_EQ(parsed->pids, (std::map<std::string, pid_t>{{"c", 2}}));
+  std::string many = R"({"pids": {"0": 1)";
+  for (int i = 1; i <= 64; ++i) many += ", \"" + std::to_string(i) + "\": 1";
+  EXPECT_FALSE(ParseEndpoints(many + "}}").ok());
+  EXPECT_TRUE(ParseEndpoints(R"({"pids": 3})").ok());
 }
 
 TEST(Endpoints, RefusesWhatIsTooLargeOrNoObject) {

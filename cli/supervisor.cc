@@ -173,10 +173,18 @@ void Supervisor::SetArguments(std::string_view name, std::vector<std::string> ar
   Find(name).spec.argv = std::move(argv);
 }
 
-void Supervisor::SuperviseUntilSignalBlocking() {
+std::map<std::string, pid_t> Supervisor::Pids() const {
+  std::map<std::string, pid_t> pids;
+  for (const Child& child : children_) {
+    if (child.pid > 0) pids.emplace(child.spec.name, child.pid);
+  }
+  return pids;
+}
+
+void Supervisor::SuperviseUntilSignalBlocking(const std::function<void()>& restarted) {
   while (!stop_asked_) {
     ScheduleRestarts(Now());
-    RestartTheDue(Now());
+    if (RestartTheDue(Now())) restarted();
     WaitForSignal(NextRestart());
   }
 }
@@ -194,14 +202,18 @@ void Supervisor::ScheduleRestarts(MonotonicTime now) {
   }
 }
 
-void Supervisor::RestartTheDue(MonotonicTime now) {
+bool Supervisor::RestartTheDue(MonotonicTime now) {
+  bool any = false;
   for (Child& child : children_) {
     if (!child.restart_at || *child.restart_at > now) continue;
     if (absl::Status status = Spawn(child); !status.ok()) {
       say_(fmt::format("{}: {}", child.spec.name, std::string(status.message())));
       child.restart_at = now + kRestartDelay * (1 << kDoublingsMax);
+    } else {
+      any = true;
     }
   }
+  return any;
 }
 
 std::optional<MonotonicTime> Supervisor::NextRestart() const {

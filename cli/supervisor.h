@@ -11,6 +11,7 @@
 #include <deque>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -60,8 +61,12 @@ class Supervisor {
   void SetArguments(std::string_view name, std::vector<std::string> argv);
 
   // Starts dead children again until SIGINT, SIGTERM or SIGHUP arrives. A child that dies is
-  // started after kRestartDelay; each further death before it was ready doubles the wait.
-  void SuperviseUntilSignalBlocking();
+  // started after kRestartDelay; each further death before it was ready doubles the wait. Calls
+  // `restarted` when some were started: their process ids are new.
+  void SuperviseUntilSignalBlocking(const std::function<void()>& restarted);
+
+  // The children that run, by name.
+  std::map<std::string, pid_t> Pids() const;
 
   // Sends SIGTERM to one child after the other, the last started first, and waits for each up to
   // `grace`; then, or at a further signal, SIGKILL.
@@ -83,7 +88,7 @@ class Supervisor {
   // Waits for a signal, at most until `until`; takes note of the children that died.
   void WaitForSignal(std::optional<MonotonicTime> until);
   void Reap();
-  void RestartTheDue(MonotonicTime now);
+  bool RestartTheDue(MonotonicTime now);  // whether any was started
   void ScheduleRestarts(MonotonicTime now);
   std::optional<MonotonicTime> NextRestart() const;
   bool WaitForEnd(const Child& child, MonotonicTime until);

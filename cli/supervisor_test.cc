@@ -118,7 +118,11 @@ TEST_F(SupervisorTest, ADeadChildIsStartedAgainWithTheArgumentsItGotLater) {
   ASSERT_TRUE(supervisor.Start(Script("vault", "exit 7")).ok());
   ChildSpec second = Script("vault", "echo second life; kill -TERM $PPID; exec tail -f /dev/null");
   supervisor.SetArguments("vault", second.argv);
-  supervisor.SuperviseUntilSignalBlocking();
+  const pid_t first_life = supervisor.Pids().at("vault");
+  pid_t second_life = 0;
+  supervisor.SuperviseUntilSignalBlocking([&] { second_life = supervisor.Pids().at("vault"); });
+  EXPECT_GT(second_life, 0);
+  EXPECT_NE(second_life, first_life);
   supervisor.StopAllBlocking(kPatience);
   EXPECT_THAT(LogOf("vault"), HasSubstr("second life"));
   ASSERT_FALSE(said_.empty());
@@ -133,7 +137,7 @@ TEST_F(SupervisorTest, RepeatedDeathsBeforeReadyWaitLongerEachTime) {
                                 "echo life >>$0.lives; [ $(wc -l <$0.lives) -lt 3 ] || kill -TERM "
                                 "$PPID; exit 1"))
                   .ok());
-  supervisor.SuperviseUntilSignalBlocking();
+  supervisor.SuperviseUntilSignalBlocking([] {});
   ASSERT_GE(said_.size(), 2u);
   EXPECT_THAT(said_[0], HasSubstr("in 200 ms"));
   EXPECT_THAT(said_[1], HasSubstr("in 400 ms"));
@@ -187,7 +191,7 @@ TEST_F(SupervisorTest, AChildDiesWithASupervisorThatIsKilled) {
     bool started = supervisor.Start(spec).ok();
     if (started && supervisor.AwaitReadyBlocking("vault", kPatience).ok()) {
       std::ofstream(folder_ / "up") << "up";
-      supervisor.SuperviseUntilSignalBlocking();
+      supervisor.SuperviseUntilSignalBlocking([] {});
     }
     ::_exit(1);
   }

@@ -1,0 +1,29 @@
+#include "bench/json_file.h"
+
+#include <fmt/format.h>
+
+namespace bulla {
+namespace {
+
+absl::Status CannotWrite(const std::filesystem::path& path) {
+  return absl::InvalidArgumentError(fmt::format("{} cannot be written", path.string()));
+}
+
+}  // namespace
+
+absl::StatusOr<std::ofstream> OpenJson(const std::filesystem::path& path) {
+  std::ofstream file;
+  if (path.empty()) return file;
+  file.open(path, std::ios::binary | std::ios::trunc);
+  if (!file) return CannotWrite(path);
+  return file;
+}
+
+absl::Status WriteJson(std::string_view json, const std::filesystem::path& path,
+                       std::ofstream& file) {
+  if (!file.is_open()) return absl::OkStatus();
+  file << json << std::flush;
+  return file ? absl::OkStatus() : CannotWrite(path);
+}
+
+}  // namespace bulla
