@@ -1,0 +1,23 @@
+#pragma once
+
+#include <thread>
+#include <vector>
+
+#include <boost/asio/io_context.hpp>
+
+#include "base/thread.h"
+
+namespace peers {
+
+// Runs the context on as many threads as there are CPUs, the caller's among them, until it is
+// stopped.
+inline void RunThreadsBlocking(boost::asio::io_context& context) {
+  std::vector<std::thread> threads;
+  for (std::size_t i = 1; i < bulla::UsableCpus(); ++i) {
+    threads.emplace_back([&context] { context.run(); });
+  }
+  context.run();
+  for (std::thread& thread : threads) thread.join();
+}
+
+}  // namespace peers
