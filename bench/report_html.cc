@@ -84,15 +84,22 @@ Plot PercentilePlot(const std::vector<PercentilePoint>& points) {
           .lines = {line}};
 }
 
-std::optional<PlotBand> WarmUpBand(const std::vector<RunSecond>& seconds) {
-  std::optional<PlotBand> band;
-  for (const RunSecond& second : seconds) {
-    if (second.warm_up) band = PlotBand{.from = 0, .to = Seconds(second.at), .label = "warm-up"};
-  }
-  return band;
+std::optional<PlotBand> WarmUpBand(Duration warm_up) {
+  if (warm_up <= Duration::zero()) return std::nullopt;
+  return PlotBand{.from = 0, .to = Seconds(warm_up), .label = "warm-up"};
 }
 
-Plot LatencyPlot(const std::vector<RunSecond>& seconds) {
+// To the end of the run and no further.
+PlotAxis TimeAxis(const std::vector<RunSecond>& seconds) {
+  double end = Seconds(seconds.back().at);
+  PlotAxis axis = LinearAxis("seconds", end);
+  if (end <= 0) return axis;
+  std::erase_if(axis.ticks, [end](const PlotTick& tick) { return tick.at > end; });
+  axis.to = end;
+  return axis;
+}
+
+Plot LatencyPlot(const std::vector<RunSecond>& seconds, Duration warm_up) {
   PlotLine p50{.name = "p50", .css_class = "p50"};
   PlotLine p99{.name = "p99", .css_class = "p99"};
   double lowest = Ms(seconds.front().p50);
@@ -104,13 +111,13 @@ Plot LatencyPlot(const std::vector<RunSecond>& seconds) {
     highest = std::max(highest, Ms(second.p99));
   }
   return {.title = "Latency over time, by second",
-          .x = LinearAxis("seconds", Seconds(seconds.back().at)),
+          .x = TimeAxis(seconds),
           .y = LogAxis("ms", std::max(lowest, highest / 1e4), highest),
           .lines = {p50, p99},
-          .band = WarmUpBand(seconds)};
+          .band = WarmUpBand(warm_up)};
 }
 
-Plot RatePlot(const std::vector<RunSecond>& seconds, double wanted_rate_per_s) {
+Plot RatePlot(const std::vector<RunSecond>& seconds, Duration warm_up, double wanted_rate_per_s) {
   PlotLine rate{.name = "answered", .css_class = "rate"};
   double highest = wanted_rate_per_s;
   for (const RunSecond& second : seconds) {
@@ -118,10 +125,10 @@ Plot RatePlot(const std::vector<RunSecond>& seconds, double wanted_rate_per_s) {
     highest = std::max(highest, second.rate_per_s);
   }
   Plot plot{.title = "Rate over time, by second",
-            .x = LinearAxis("seconds", Seconds(seconds.back().at)),
+            .x = TimeAxis(seconds),
             .y = LinearAxis("good answers per second", highest),
             .lines = {rate},
-            .band = WarmUpBand(seconds)};
+            .band = WarmUpBand(warm_up)};
   if (wanted_rate_per_s > 0) {
     plot.lines.push_back(
         {.name = "due",
@@ -171,8 +178,8 @@ std::string RenderHtml(const ReportPage& page) {
   }
   if (!page.seconds.empty()) {
     std::vector<RunSecond> seconds = Thinned(page.seconds, kSecondsDrawnMax);
-    html += Figure("Latency over time", LatencyPlot(seconds));
-    html += Figure("Rate over time", RatePlot(seconds, page.wanted_rate_per_s));
+    html += Figure("Latency over time", LatencyPlot(seconds, page.warm_up));
+    html += Figure("Rate over time", RatePlot(seconds, page.warm_up, page.wanted_rate_per_s));
   }
   return html + "</body>\n</html>\n";
 }

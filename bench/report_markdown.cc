@@ -5,10 +5,10 @@
 namespace bulla {
 namespace {
 
-// Text that stands for itself, on one line. CommonMark takes a backslash before any ASCII
-// punctuation; control characters become spaces.
+// Text that stands for itself, on one line that something else begins. CommonMark takes a backslash
+// before any ASCII punctuation; control characters become spaces.
 std::string EscapeMarkdown(std::string_view text) {
-  constexpr std::string_view kSpecial = R"(\`*_{}[]<>()#+-!|&~)";
+  constexpr std::string_view kSpecial = R"(\`*_[]<>#|&~)";
   std::string escaped;
   for (char c : text) {
     if (kSpecial.find(c) != std::string_view::npos) escaped += '\\';

@@ -96,6 +96,7 @@ std::vector<std::string> NotesOf(const RunDescription& run, const LoadResult& re
 
 RunSecond Together(const RunSecond* first, const RunSecond* last) {
   RunSecond sum = *(last - 1);  // its end, and what had failed by then
+  sum.from = first->from;
   double rates = 0;
   for (const RunSecond* second = first; second != last; ++second) {
     rates += second->rate_per_s;
@@ -109,12 +110,12 @@ RunSecond Together(const RunSecond* first, const RunSecond* last) {
 }  // namespace
 
 RunSecond SecondOf(const LoadProgress& progress) {
-  return {.at = progress.since_start,
+  return {.from = progress.since_start - progress.interval,
+          .at = progress.since_start,
           .rate_per_s = static_cast<double>(progress.latency.count()) / Seconds(progress.interval),
           .p50 = progress.latency.Quantile(0.5),
           .p99 = progress.latency.Quantile(0.99),
-          .failed = progress.failed,
-          .warm_up = progress.warm_up};
+          .failed = progress.failed};
 }
 
 std::vector<RunSecond> Thinned(const std::vector<RunSecond>& seconds, std::size_t count) {
@@ -142,7 +143,9 @@ ReportPage PageOf(const ReportHead& head, const RunDescription& run, const LoadR
                   .notes = NotesOf(run, result, verification),
                   .percentiles = PercentilesOf(result.latency),
                   .seconds = std::move(seconds),
+                  .warm_up = run.warm_up,
                   .wanted_rate_per_s = run.rate_per_s};
+  for (RunSecond& second : page.seconds) second.warm_up = second.from < run.warm_up;
   if (verification.wrong > 0) {
     page.verdict = fmt::format("{} signatures are WRONG.", verification.wrong);
   } else if (result.malformed > 0) {

@@ -12,14 +12,15 @@
 
 namespace bulla {
 
-// One second of a run.
+// One second of a run, or whatever passed between two reports of progress.
 struct RunSecond {
-  Duration at{};  // its end, since the start, warm-up included
+  Duration from{};  // since the start
+  Duration at{};    // its end
   double rate_per_s = 0;
   Duration p50{};
   Duration p99{};
   std::uint64_t failed = 0;  // since the start
-  bool warm_up = false;
+  bool warm_up = false;      // some of it was; known to PageOf
 };
 RunSecond SecondOf(const LoadProgress& progress);
 
@@ -52,6 +53,7 @@ struct ReportPage {
   std::vector<std::string> notes;  // complaints; may carry what the service wrote
   std::vector<PercentilePoint> percentiles;
   std::vector<RunSecond> seconds;
+  Duration warm_up{};
   double wanted_rate_per_s = 0;  // 0: closed loop
 };
 

@@ -38,7 +38,8 @@ LoadResult Result() {
 }
 
 RunSecond Second(int at, int p99_ms, bool warm_up = false) {
-  return {.at = seconds(at),
+  return {.from = seconds(at - 1),
+          .at = seconds(at),
           .rate_per_s = 100.0 * at,
           .p50 = milliseconds(1),
           .p99 = milliseconds(p99_ms),
@@ -107,11 +108,21 @@ TEST(SecondOf, TakesTheRateOfItsInterval) {
                                .latency = latency,
                                .failed = 3,
                                .warm_up = true});
+  EXPECT_EQ(second.from, seconds(7));
   EXPECT_EQ(second.at, seconds(9));
   EXPECT_DOUBLE_EQ(second.rate_per_s, 150);
   EXPECT_EQ(second.p99, milliseconds(4));
   EXPECT_EQ(second.failed, 3u);
-  EXPECT_TRUE(second.warm_up);
+}
+
+TEST(ReportPage, ASecondWithSomeWarmUpInItIsNoneOfTheMeasured) {
+  // One second of warm-up. The third report came late.
+  RunSecond late = Second(3, 9);
+  late.from = milliseconds(999);
+  ReportPage page = Page(Result(), {}, {Second(1, 1), Second(2, 1), late});
+  EXPECT_TRUE(page.seconds[0].warm_up);
+  EXPECT_FALSE(page.seconds[1].warm_up);
+  EXPECT_TRUE(page.seconds[2].warm_up);
 }
 
 TEST(Thinned, LeavesAFewAsTheyAre) {
@@ -127,6 +138,7 @@ TEST(Thinned, KeepsTheWorstLatencyAndTheMeanRate) {
   EXPECT_EQ(thinned[0].p99, milliseconds(50));
   EXPECT_EQ(thinned[1].p99, milliseconds(9));
   EXPECT_DOUBLE_EQ(thinned[1].rate_per_s, 300);
+  EXPECT_EQ(thinned[1].from, seconds(1));
   EXPECT_EQ(thinned[1].at, seconds(4));
   EXPECT_EQ(thinned[1].failed, 4u);
   EXPECT_EQ(thinned[2].at, seconds(5));
@@ -173,8 +185,7 @@ TEST(RenderHtml, WhatTheServiceWroteStaysText) {
 
 TEST(RenderMarkdown, WhatTheServiceWroteStaysText) {
   std::string text = RenderMarkdown(HostilePage());
-  EXPECT_THAT(text,
-              HasSubstr(R"(\<script\>alert\(1\)\</script\> \# heading \| \`code\` \[a\]\(b\) )"));
+  EXPECT_THAT(text, HasSubstr(R"(\<script\>alert(1)\</script\> \# heading \| \`code\` \[a\](b) )"));
   EXPECT_THAT(text, Not(HasSubstr("\n#  heading")));
 }
 

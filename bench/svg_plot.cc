@@ -70,7 +70,7 @@ std::string RenderBand(const Plot& plot) {
   double to = X(plot, plot.band->to);
   return fmt::format(R"(<rect class="band" x="{:.1f}" y="{}" width="{:.1f}" height="{}"/>)", from,
                      kTop, to - from, kHeight - kTop - kBottom) +
-         "\n" + Text((from + to) / 2, kTop - 6, "middle", "small", plot.band->label);
+         "\n" + Text(from + 6, kTop + 14, "start", "small", plot.band->label);
 }
 
 std::string RenderAxes(const Plot& plot) {
