@@ -52,7 +52,7 @@ class Holds(unittest.TestCase):
 
 def round_of(rate):
     return {"held_rate": rate, "throughput": 2 * rate, "throughput_p99_ms": 20.0, "cpu_us": 99.4,
-            "low_p50_ms": 0.2, "low_p99_ms": 0.5, "lost": 1, "verified": 1000}
+            "low_p50_ms": 0.2, "low_p99_ms": 0.5, "lost": 1, "low_lost": 0, "verified": 1000}
 
 
 COMPARISON = report.summarise(
@@ -60,6 +60,8 @@ COMPARISON = report.summarise(
      "bulla": {64: [round_of(3600), round_of(3500), round_of(9000)]}},
     {"date": "2026-01-02", "server_cpus": "0", "generator_cpus": "1", "rounds": 3, "seconds": 3,
      "low_rate": 500, "keys": 16, "quick": False,
+     "raw": [{"name": "stock", "threads": 1, "cpu_us": 25.0, "per_second": 40000},
+             {"name": "other", "threads": 2, "cpu_us": 500.0, "per_second": 4000}],
      "machine": {"cpu": "a <CPU>", "cpus": 2, "kernel": "6", "node": "v20", "commit": "abc",
                  "load_average_before": 0.0, "load_average_after": 0.0}})
 
@@ -71,6 +73,10 @@ class Report(unittest.TestCase):
         self.assertIn("| Bulla | 3600 | 3500–9000 | 1.00 |", text)
         self.assertIn("6000 signatures", text)
         self.assertLess(text.index("| Bulla |"), text.index("| Fastify"))
+
+    def test_loops_stand_beside_the_stock_library(self):
+        self.assertIn("| other | 2 | 500.0 | 20.00 | 4000 |", report.markdown(COMPARISON))
+        self.assertNotIn("in a loop", report.markdown({**COMPARISON, "raw": []}))
 
     def test_a_service_that_holds_no_rate_has_no_ratio(self):
         none = report.summarise({"fastify": {64: [round_of(0)]}, "bulla": {64: [round_of(1)]}},

@@ -92,21 +92,25 @@ def measure(system, connections, arguments):
                 return True
         return False
 
+    def answered(figures):
+        return figures["verified"] + figures["warm_up_requests"] - figures["warm_up_failed"]
+
     run()  # code is loaded and compiled, pools are filled
     before = system.cpu_seconds()
     closed = run()
     cpu = system.cpu_seconds() - before
     low = run(arguments.low_rate, 2 * arguments.seconds)  # few requests a second, so longer
-    say(f"  closed loop {closed['rate_per_s']:.0f}/s;  at {arguments.low_rate:g}/s "
+    say(f"  closed loop {closed['rate_per_s']:.0f}/s, {closed['failed']} refused;  at {arguments.low_rate:g}/s "
         f"p50 {low['p50_ms']:.3f} ms, p99 {low['p99_ms']:.3f} ms")
     held = highest_rate(try_rate, 0.85 * closed["rate_per_s"], arguments.resolution)
     return {
         "held_rate": held,
         "throughput": closed["rate_per_s"],
         "throughput_p99_ms": closed["p99_ms"],
-        "cpu_us": cpu / (closed["requests"] + closed["warm_up_requests"]) * 1e6,
+        "cpu_us": cpu / max(answered(closed), 1) * 1e6,
         "low_p50_ms": low["p50_ms"],
         "low_p99_ms": low["p99_ms"],
-        "lost": closed["failed"] + closed["dropped"] + low["failed"] + low["dropped"],
+        "lost": closed["failed"] + closed["dropped"],
+        "low_lost": low["failed"] + low["dropped"],
         "verified": verified,
     }

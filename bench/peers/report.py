@@ -16,6 +16,7 @@ def summarise(figures, description):
         for connections, rounds in by_connections.items():
             row = {"name": name, "title": SYSTEMS[name][0], "connections": connections,
                    "lost": sum(r["lost"] for r in rounds),
+                   "low_lost": sum(r["low_lost"] for r in rounds),
                    "verified": sum(r["verified"] for r in rounds)}
             for key in MEDIANS:
                 row[key] = statistics.median(r[key] for r in rounds)
@@ -39,6 +40,19 @@ def share(rows, row):
     return f"{bulla / row['held_rate']:.2f}" if bulla and row["held_rate"] else "–"
 
 
+def markdown_of_loops(rows):
+    """The table of peer-raw. Its first row is the stock library without verification."""
+    if not rows:
+        return []
+    stock = rows[0]["cpu_us"]
+    text = ["## Libraries in a loop, without a network", "",
+            "| | threads | CPU µs per signature | × the first | signatures/s |",
+            "|---|--:|--:|--:|--:|"]
+    text += [f"| {row['name']} | {row['threads']} | {row['cpu_us']:.1f} | {row['cpu_us'] / stock:.2f} "
+             f"| {row['per_second']:.0f} |" for row in rows]
+    return [*text, ""]
+
+
 def markdown(comparison):
     machine = comparison["machine"]
     verified = sum(row["verified"] for row in comparison["rows"])
@@ -58,17 +72,19 @@ def markdown(comparison):
         text += [
             f"## {connections} connections", "",
             "| | rate with p99 < 10 ms (open loop) | of the rounds | Bulla is × | closed loop, /s | "
-            f"its p99, ms | CPU µs per signature | p50 at {comparison['low_rate']:g}/s, ms | p99, ms "
-            "| lost |",
-            "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|"]
+            "its p99, ms | lost in it | CPU µs per signature | "
+            f"p50 at {comparison['low_rate']:g}/s, ms | p99, ms | lost |",
+            "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"]
         for row in rows:
             text.append(
                 f"| {row['title']} | {row['held_rate']:.0f} | {row['held_rate_min']:.0f}–"
                 f"{row['held_rate_max']:.0f} | {share(rows, row)} | {row['throughput']:.0f} | "
-                f"{row['throughput_p99_ms']:.1f} | {row['cpu_us']:.0f} | {row['low_p50_ms']:.3f} | "
-                f"{row['low_p99_ms']:.3f} | {row['lost']} |")
+                f"{row['throughput_p99_ms']:.1f} | {row['lost']} | {row['cpu_us']:.0f} | "
+                f"{row['low_p50_ms']:.3f} | {row['low_p99_ms']:.3f} | {row['low_lost']} |")
         text.append("")
-    text += ["CPU is of all processes of the service, in the closed loop. What each service is and does "
+    text += markdown_of_loops(comparison["raw"])
+    text += ["Lost is refused, failed or dropped. CPU is of all processes of the service, in the closed "
+             "loop, over good answers. What each service is and does "
              "not do: bench/peers/README.md.", ""]
     return "\n".join(text)
 

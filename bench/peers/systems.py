@@ -25,6 +25,9 @@ SYSTEMS = {
     "fastify-cluster": ("Fastify, cluster, unverified", ["fastify", "--cluster"]),
 }
 
+# No service: the libraries in a loop.
+RAW = "raw"
+
 
 class Failed(Exception):
     """A service cannot be started."""
@@ -32,7 +35,7 @@ class Failed(Exception):
 
 def build(name):
     """Nothing when it is there to be started, else why it is not."""
-    peer = SYSTEMS[name][1]
+    peer = [RAW] if name == RAW else SYSTEMS[name][1]
     command = [ROOT / "scripts" / "build"] if peer is None else [START, "--build-only", peer[0]]
     run = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
                          check=False)

@@ -15,6 +15,7 @@
 #include <CLI/CLI.hpp>
 
 #include "bench/peers/two_hop/front.h"
+#include "bench/peers/two_hop/run_threads.h"
 #include "bench/peers/two_hop/signer_server.h"
 
 namespace peers {
@@ -110,7 +111,7 @@ void Run(const Flags& flags) {
   {
     SignerProcess signer(flags, socket_path);
     std::cerr << "signing with " << KeyRing::LibraryPath() << std::endl;
-    boost::asio::io_context context;
+    boost::asio::io_context context(ThreadsHint());
     std::unique_ptr<Link> link = MakeLink(flags, context, socket_path);
     ServeHttpBlocking(context, *link, flags.host, flags.port, [&](std::uint16_t port) {
       std::cout << fmt::format(R"({{"http":"{}:{}"}})", flags.host, port) << std::endl;

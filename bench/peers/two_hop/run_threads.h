@@ -9,6 +9,9 @@
 
 namespace peers {
 
+// What Asio is to expect: on one CPU one thread.
+inline int ThreadsHint() { return static_cast<int>(bulla::UsableCpus()); }
+
 // Runs the context on as many threads as there are CPUs, the caller's among them, until it is
 // stopped.
 inline void RunThreadsBlocking(boost::asio::io_context& context) {

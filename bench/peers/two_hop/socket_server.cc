@@ -57,7 +57,7 @@ void Accept(Local::acceptor& acceptor, KeyRing& keys) {
 
 void ServeSocketBlocking(const std::string& socket_path, KeyRing& keys,
                          const std::function<void()>& ready) {
-  asio::io_context context;
+  asio::io_context context(ThreadsHint());
   Local::acceptor acceptor(context, Local::endpoint(socket_path));
   Accept(acceptor, keys);
   asio::signal_set signals(context, SIGTERM, SIGINT);
