@@ -79,6 +79,14 @@ CLI::App* AddDev(CLI::App& app, Arguments& arguments) {
   dev->add_option("--enclaves", options.enclaves, "How many enclave processes")
       ->check(CLI::Range(1, kDevEnclavesMax))
       ->capture_default_str();
+  dev->add_option("--workers", options.workers,
+                  "Signing threads of each enclave; 0 is one for each CPU")
+      ->check(CLI::Range(0, kDevWorkersMax))
+      ->capture_default_str();
+  dev->add_option("--signature-check", options.signature_check,
+                  "How enclaves check each signature before it leaves")
+      ->check(CLI::IsMember({"recompute", "verify", "none"}))
+      ->capture_default_str();
   dev->add_flag("--smoke", options.smoke,
                 "Stop after the first signature; ports not given are free ones");
   return dev;

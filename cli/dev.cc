@@ -183,7 +183,7 @@ class DevRun {
   absl::Status StartEnclavesBlocking() {
     for (int number = 1; number <= options_.enclaves; ++number) {
       BULLA_RETURN_IF_ERROR(WriteFile(EnclaveConfigPath(paths_, number),
-                                      EnclaveConfig(paths_, number, kms_key_arn_)));
+                                      EnclaveConfig(options_, paths_, number, kms_key_arn_)));
       BULLA_RETURN_IF_ERROR(children_.Start(EnclaveSpec(options_, paths_, number)));
     }
     for (int number = 1; number <= options_.enclaves; ++number) {

@@ -104,7 +104,8 @@ std::filesystem::path GatewayConfigPath(const DevPaths& paths) {
   return paths.run / "gateway.yaml";
 }
 
-std::string EnclaveConfig(const DevPaths& paths, int number, const std::string& kms_key_arn) {
+std::string EnclaveConfig(const DevOptions& options, const DevPaths& paths, int number,
+                          const std::string& kms_key_arn) {
   return fmt::format(
       "listen: {}\n"
       "platform: simulated\n"
@@ -116,10 +117,11 @@ std::string EnclaveConfig(const DevPaths& paths, int number, const std::string& 
       "  region: {}\n"
       "  key_arn: {}\n"
       "  ca_file: {}\n"
-      "workers: 0\n",
+      "workers: {}\n"
+      "signature_check: {}\n",
       Quoted(Unix(paths.EnclaveSocket(number))), Quoted(paths.nsm.string()),
       Quoted(Unix(paths.ForwarderSocket())), kRegion, kRegion, Quoted(kms_key_arn),
-      Quoted((paths.kms / "tls" / "ca.pem").string()));
+      Quoted((paths.kms / "tls" / "ca.pem").string()), options.workers, options.signature_check);
 }
 
 std::string GatewayConfig(const DevOptions& options, const DevPaths& paths,

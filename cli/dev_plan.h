@@ -18,10 +18,13 @@ struct DevOptions {
   std::string grpc = "127.0.0.1:9090";
   std::string admin = "127.0.0.1:9091";
   int enclaves = 2;
-  bool smoke = false;                 // stop after the first signature
+  int workers = 0;                            // of each enclave; 0 is one for each CPU
+  std::string signature_check = "recompute";  // or verify, or none
+  bool smoke = false;                         // stop after the first signature
   std::filesystem::path program_dir;  // where bulla-kms, bulla-enclave and bulla-gateway are
 };
 inline constexpr int kDevEnclavesMax = 16;  // each is a process with a thread per CPU
+inline constexpr int kDevWorkersMax = 256;
 
 // Where everything lies. All paths are absolute.
 struct DevPaths {
@@ -56,7 +59,8 @@ ChildSpec GatewaySpec(const DevOptions& options, const DevPaths& paths);
 // Their configurations, and where these lie.
 std::filesystem::path EnclaveConfigPath(const DevPaths& paths, int number);
 std::filesystem::path GatewayConfigPath(const DevPaths& paths);
-std::string EnclaveConfig(const DevPaths& paths, int number, const std::string& kms_key_arn);
+std::string EnclaveConfig(const DevOptions& options, const DevPaths& paths, int number,
+                          const std::string& kms_key_arn);
 std::string GatewayConfig(const DevOptions& options, const DevPaths& paths,
                           const std::string& kms_address);
 

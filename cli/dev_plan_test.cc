@@ -27,7 +27,7 @@ TEST(DevPlan, TheGatewayDialsEveryEnclaveWhereItListens) {
   YAML::Node gateway = YAML::Load(GatewayConfig(options, paths, "127.0.0.1:4444"));
   ASSERT_EQ(gateway["enclaves"].size(), 3u);
   for (int number = 1; number <= 3; ++number) {
-    YAML::Node enclave = YAML::Load(EnclaveConfig(paths, number, "arn:aws:kms:x:1:key/2"));
+    YAML::Node enclave = YAML::Load(EnclaveConfig(options, paths, number, "arn:aws:kms:x:1:key/2"));
     EXPECT_EQ(gateway["enclaves"][number - 1].as<std::string>(),
               enclave["listen"].as<std::string>());
     EXPECT_EQ(enclave["kms"]["dial"].as<std::string>(),
@@ -38,8 +38,9 @@ TEST(DevPlan, TheGatewayDialsEveryEnclaveWhereItListens) {
 }
 
 TEST(DevPlan, PathsWithQuotesAndColonsSurviveTheYaml) {
+  DevOptions options;
   DevPaths paths = PathsOf("/srv/a: \"b\" #c");
-  YAML::Node enclave = YAML::Load(EnclaveConfig(paths, 1, "arn"));
+  YAML::Node enclave = YAML::Load(EnclaveConfig(options, paths, 1, "arn"));
   EXPECT_EQ(enclave["simulated"]["root_dir"].as<std::string>(), paths.nsm.string());
 }
 
@@ -54,7 +55,7 @@ TEST(DevPlan, KmsAndEnclavesAgreeOnTheFilesBetweenThem) {
     }
     return {};
   };
-  YAML::Node enclave = YAML::Load(EnclaveConfig(paths, 1, "arn"));
+  YAML::Node enclave = YAML::Load(EnclaveConfig(options, paths, 1, "arn"));
   YAML::Node gateway = YAML::Load(GatewayConfig(options, paths, "127.0.0.1:1"));
   EXPECT_EQ(kms.argv[0], "/opt/bulla/bulla-kms");
   EXPECT_EQ(enclave["kms"]["ca_file"].as<std::string>(), value_of("--tls-dir") + "/ca.pem");

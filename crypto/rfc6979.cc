@@ -64,19 +64,16 @@ constexpr ByteArray<32> kOrder = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff
                                   0xff, 0xff, 0xff, 0xff, 0xfe, 0xba, 0xae, 0xdc, 0xe6, 0xaf, 0x48,
                                   0xa0, 0x3b, 0xbf, 0xd2, 0x5e, 0x8c, 0xd0, 0x36, 0x41, 0x41};
 
-// bits2octets of section 2.3.4: the digest modulo the order, of which 2^256 is less than twice.
-// Takes as long as it takes: a digest is no secret.
-ByteArray<32> ReduceVarTime(ByteSpan digest) {
-  ByteArray<32> reduced;
-  std::ranges::copy(digest, reduced.begin());
-  if (std::ranges::lexicographical_compare(digest, kOrder)) return reduced;
+// a - b; requires that a is not less.
+ByteArray<32> Difference(const ByteArray<32>& a, const ByteArray<32>& b) {
+  ByteArray<32> difference;
   int borrow = 0;
-  for (std::size_t i = reduced.size(); i-- > 0;) {
-    const int difference = reduced[i] - kOrder[i] - borrow;
-    borrow = difference < 0 ? 1 : 0;
-    reduced[i] = static_cast<std::uint8_t>(difference);
+  for (std::size_t i = difference.size(); i-- > 0;) {
+    const int digit = a[i] - b[i] - borrow;
+    borrow = digit < 0 ? 1 : 0;
+    difference[i] = static_cast<std::uint8_t>(digit);
   }
-  return reduced;
+  return difference;
 }
 
 constexpr std::uint8_t kZero[] = {0};
@@ -84,11 +81,24 @@ constexpr std::uint8_t kOne[] = {1};
 
 }  // namespace
 
+// 2^256 is less than twice the order, so one subtraction is enough.
+ByteArray<32> ReducedVarTime(ByteSpan digest) {
+  ByteArray<32> reduced;
+  BULLA_CHECK(digest.size() == reduced.size(), "a digest of 32 bytes");
+  std::ranges::copy(digest, reduced.begin());
+  return reduced < kOrder ? reduced : Difference(reduced, kOrder);
+}
+
+ByteArray<32> NegatedVarTime(ByteSpan digest) {
+  const ByteArray<32> reduced = ReducedVarTime(digest);
+  return reduced == ByteArray<32>{} ? reduced : Difference(kOrder, reduced);
+}
+
 int Rfc6979Nonce(unsigned char* nonce32, const unsigned char* msg32, const unsigned char* key32,
                  const unsigned char* algo16, void* data, unsigned int attempt) {
   BULLA_CHECK(algo16 == nullptr && data == nullptr, "plain ECDSA has no extra data");
   const ByteSpan key(key32, 32);
-  const ByteArray<32> message = ReduceVarTime({msg32, 32});
+  const ByteArray<32> message = ReducedVarTime({msg32, 32});
   Secret<32> k;  // zeros: step c
   Secret<32> v;
   std::ranges::fill(v.Expose(), std::uint8_t{1});            // step b

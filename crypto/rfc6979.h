@@ -4,6 +4,8 @@
 // no extra data), but with OpenSSL's SHA-256, which uses the processor's SHA instructions where
 // there are some: a fifth of a signature's time goes into this otherwise.
 
+#include "base/bytes.h"
+
 namespace bulla {
 
 // A secp256k1_nonce_function. Gives the same nonces as secp256k1_nonce_function_rfc6979 of version
@@ -12,5 +14,10 @@ namespace bulla {
 // `algo16` and `data` are null, as for plain ECDSA.
 int Rfc6979Nonce(unsigned char* nonce32, const unsigned char* msg32, const unsigned char* key32,
                  const unsigned char* algo16, void* data, unsigned int attempt);
+
+// A digest, 32 bytes, modulo the order of the group (bits2octets, section 2.3.4), and what is to be
+// added to it to make the order; of zero, zero. They take as long as they take: no secret, please.
+ByteArray<32> ReducedVarTime(ByteSpan digest);
+ByteArray<32> NegatedVarTime(ByteSpan digest);
 
 }  // namespace bulla

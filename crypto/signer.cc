@@ -1,5 +1,6 @@
 #include "crypto/signer.h"
 
+#include <algorithm>
 #include <cstring>
 #include <fmt/format.h>
 #include <openssl/sha.h>
@@ -14,7 +15,7 @@
 namespace bulla {
 namespace {
 
-static_assert(sizeof(secp256k1_pubkey) == sizeof(PublicPoint));
+static_assert(sizeof(secp256k1_pubkey) == sizeof(PublicPoint::bytes));
 
 PublicPoint FromLibrary(const secp256k1_pubkey& pubkey) {
   PublicPoint point;
@@ -66,6 +67,37 @@ absl::Status SelfTestFailed(std::string_view what, std::string_view of) {
   return absl::InternalError(fmt::format("signer self-test: wrong {} for \"{}\"", what, of));
 }
 
+// What the second computation of a signature has its nonce from: the first one's input.
+struct NonceInput {
+  const secp256k1_context* context;
+  const Secret<32>& key;
+  const Digest32& digest;
+};
+
+// A secp256k1_nonce_function whose `data` is a NonceInput: the nonce of that, negated.
+int NegatedNonce(unsigned char* nonce32, const unsigned char*, const unsigned char*,
+                 const unsigned char* algo16, void* data, unsigned int attempt) {
+  const auto& input = *static_cast<const NonceInput*>(data);
+  return Rfc6979Nonce(nonce32, input.digest.data(), input.key.Expose().data(), algo16, nullptr,
+                      attempt) &&
+         secp256k1_ec_seckey_negate(input.context, nonce32);
+}
+
+bool SignWith(const secp256k1_context* context, const Digest32& digest, const Secret<32>& key,
+              secp256k1_nonce_function nonce, void* nonce_data, RecoverableSignature& out) {
+  secp256k1_ecdsa_recoverable_signature recoverable;
+  if (!secp256k1_ecdsa_sign_recoverable(context, &recoverable, digest.data(), key.Expose().data(),
+                                        nonce, nonce_data)) {
+    return false;
+  }
+  int recovery_id = 0;
+  secp256k1_ecdsa_recoverable_signature_serialize_compact(context, out.rs.data(), &recovery_id,
+                                                          &recoverable);
+  out.recovery_id = static_cast<std::uint8_t>(recovery_id);
+  ::explicit_bzero(&recoverable, sizeof recoverable);  // it may be a faulty one
+  return true;
+}
+
 // The constants above are public, so they may pass through ordinary memory.
 template <std::size_t N>
 ByteArray<N> FromHex(std::string_view hex) {
@@ -111,19 +143,35 @@ void Signer::ContextDeleter::operator()(secp256k1_context_struct* context) const
   secp256k1_context_destroy(context);
 }
 
-Signer::Signer(Context context) : context_(std::move(context)) {}
+Signer::Signer(Context context, Context second, KeyTagger tagger, SignatureCheck check)
+    : context_(std::move(context)),
+      second_context_(std::move(second)),
+      tagger_(std::move(tagger)),
+      check_(check) {}
 Signer::~Signer() = default;
 
-absl::StatusOr<std::unique_ptr<Signer>> Signer::Create(ByteSpan seed) {
+Signer::Context Signer::MakeContext(ByteSpan seed) {
+  Context context(secp256k1_context_create(SECP256K1_CONTEXT_NONE));
+  if (context != nullptr && !secp256k1_context_randomize(context.get(), seed.data())) {
+    context.reset();
+  }
+  return context;
+}
+
+absl::StatusOr<std::unique_ptr<Signer>> Signer::Create(ByteSpan seed, SignatureCheck check) {
   if (seed.size() != kSeedBytes) {
     return absl::InvalidArgumentError(
         fmt::format("signer seed: {} bytes, want {}", seed.size(), kSeedBytes));
   }
-  Context context(secp256k1_context_create(SECP256K1_CONTEXT_NONE));
-  if (context == nullptr || !secp256k1_context_randomize(context.get(), seed.data())) {
+  Context first = MakeContext(seed.first(32));
+  Context second = MakeContext(seed.subspan(32, 32));
+  if (first == nullptr || second == nullptr) {
     return absl::InternalError("secp256k1: cannot make a context");
   }
-  std::unique_ptr<Signer> signer(new Signer(std::move(context)));
+  Secret<32> tag_key;
+  std::ranges::copy(seed.subspan(64, 32), tag_key.Expose().begin());
+  std::unique_ptr<Signer> signer(
+      new Signer(std::move(first), std::move(second), KeyTagger(std::move(tag_key)), check));
   BULLA_RETURN_IF_ERROR(signer->SelfTest());
   return signer;
 }
@@ -137,7 +185,9 @@ absl::StatusOr<PublicPoint> Signer::DerivePublic(const Secret<32>& key) const {
   if (!secp256k1_ec_pubkey_create(context_.get(), &pubkey, key.Expose().data())) {
     return absl::InvalidArgumentError("secret key: out of range");
   }
-  return FromLibrary(pubkey);
+  PublicPoint point = FromLibrary(pubkey);
+  point.key_tag = tagger_.Tag(key, point.bytes);
+  return point;
 }
 
 PublicKey33 Signer::Compress(const PublicPoint& point) const {
@@ -151,28 +201,55 @@ PublicKey33 Signer::Compress(const PublicPoint& point) const {
 
 bool Signer::Sign(const Secret<32>& key, const PublicPoint& point, const Digest32& digest,
                   RecoverableSignature* out) const {
-  *out = {};
   // The library's signatures are low-S.
-  secp256k1_ecdsa_recoverable_signature recoverable;
-  if (!secp256k1_ecdsa_sign_recoverable(context_.get(), &recoverable, digest.data(),
-                                        key.Expose().data(), Rfc6979Nonce, nullptr)) {
-    return false;
+  if (SignWith(context_.get(), digest, key, Rfc6979Nonce, nullptr, *out) &&
+      Passes(key, point, digest, *out)) {
+    return true;
   }
-  secp256k1_ecdsa_signature signature;
-  secp256k1_ecdsa_recoverable_signature_convert(context_.get(), &signature, &recoverable);
+  // A faulty signature is as good as the key: nothing of it may stay behind.
+  ::explicit_bzero(out, sizeof *out);
+  return false;
+}
+
+bool Signer::Passes(const Secret<32>& key, const PublicPoint& point, const Digest32& digest,
+                    const RecoverableSignature& signature) const {
+  switch (check_) {
+    case SignatureCheck::kRecompute:
+      return Agrees(key, point, digest, signature);
+    case SignatureCheck::kVerify:
+      return Verifies(point, digest, signature);
+    case SignatureCheck::kNone:
+      break;
+  }
+  return true;
+}
+
+// The negated key signs the negated digest with the negated nonce. That gives the same r and s, and
+// the other parity of the nonce's point against which s is low, so the other recovery id; but on
+// the way there is not one intermediate value that the first computation had.
+bool Signer::Agrees(const Secret<32>& key, const PublicPoint& point, const Digest32& digest,
+                    const RecoverableSignature& signature) const {
+  Secret<32> negated = key.Duplicate();
+  if (!secp256k1_ec_seckey_negate(second_context_.get(), negated.Expose().data())) return false;
+  NonceInput input{second_context_.get(), key, digest};
+  RecoverableSignature second;
+  const bool agrees = SignWith(second_context_.get(), NegatedVarTime(digest), negated, NegatedNonce,
+                               &input, second) &&
+                      second.rs == signature.rs &&
+                      second.recovery_id == (signature.recovery_id ^ 1);
+  // Last, so that it covers the key as both computations have read it.
+  if (agrees && tagger_.Matches(key, point.bytes, point.key_tag)) return true;
+  ::explicit_bzero(&second, sizeof second);
+  return false;
+}
+
+bool Signer::Verifies(const PublicPoint& point, const Digest32& digest,
+                      const RecoverableSignature& signature) const {
+  secp256k1_ecdsa_signature parsed;
   secp256k1_pubkey pubkey = ToLibrary(point);
   // Refuses a high s as well.
-  if (!secp256k1_ecdsa_verify(context_.get(), &signature, digest.data(), &pubkey)) {
-    // A faulty signature is as good as the key: nothing of it may stay behind.
-    ::explicit_bzero(&recoverable, sizeof recoverable);
-    ::explicit_bzero(&signature, sizeof signature);
-    return false;
-  }
-  int recovery_id = 0;
-  secp256k1_ecdsa_recoverable_signature_serialize_compact(context_.get(), out->rs.data(),
-                                                          &recovery_id, &recoverable);
-  out->recovery_id = static_cast<std::uint8_t>(recovery_id);
-  return true;
+  return secp256k1_ecdsa_signature_parse_compact(context_.get(), &parsed, signature.rs.data()) &&
+         secp256k1_ecdsa_verify(context_.get(), &parsed, digest.data(), &pubkey);
 }
 
 const char* Signer::Engine() { return BULLA_ENGINE; }
@@ -183,7 +260,8 @@ absl::Status Signer::SelfTest() const {
   }
   BULLA_ASSIGN_OR_RETURN(Address20 address, AddressOf(FromHex<33>(kKnownAnswers[0].public_key)));
   if (ToEip55(address) != kAddressOfKey1) return SelfTestFailed("address", "secret key 1");
-  return CheckThatAWrongSignatureIsRefused(*this);
+  return check_ == SignatureCheck::kNone ? absl::OkStatus()
+                                         : CheckThatAWrongSignatureIsRefused(*this);
 }
 
 }  // namespace bulla

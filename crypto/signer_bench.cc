@@ -1,7 +1,10 @@
-// What a signature costs: Sign (with the check before it leaves), the check alone by difference
-// with what verifiers pay, and the two steps of making and loading a key.
+// What a signature costs, with each check before it leaves; what verifiers pay; and the two steps
+// of making and loading a key. BM_Sign's p99_us is what spec.md limits to 300 us.
 
+#include <algorithm>
 #include <benchmark/benchmark.h>
+#include <chrono>
+#include <vector>
 
 #include "crypto/address.h"
 #include "crypto/key_generation.h"
@@ -12,21 +15,38 @@ namespace bulla {
 namespace {
 
 struct Fixture {
-  std::unique_ptr<Signer> signer = Signer::Create(Bytes(Signer::kSeedBytes)).value();
+  explicit Fixture(SignatureCheck check = SignatureCheck::kRecompute)
+      : signer(Signer::Create(Bytes(Signer::kSeedBytes), check).value()) {}
+
+  std::unique_ptr<Signer> signer;
   Secret<32> key = GenerateSecretKey(*signer, Bytes(kExtraEntropyBytesMin)).value();
   PublicPoint point = signer->DerivePublic(key).value();
 };
 
-void BM_Sign(benchmark::State& state) {
-  Fixture f;
+double Quantile(std::vector<double>& sorted, double quantile) {
+  return sorted[static_cast<std::size_t>(static_cast<double>(sorted.size() - 1) * quantile)];
+}
+
+void BM_Sign(benchmark::State& state, SignatureCheck check) {
+  Fixture f(check);
   Digest32 digest{};
   RecoverableSignature signature;
+  std::vector<double> us;
+  us.reserve(1 << 20);
   for (auto _ : state) {
     ++digest[0];
+    const auto began = std::chrono::steady_clock::now();
     benchmark::DoNotOptimize(f.signer->Sign(f.key, f.point, digest, &signature));
+    us.push_back(std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - began)
+                     .count());
   }
+  std::ranges::sort(us);
+  state.counters["p50_us"] = Quantile(us, 0.5);
+  state.counters["p99_us"] = Quantile(us, 0.99);
 }
-BENCHMARK(BM_Sign)->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(BM_Sign, recompute, SignatureCheck::kRecompute)->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(BM_Sign, verify, SignatureCheck::kVerify)->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(BM_Sign, none, SignatureCheck::kNone)->Unit(benchmark::kMicrosecond);
 
 void BM_Verify(benchmark::State& state) {
   Fixture f;

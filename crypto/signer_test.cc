@@ -12,10 +12,10 @@
 namespace bulla {
 namespace {
 
-std::unique_ptr<Signer> NewSigner() {
+std::unique_ptr<Signer> NewSigner(SignatureCheck check = SignatureCheck::kRecompute) {
   ByteArray<Signer::kSeedBytes> seed;
   FillRandom(seed);
-  absl::StatusOr<std::unique_ptr<Signer>> signer = Signer::Create(seed);
+  absl::StatusOr<std::unique_ptr<Signer>> signer = Signer::Create(seed, check);
   EXPECT_TRUE(signer.ok()) << signer.status();
   return std::move(signer).value();
 }
@@ -81,16 +81,77 @@ TEST(Signer, TakesKeysFromOneToTheOrderLessOne) {
   }
 }
 
-// A fault in the arithmetic shows as a signature that the point does not verify; a wrong point is
-// how a test brings that about.
-TEST(Signer, ASignatureThatDoesNotVerifyNeverLeaves) {
+// A point that is another key's stands for a key that has changed in memory since its point was
+// derived.
+TEST(Signer, ASignatureThatFailsItsCheckNeverLeaves) {
+  for (SignatureCheck check : {SignatureCheck::kRecompute, SignatureCheck::kVerify}) {
+    std::unique_ptr<Signer> signer = NewSigner(check);
+    PublicPoint wrong_point = *signer->DerivePublic(KeyFromHex(kOrderLessOne));
+    RecoverableSignature signature;
+    signature.rs.fill(0xaa);
+    signature.recovery_id = 3;
+    EXPECT_FALSE(signer->Sign(KeyFromHex(kOne), wrong_point, Digest32{1}, &signature));
+    EXPECT_EQ(signature, RecoverableSignature{});
+  }
+}
+
+// One bit of the key, of the tag or of the point, flipped after the point was derived.
+TEST(Signer, RecomputingFindsAKeyThatHasChanged) {
   std::unique_ptr<Signer> signer = NewSigner();
-  PublicPoint wrong_point = *signer->DerivePublic(KeyFromHex(kOrderLessOne));
+  Secret<32> key;
+  FillRandom(key.Expose());
+  PublicPoint point = *signer->DerivePublic(key);
   RecoverableSignature signature;
-  signature.rs.fill(0xaa);
-  signature.recovery_id = 3;
-  EXPECT_FALSE(signer->Sign(KeyFromHex(kOne), wrong_point, Digest32{1}, &signature));
-  EXPECT_EQ(signature, RecoverableSignature{});
+  for (std::size_t bit = 0; bit < 256; ++bit) {
+    Secret<32> changed = key.Duplicate();
+    changed.Expose()[bit / 8] ^= static_cast<std::uint8_t>(1 << bit % 8);
+    EXPECT_FALSE(signer->Sign(changed, point, Digest32{1}, &signature)) << bit;
+  }
+  PublicPoint other_tag = point;
+  other_tag.key_tag[15] ^= 1;
+  EXPECT_FALSE(signer->Sign(key, other_tag, Digest32{1}, &signature));
+  PublicPoint other_point = point;
+  other_point.bytes[0] ^= 1;
+  EXPECT_FALSE(signer->Sign(key, other_point, Digest32{1}, &signature));
+  EXPECT_TRUE(signer->Sign(key, point, Digest32{1}, &signature));
+}
+
+// A fault in the arithmetic is a signature with other bits: each of the 512, the recovery id, and
+// the signatures of another digest or nonce.
+TEST(Signer, TheCheckFindsEveryFlippedBit) {
+  for (SignatureCheck check : {SignatureCheck::kRecompute, SignatureCheck::kVerify}) {
+    std::unique_ptr<Signer> signer = NewSigner(check);
+    Secret<32> key;
+    FillRandom(key.Expose());
+    PublicPoint point = *signer->DerivePublic(key);
+    const Digest32 digest{7};
+    RecoverableSignature right;
+    ASSERT_TRUE(signer->Sign(key, point, digest, &right));
+    EXPECT_TRUE(signer->Passes(key, point, digest, right));
+    for (std::size_t bit = 0; bit < 512; ++bit) {
+      RecoverableSignature wrong = right;
+      wrong.rs[bit / 8] ^= static_cast<std::uint8_t>(1 << bit % 8);
+      EXPECT_FALSE(signer->Passes(key, point, digest, wrong)) << bit;
+    }
+    EXPECT_FALSE(signer->Passes(key, point, Digest32{8}, right));
+    RecoverableSignature wrong_id = right;
+    wrong_id.recovery_id ^= 1;
+    // To verify needs no recovery id, and so says nothing about it.
+    EXPECT_EQ(signer->Passes(key, point, digest, wrong_id), check == SignatureCheck::kVerify);
+  }
+}
+
+TEST(Signer, WithoutACheckTheSignaturesAreTheSame) {
+  std::unique_ptr<Signer> checked = NewSigner();
+  std::unique_ptr<Signer> unchecked = NewSigner(SignatureCheck::kNone);
+  Secret<32> key = KeyFromHex(kOrderLessOne);
+  for (std::uint8_t i = 0; i < 20; ++i) {
+    RecoverableSignature a;
+    RecoverableSignature b;
+    ASSERT_TRUE(checked->Sign(key, *checked->DerivePublic(key), Digest32{i}, &a));
+    ASSERT_TRUE(unchecked->Sign(key, PublicPoint{}, Digest32{i}, &b));
+    EXPECT_EQ(a, b);
+  }
 }
 
 TEST(Signer, ASeedOfAnotherLengthIsRefused) {
@@ -100,7 +161,8 @@ TEST(Signer, ASeedOfAnotherLengthIsRefused) {
 }
 
 // 2,000 keys and digests: each signature verifies, recovers to its key, and is in the lower half
-// (VerifySignature refuses the upper). The digests 0 and 2^256 - 1 are among them.
+// (VerifySignature refuses the upper). The digests 0, 2^256 - 1, the
+// order and the order less one are among them.
 TEST(Signer, EverySignatureVerifiesAndRecoversToItsKey) {
   std::unique_ptr<Signer> signer = NewSigner();
   for (int i = 0; i < 2000; ++i) {
@@ -112,6 +174,12 @@ TEST(Signer, EverySignatureVerifiesAndRecoversToItsKey) {
     FillRandom(digest);
     if (i == 0) digest.fill(0x00);
     if (i == 1) digest.fill(0xff);
+    if (i == 2) {
+      ASSERT_TRUE(HexDecode(kOrder, digest));
+    }
+    if (i == 3) {
+      ASSERT_TRUE(HexDecode(kOrderLessOne, digest));
+    }
     RecoverableSignature signature;
     ASSERT_TRUE(signer->Sign(key, point, digest, &signature));
     ASSERT_TRUE(VerifySignature(public_key, digest, signature.rs)) << HexEncode(digest);

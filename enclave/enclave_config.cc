@@ -1,8 +1,20 @@
 #include "enclave/enclave_config.h"
 
 #include <fmt/format.h>
+#include <optional>
 
 namespace bulla {
+
+namespace {
+
+std::optional<SignatureCheck> ParseSignatureCheck(std::string_view text) {
+  if (text == "recompute") return SignatureCheck::kRecompute;
+  if (text == "verify") return SignatureCheck::kVerify;
+  if (text == "none") return SignatureCheck::kNone;
+  return std::nullopt;
+}
+
+}  // namespace
 
 void RegisterSettings(EnclaveConfig& config, ConfigReader& reader) {
   reader.AddString("listen", &config.listen,
@@ -11,6 +23,9 @@ void RegisterSettings(EnclaveConfig& config, ConfigReader& reader) {
   reader.AddString("platform", &config.platform,
                    "nitro, or simulated for development: production key policies refuse that.");
   reader.AddString("log_level", &config.log_level, "debug, info, warn or error.");
+  reader.AddString("signature_check", &config.signature_check,
+                   "How each signature is checked before it leaves: recompute, verify (slower), or "
+                   "none, for measuring on a simulated platform.");
   reader.AddInteger("workers", &config.workers, "threads", 0, 256,
                     "Signing threads, each pinned to a CPU; 0 is one for each vCPU.");
   reader.AddInteger("queue_max", &config.queue_max, "jobs", 1, 4096,
@@ -42,6 +57,16 @@ absl::Status Validate(const EnclaveConfig& config, const ConfigReader& reader) {
   }
   BULLA_RETURN_IF_ERROR(CheckKeyPolicy(config.policy));
   bool simulated = config.platform == "simulated";
+  if (!ParseSignatureCheck(config.signature_check)) {
+    return absl::InvalidArgumentError(fmt::format("{}: got \"{}\", want recompute, verify or none",
+                                                  reader.Where("signature_check"),
+                                                  config.signature_check));
+  }
+  if (!simulated && SignatureCheckOf(config) == SignatureCheck::kNone) {
+    return absl::InvalidArgumentError(
+        fmt::format("{}: none has no place on platform {}; want recompute or verify",
+                    reader.Where("signature_check"), config.platform));
+  }
   if (simulated == config.simulated_root_dir.empty()) {
     return absl::InvalidArgumentError(
         fmt::format("{}: {} on platform {}", reader.Where("simulated.root_dir"),
@@ -55,6 +80,10 @@ absl::Status Validate(const EnclaveConfig& config, const ConfigReader& reader) {
     }
   }
   return absl::OkStatus();
+}
+
+SignatureCheck SignatureCheckOf(const EnclaveConfig& config) {
+  return *ParseSignatureCheck(config.signature_check);
 }
 
 }  // namespace bulla

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/config.h"
+#include "crypto/signer.h"
 #include "wire/key_policy.h"
 
 namespace bulla {
@@ -15,6 +16,7 @@ struct EnclaveConfig {
   std::string listen = "vsock:4294967295:7000";
   std::string platform = "nitro";
   std::string log_level = "info";
+  std::string signature_check = "recompute";
   std::int64_t workers = 0;
   std::int64_t queue_max = 64;
   KeyPolicy policy;
@@ -31,8 +33,11 @@ struct EnclaveConfig {
 // Registers every setting, for loading and for docs/config.md.
 void RegisterSettings(EnclaveConfig& config, ConfigReader& reader);
 
-// What the fields' own limits do not say: the platform's name, and that simulated parts belong to a
-// simulated platform.
+// What the fields' own limits do not say: the platform's name, and that simulated parts and
+// unchecked signatures belong to a simulated platform.
 absl::Status Validate(const EnclaveConfig& config, const ConfigReader& reader);
+
+// Requires: a valid configuration.
+SignatureCheck SignatureCheckOf(const EnclaveConfig& config);
 
 }  // namespace bulla

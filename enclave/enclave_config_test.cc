@@ -52,6 +52,20 @@ TEST(EnclaveConfig, SimulatedPartsBelongToASimulatedPlatform) {
   EXPECT_FALSE(Load(config, std::string(kNitro) + "platform: nitrous\n").ok());
 }
 
+TEST(EnclaveConfig, SignaturesAreCheckedInProduction) {
+  EnclaveConfig config;
+  ASSERT_TRUE(Load(config, kNitro).ok());
+  EXPECT_EQ(SignatureCheckOf(config), SignatureCheck::kRecompute);
+  ASSERT_TRUE(Load(config, std::string(kNitro) + "signature_check: verify\n").ok());
+  EXPECT_EQ(SignatureCheckOf(config), SignatureCheck::kVerify);
+  EXPECT_FALSE(Load(config, std::string(kNitro) + "signature_check: none\n").ok());
+  EXPECT_FALSE(Load(config, std::string(kNitro) + "signature_check: some\n").ok());
+  const std::string simulated =
+      std::string(kNitro) + "platform: simulated\nsimulated:\n  root_dir: /tmp/nsm\n";
+  ASSERT_TRUE(Load(config, simulated + "signature_check: none\n").ok());
+  EXPECT_EQ(SignatureCheckOf(config), SignatureCheck::kNone);
+}
+
 TEST(EnclaveConfig, AMissingKeyArnIsNamedInTheError) {
   EnclaveConfig config;
   absl::Status status = Load(config, "kms:\n  host: h\n  region: r\n");

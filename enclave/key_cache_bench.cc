@@ -386,7 +386,7 @@ class Bench {
   }
 
   static std::unique_ptr<Signer> NewSigner() {
-    ByteArray<32> seed;
+    ByteArray<Signer::kSeedBytes> seed;
     FillRandom(seed);
     return *Signer::Create(seed);
   }

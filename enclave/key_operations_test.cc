@@ -15,7 +15,7 @@ using std::chrono::minutes;
 using std::chrono::seconds;
 
 std::unique_ptr<Signer> NewSigner() {
-  ByteArray<32> seed;
+  ByteArray<Signer::kSeedBytes> seed;
   FillRandom(seed);
   return *Signer::Create(seed);
 }

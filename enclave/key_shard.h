@@ -35,7 +35,7 @@ namespace bulla {
 
 using SealedBlob = ByteArray<kSealedKeyBytes>;
 
-// What a signature needs: a private copy of the plain key, and the point to verify with.
+// What a signature needs: a private copy of the plain key, and the point to check it with.
 struct KeyLoan {
   Secret<32> secret;
   PublicPoint point;

@@ -97,7 +97,7 @@ class Answers final : public ReplySink {
 class KeyThreadsTest : public testing::Test {
  protected:
   static std::unique_ptr<Signer> NewSigner() {
-    ByteArray<32> seed;
+    ByteArray<Signer::kSeedBytes> seed;
     FillRandom(seed);
     return *Signer::Create(seed);
   }

@@ -58,10 +58,10 @@ absl::StatusOr<EnclaveConfig> LoadConfig(const std::string& path) {
   return config;
 }
 
-absl::StatusOr<std::unique_ptr<Signer>> MakeSigner() {
+absl::StatusOr<std::unique_ptr<Signer>> MakeSigner(SignatureCheck check) {
   Secret<Signer::kSeedBytes> seed;
   FillRandom(seed.Expose());
-  return Signer::Create(seed.Expose());
+  return Signer::Create(seed.Expose(), check);
 }
 
 absl::StatusOr<std::unique_ptr<Nsm>> OpenNsm(const EnclaveConfig& config, const Clock& clock) {
@@ -105,7 +105,8 @@ absl::Status Serve(const Flags& flags) {
   BULLA_ASSIGN_OR_RETURN(Address address, Address::Parse(config.listen));
 
   RealClock clock;
-  BULLA_ASSIGN_OR_RETURN(std::unique_ptr<Signer> signer, MakeSigner());  // tests itself
+  BULLA_ASSIGN_OR_RETURN(std::unique_ptr<Signer> signer,
+                         MakeSigner(SignatureCheckOf(config)));  // tests itself
   BULLA_ASSIGN_OR_RETURN(std::unique_ptr<Nsm> nsm, OpenNsm(config, clock));
   BULLA_ASSIGN_OR_RETURN(std::unique_ptr<Recipient> recipient, Recipient::Generate());
   BULLA_ASSIGN_OR_RETURN(std::unique_ptr<KmsClient> kms,
@@ -133,7 +134,8 @@ absl::Status Serve(const Flags& flags) {
   LogInfo("enclave_serving", {{"listen", config.listen},
                               {"platform", nsm->platform()},
                               {"workers", threads},
-                              {"engine", Signer::Engine()}});
+                              {"engine", Signer::Engine()},
+                              {"signature_check", config.signature_check}});
   if (!flags.ready_file.empty()) {
     BULLA_RETURN_IF_ERROR(WriteFileAtomically(
         flags.ready_file, fmt::format("{{\"listen\": \"{}\"}}\n", config.listen)));

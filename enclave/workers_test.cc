@@ -33,7 +33,7 @@ class Gatherer final : public ReplySink {
 class WorkersTest : public testing::Test {
  protected:
   static std::unique_ptr<Signer> NewSigner() {
-    ByteArray<32> seed;
+    ByteArray<Signer::kSeedBytes> seed;
     FillRandom(seed);
     return *Signer::Create(seed);
   }
