@@ -69,7 +69,7 @@ COMPARISON = report.summarise(
 class Report(unittest.TestCase):
     def test_rates_are_medians_and_their_ratio_is_given(self):
         text = report.markdown(COMPARISON)
-        self.assertIn("| Fastify, one process, unverified | 1200 | 1000–3000 | 3.00 |", text)
+        self.assertIn("| Fastify, one process, unchecked | 1200 | 1000–3000 | 3.00 |", text)
         self.assertIn("| Bulla | 3600 | 3500–9000 | 1.00 |", text)
         self.assertIn("6000 signatures", text)
         self.assertLess(text.index("| Bulla |"), text.index("| Fastify"))

@@ -3,7 +3,7 @@
 import html
 import statistics
 
-from systems import SYSTEMS
+from systems import BULLA, SYSTEMS, is_bulla
 
 # What is a median over the rounds.
 MEDIANS = ("held_rate", "throughput", "throughput_p99_ms", "cpu_us", "low_p50_ms", "low_p99_ms")
@@ -36,7 +36,7 @@ def of_connections(comparison):
 
 def share(rows, row):
     """How Bulla's rate stands to the row's, as text."""
-    bulla = next((r["held_rate"] for r in rows if r["name"] == "bulla"), 0)
+    bulla = next((r["held_rate"] for r in rows if r["name"] == BULLA), 0)
     return f"{bulla / row['held_rate']:.2f}" if bulla and row["held_rate"] else "–"
 
 
@@ -115,7 +115,7 @@ def step_of(highest):
 
 
 def bar(row, y, scale):
-    kind = "bulla" if row["name"] == "bulla" else "peer"
+    kind = "bulla" if is_bulla(row["name"]) else "peer"
     width = row["held_rate"] * scale
     middle = y + BAR / 2
     low, high = (LEFT + row[key] * scale for key in ("held_rate_min", "held_rate_max"))

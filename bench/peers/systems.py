@@ -14,19 +14,25 @@ BIN = ROOT / "build" / "release" / "bin"
 START = ROOT / "bench" / "peers" / "start"
 PATIENCE_S = 60  # for a start that takes seconds
 
-# Name -> (what tables call it, arguments of bench/peers/start; none for Bulla).
+BULLA = "bulla"
+# Name -> (what tables call it, arguments of bench/peers/start, or of `bulla dev` for Bulla's).
 SYSTEMS = {
-    "bulla": ("Bulla", None),
+    "bulla": ("Bulla", []),
+    "bulla-unchecked": ("Bulla, unchecked", ["--signature-check", "none"]),
     "two-hop-grpc": ("two hops, one gRPC channel", ["two-hop", "--link", "grpc"]),
     "two-hop-shared": ("two hops, one locked connection", ["two-hop", "--link", "shared"]),
     "two-hop-per-request": ("two hops, connection per request",
                             ["two-hop", "--link", "per-request"]),
-    "fastify": ("Fastify, one process, unverified", ["fastify"]),
-    "fastify-cluster": ("Fastify, cluster, unverified", ["fastify", "--cluster"]),
+    "fastify": ("Fastify, one process, unchecked", ["fastify"]),
+    "fastify-cluster": ("Fastify, cluster, unchecked", ["fastify", "--cluster"]),
 }
 
 # No service: the libraries in a loop.
 RAW = "raw"
+
+
+def is_bulla(name):
+    return name.startswith(BULLA)
 
 
 class Failed(Exception):
@@ -35,8 +41,10 @@ class Failed(Exception):
 
 def build(name):
     """Nothing when it is there to be started, else why it is not."""
-    peer = [RAW] if name == RAW else SYSTEMS[name][1]
-    command = [ROOT / "scripts" / "build"] if peer is None else [START, "--build-only", peer[0]]
+    if is_bulla(name):
+        command = [ROOT / "scripts" / "build"]
+    else:
+        command = [START, "--build-only", RAW if name == RAW else SYSTEMS[name][1][0]]
     run = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True,
                          check=False)
     if run.returncode == 0:
@@ -63,13 +71,14 @@ class Running:
 
     def __init__(self, name, cpus):
         self.name = name
-        peer = SYSTEMS[name][1]
+        arguments = SYSTEMS[name][1]
         self._data = tempfile.mkdtemp(prefix="compare-")
-        if peer is None:
+        if is_bulla(name):
             command = [BIN / "bulla", "dev", "--json", "--data", self._data, "--enclaves", "1",
-                       "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
+                       "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--admin", "127.0.0.1:0",
+                       *arguments]
         else:
-            command = [START, "--built", *peer, "--port", "0"]
+            command = [START, "--built", *arguments, "--port", "0"]
         self._errors = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(
             ["taskset", "--cpu-list", cpus, *command], stdin=subprocess.DEVNULL,
