@@ -26,6 +26,7 @@
 #include "kms/nsm_device.h"
 #include "kms/recipient.h"
 #include "kms/simulated_nsm.h"
+#include "wire/grpc_callbacks.h"
 
 namespace bulla {
 namespace {
@@ -104,6 +105,7 @@ absl::Status Serve(const Flags& flags) {
   SetLogLevel(config.log_level);
   BULLA_ASSIGN_OR_RETURN(Address address, Address::Parse(config.listen));
 
+  if (!std::getenv("NOPARK")) ParkGrpcCallbackThreads();
   RealClock clock;
   const MonotonicTime engine_begun = clock.Now();
   BULLA_ASSIGN_OR_RETURN(std::unique_ptr<Signer> signer,

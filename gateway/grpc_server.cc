@@ -64,6 +64,7 @@ class UnarySign final : public SignCall, public CallHome {
         der_(request.der()),
         started_at_(shared.clock.Now()) {
     deadline = shared.Deadline(context, shared.options.sign_timeout);
+    no_wait = request.no_wait();
     home = this;
   }
 

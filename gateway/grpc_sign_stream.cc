@@ -230,6 +230,7 @@ class GrpcSignStream final
     call->key_id = key_id;
     call->digest = digest;
     call->der = item.der();
+    call->no_wait = item.no_wait();
     call->error = ErrorCode::kOk;
     ++with_service_;
     return call;

@@ -15,7 +15,7 @@ HttpExchange::HttpExchange(HttpWorker& worker, HttpConnection& connection)
 }
 
 void HttpExchange::Begin(const HttpRequest& request) {
-  answer_.request_id = worker_.ids().Take(request.request_id);
+  worker_.ids().TakeInto(request.request_id, answer_.request_id);
   answer_.body.clear();
   method_ = FaceMethod::kOther;
 }
@@ -77,6 +77,7 @@ bool HttpExchange::ServeSign(const HttpRequest& request) {
   sign_.key_id = asked.key_id;
   sign_.digest = asked.digest;
   sign_.der = asked.der;
+  sign_.no_wait = asked.no_wait;
   sign_.deadline = now + worker_.shared().options.sign_timeout;
   sign_.error = ErrorCode::kOk;
   calls_out_ = 1;
@@ -100,6 +101,7 @@ bool HttpExchange::ServeBatch(const HttpRequest& request) {
     call.key_id = items_[i].request.key_id;
     call.digest = items_[i].request.digest;
     call.der = items_[i].request.der;
+    call.no_wait = items_[i].request.no_wait;
     call.deadline = deadline;
     ++calls_out_;
     worker_.Submit(&call);

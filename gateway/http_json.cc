@@ -16,7 +16,7 @@ namespace json = boost::json;
 
 enum class Shape { kCreate, kSign, kBatch };
 
-enum Member : unsigned { kUnknown, kKeyId, kDigest, kDer, kItems };
+enum Member : unsigned { kUnknown, kKeyId, kDigest, kDer, kNoWait, kItems };
 
 // A string as its parts come in: the head is kept, the rest counted.
 class Text {
@@ -52,7 +52,7 @@ bool IsTenantName(std::string_view name) {
 std::string_view MembersOf(Shape shape, bool in_item) {
   if (shape == Shape::kCreate) return "no members";
   if (shape == Shape::kBatch && !in_item) return "items";
-  return "keyId, digest and, optionally, der";
+  return "keyId, digest and, optionally, der and noWait";
 }
 
 // Receives the parser's events and checks them against one shape. Levels of the document: 1 is the
@@ -145,8 +145,10 @@ class RequestHandler {
 
   bool on_bool(bool value, json::error_code& ec) {
     if (skipped_levels_ > 0) return true;
-    if (!InMembers() || member_ != kDer) return WrongType(value ? "true" : "false", ec);
-    item_.request.der = value;
+    if (!InMembers() || (member_ != kDer && member_ != kNoWait)) {
+      return WrongType(value ? "true" : "false", ec);
+    }
+    (member_ == kDer ? item_.request.der : item_.request.no_wait) = value;
     return true;
   }
   bool on_null(json::error_code& ec) { return WrongType("null", ec); }
@@ -187,6 +189,7 @@ class RequestHandler {
     if (sign_members && name == "keyId") member_ = kKeyId;
     if (sign_members && name == "digest") member_ = kDigest;
     if (sign_members && name == "der") member_ = kDer;
+    if (sign_members && name == "noWait") member_ = kNoWait;
     if (shape_ == Shape::kBatch && !in_item && name == "items") member_ = kItems;
     unsigned& seen = in_item ? item_seen_ : seen_;
     if (IsTenantName(name)) {
@@ -214,6 +217,8 @@ class RequestHandler {
       Note(InvalidArgument(fmt::format("digest: got {}, want {}", got, kDigestWanted)));
     } else if (member_ == kDer) {
       Note(InvalidArgument(fmt::format("der: got {}, want true or false", got)));
+    } else if (member_ == kNoWait) {
+      Note(InvalidArgument(fmt::format("noWait: got {}, want true or false", got)));
     } else if (member_ == kItems) {
       Note(InvalidArgument(fmt::format("items: got {}, want an array", got)));
     }

@@ -22,6 +22,7 @@ struct SignRequest {
   KeyId key_id;
   Digest32 digest{};
   bool der = false;
+  bool no_wait = false;
 };
 
 // One item of a batch: a request, or what is wrong with it.
@@ -30,7 +31,7 @@ struct BatchItem {
   SignRequest request;
 };
 
-// {"keyId": "...", "digest": "..."[, "der": true]}
+// {"keyId": "...", "digest": "..."[, "der": true][, "noWait": true]}
 Error ParseSign(std::string_view body, SignRequest& out);
 
 // {"items": [sign request, ...]}, 1 to limits::kBatchItemsMax of them. A malformed item is an error

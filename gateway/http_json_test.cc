@@ -43,6 +43,9 @@ TEST(SignJson, BothFormsOfADigestAndAnyOrderAreTaken) {
   SignRequest request;
   EXPECT_TRUE(ParseSign(With(R"(,"der":true)"), request).ok());
   EXPECT_TRUE(request.der);
+  EXPECT_FALSE(request.no_wait);
+  EXPECT_TRUE(ParseSign(With(R"(,"noWait":true)"), request).ok());
+  EXPECT_TRUE(request.no_wait);
 }
 
 struct BadBody {
@@ -89,8 +92,9 @@ TEST(SignJson, EveryBadBodyIsRefusedInWordsThatSayWhatArrived) {
       {WithKeyId("null"), "keyId: got null"},
       {With(R"(,"der":"true")"), "der: got a string, want true or false"},
       {With(R"(,"der":1)"), "der: got a number"},
+      {With(R"(,"noWait":0)"), "noWait: got a number, want true or false"},
       {With(R"(,"extra":1)"),
-       "'extra': unknown; this object has keyId, digest and, optionally, der"},
+       "'extra': unknown; this object has keyId, digest and, optionally, der and noWait"},
       {With(R"(,"extra":{"a":[1,{"b":2}]})"), "'extra': unknown"},
       {With(R"(,"keyID":"a")"), "'keyID': unknown"},
       {With(R"(,"":1)"), "'': unknown"},

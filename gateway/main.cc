@@ -25,6 +25,7 @@
 #include "gateway/router.h"
 #include "gateway/status_report.h"
 #include "store/sqlite_store.h"
+#include "wire/grpc_callbacks.h"
 
 namespace bulla {
 namespace {
@@ -105,6 +106,7 @@ absl::Status Serve(const Flags& flags) {
   SetLogLevel(config.log_level);
   BULLA_ASSIGN_OR_RETURN(Router::Options router_options, RouterOptions(config));
 
+  if (!std::getenv("NOPARK")) ParkGrpcCallbackThreads();
   RealClock clock;
   Metrics metrics;
   BULLA_ASSIGN_OR_RETURN(std::unique_ptr<SqliteStore> store,

@@ -1,6 +1,8 @@
 #include "gateway/request_id.h"
 
 #include <algorithm>
+#include <fmt/format.h>
+#include <iterator>
 
 #include "base/bytes.h"
 #include "base/limits.h"
@@ -30,10 +32,29 @@ bool IsAcceptableRequestId(std::string_view id) {
 RequestIdSource::RequestIdSource() : prefix_(RandomPrefix()) {}
 
 std::string RequestIdSource::Next() {
+  std::string id;
+  AppendNext(id);
+  return id;
+}
+
+std::string RequestIdSource::Take(std::string_view callers) {
+  std::string id;
+  TakeInto(callers, id);
+  return id;
+}
+
+void RequestIdSource::TakeInto(std::string_view callers, std::string& out) {
+  out.clear();
+  if (IsAcceptableRequestId(callers)) {
+    out += callers;
+  } else {
+    AppendNext(out);
+  }
+}
+
+void RequestIdSource::AppendNext(std::string& out) {
   if (next_ == UINT32_MAX) *this = RequestIdSource();  // the counter never repeats under a prefix
-  ByteArray<4> count;
-  StoreBigEndian32(next_++, count.data());
-  return prefix_ + HexEncode(count);
+  fmt::format_to(std::back_inserter(out), "{}{:08x}", prefix_, next_++);
 }
 
 }  // namespace bulla

@@ -20,11 +20,13 @@ class RequestIdSource {
   RequestIdSource();
   std::string Next();
   // The caller's id when it is acceptable, else a new one.
-  std::string Take(std::string_view callers) {
-    return IsAcceptableRequestId(callers) ? std::string(callers) : Next();
-  }
+  std::string Take(std::string_view callers);
+  // The same into `out`, whose memory is used again.
+  void TakeInto(std::string_view callers, std::string& out);
 
  private:
+  void AppendNext(std::string& out);
+
   std::string prefix_;
   std::uint32_t next_ = 0;
 };

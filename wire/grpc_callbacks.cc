@@ -1,7 +1,14 @@
 #include "wire/grpc_callbacks.h"
 
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
 #include <grpcpp/create_channel.h>
 #include <memory>
+#include <string>
+#include <system_error>
+#include <thread>
 
 #include <grpcpp/security/credentials.h>
 
@@ -10,27 +17,61 @@
 namespace bulla {
 namespace {
 
-// A channel that leads nowhere. One call with a callback on it, cancelled before it begins, is
-// what makes a channel hold the threads.
-struct Holder {
-  std::shared_ptr<grpc::Channel> channel =
-      grpc::CreateChannel("unix:/dev/null", grpc::InsecureChannelCredentials());
-  std::unique_ptr<wire::v1::Enclave::Stub> stub = wire::v1::Enclave::NewStub(channel);
+constexpr unsigned kCpusPerThread = 8;
+
+// A call with a callback on a channel that leads nowhere, cancelled before it begins.
+struct CancelledCall {
+  std::unique_ptr<wire::v1::Enclave::Stub> stub;
   grpc::ClientContext context;
   wire::v1::ProbeRequest request;
   wire::v1::ProbeReply reply;
 
-  Holder() {
+  CancelledCall(const std::shared_ptr<grpc::Channel>& channel,
+                std::function<void(grpc::Status)> done)
+      : stub(wire::v1::Enclave::NewStub(channel)) {
     context.TryCancel();
-    stub->async()->Probe(&context, &request, &reply, [](const grpc::Status&) {});
+    stub->async()->Probe(&context, &request, &reply, std::move(done));
   }
 };
 
+// One such call is what makes a channel hold the threads.
+struct Holder {
+  std::shared_ptr<grpc::Channel> channel =
+      grpc::CreateChannel("unix:/dev/null", grpc::InsecureChannelCredentials());
+  CancelledCall call{channel, [](const grpc::Status&) {}};
+};
+
+Holder& TheHolder() {
+  static Holder* const kHolder = new Holder;  // never freed, on purpose
+  return *kHolder;
+}
+
+// The threads of this process that run callbacks, by the name that gRPC gives them.
+std::size_t CallbackThreads() {
+  std::size_t count = 0;
+  std::error_code error;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task", error)) {
+    std::string name;
+    std::getline(std::ifstream(task.path() / "comm"), name);
+    if (name == "nexting_thread") ++count;
+  }
+  return count;
+}
+
 }  // namespace
 
-void KeepGrpcCallbackThreads() {
-  static const Holder* const kHolder = new Holder;  // never freed, on purpose
-  (void)kHolder;
+void KeepGrpcCallbackThreads() { TheHolder(); }
+
+void ParkGrpcCallbackThreads() {
+  Holder& holder = TheHolder();
+  const std::size_t threads = CallbackThreads();
+  const std::size_t kept = std::max(1u, std::thread::hardware_concurrency() / kCpusPerThread);
+  for (std::size_t parked = 0; parked + kept < threads; ++parked) {
+    // Never freed, and its callback never returns.
+    new CancelledCall(holder.channel, [](const grpc::Status&) {
+      for (;;) std::this_thread::sleep_for(std::chrono::hours(24));
+    });
+  }
 }
 
 }  // namespace bulla
