@@ -7,7 +7,7 @@ import os
 import subprocess
 import unittest
 
-from system_under_test import SystemTest, say
+from system_under_test import SystemTest, await_true, is_alive, say
 
 RATE = 200
 SECONDS = 2
@@ -173,6 +173,21 @@ class BenchTest(SystemTest):
         self.assertEqual(json.loads(kept[0].read_text()), figures)
         self.assertRegex(kept[0].name,
                          rf"^\d{{4}}-\d\d-\d\d-\d{{4}}-matrix-{figures['commit']}\.")
+
+    def test_a_killed_bench_leaves_neither_processes_nor_data(self):
+        temporary = self.system.data / "temporary"
+        temporary.mkdir()
+        bench = subprocess.Popen(
+            [self.system.programs / "bulla-bench", "gate", "--rate", "100"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            env={**os.environ, "TMPDIR": str(temporary)})
+        with bench:
+            self.assertTrue(bench.stderr.readline())  # its first second of load
+            endpoints = next(temporary.glob("*/endpoints.json"))
+            pids = json.loads(endpoints.read_text())["pids"].values()
+            bench.kill()
+        await_true(lambda: not any(temporary.iterdir()), "the data are removed")
+        await_true(lambda: not any(map(is_alive, pids)), "the service has stopped")
 
     def test_a_service_that_is_gone_is_a_status_of_its_own(self):
         self.system.stop()
