@@ -29,10 +29,8 @@ class BoundedQueue {
   // Blocks for the oldest item; nothing once the queue is closed and empty.
   std::optional<T> Pop() BULLA_EXCLUDES(mutex_) {
     MutexLock lock(mutex_);
-    ++waiting_;
     not_empty_.Wait(
         mutex_, [this]() BULLA_NO_THREAD_SAFETY_ANALYSIS { return closed_ || !items_.empty(); });
-    --waiting_;
     if (items_.empty()) return std::nullopt;
     std::optional<T> item(std::move(items_.front()));
     items_.pop_front();
@@ -53,19 +51,11 @@ class BoundedQueue {
     return items_.size();
   }
 
-  // Threads that wait in Pop() beyond what is queued for them: who would start at once on more
-  // work.
-  std::size_t idle() const BULLA_EXCLUDES(mutex_) {
-    MutexLock lock(mutex_);
-    return waiting_ > items_.size() ? waiting_ - items_.size() : 0;
-  }
-
  private:
   const std::size_t max_;
   mutable Mutex mutex_;
   CondVar not_empty_;
   std::deque<T> items_ BULLA_GUARDED_BY(mutex_);
-  std::size_t waiting_ BULLA_GUARDED_BY(mutex_) = 0;
   bool closed_ BULLA_GUARDED_BY(mutex_) = false;
 };
 

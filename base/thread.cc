@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <time.h>
 
 namespace bulla {
 namespace {
@@ -33,6 +34,12 @@ bool PinThreadToCpu(std::size_t index) {
   CPU_ZERO(&set);
   CPU_SET(static_cast<std::size_t>(cpus[index % cpus.size()]), &set);
   return ::pthread_setaffinity_np(::pthread_self(), sizeof(set), &set) == 0;
+}
+
+std::chrono::nanoseconds ThreadCpuTime() {
+  timespec time{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
 }
 
 std::size_t UsableCpus() { return AllowedCpus().size(); }

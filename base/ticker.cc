@@ -6,14 +6,13 @@
 
 namespace bulla {
 
-Ticker::Ticker(std::string name, std::chrono::milliseconds interval, std::function<void()> tick)
+Ticker::Ticker(std::string name, Duration interval, std::function<void()> tick)
     : Ticker(std::move(name), interval, interval, [tick = std::move(tick)] {
         tick();
         return false;
       }) {}
 
-Ticker::Ticker(std::string name, std::chrono::milliseconds interval,
-               std::chrono::milliseconds hurried, std::function<bool()> tick) {
+Ticker::Ticker(std::string name, Duration interval, Duration hurried, std::function<bool()> tick) {
   thread_ = StartThread(std::move(name), [this, interval, hurried, tick = std::move(tick)] {
     Run(interval, hurried, tick);
   });
@@ -21,8 +20,7 @@ Ticker::Ticker(std::string name, std::chrono::milliseconds interval,
 
 Ticker::~Ticker() { Stop(); }
 
-void Ticker::Run(std::chrono::milliseconds interval, std::chrono::milliseconds hurried,
-                 const std::function<bool()>& tick) {
+void Ticker::Run(Duration interval, Duration hurried, const std::function<bool()>& tick) {
   for (bool in_hurry = false;;) {
     {
       MutexLock lock(mutex_);

@@ -1,11 +1,11 @@
 #pragma once
 
 #include <atomic>
-#include <chrono>
 #include <functional>
 #include <string>
 #include <thread>
 
+#include "base/clock.h"
 #include "base/mutex.h"
 
 namespace bulla {
@@ -14,11 +14,10 @@ namespace bulla {
 // next.
 class Ticker {
  public:
-  Ticker(std::string name, std::chrono::milliseconds interval, std::function<void()> tick);
+  Ticker(std::string name, Duration interval, std::function<void()> tick);
   // With two paces: from a Hurry() on, and for as long as `tick` returns true, it comes every
   // `hurried`. So that what has to be looked at often only now and then costs nothing in between.
-  Ticker(std::string name, std::chrono::milliseconds interval, std::chrono::milliseconds hurried,
-         std::function<bool()> tick);
+  Ticker(std::string name, Duration interval, Duration hurried, std::function<bool()> tick);
   ~Ticker();  // Stop()
 
   // Thread-safe, and cheap while it hurries already.
@@ -27,8 +26,8 @@ class Ticker {
   void Stop() BULLA_EXCLUDES(mutex_);
 
  private:
-  void Run(std::chrono::milliseconds interval, std::chrono::milliseconds hurried,
-           const std::function<bool()>& tick) BULLA_EXCLUDES(mutex_);
+  void Run(Duration interval, Duration hurried, const std::function<bool()>& tick)
+      BULLA_EXCLUDES(mutex_);
 
   Mutex mutex_;
   CondVar changed_;

@@ -87,6 +87,10 @@ CLI::App* AddDev(CLI::App& app, Arguments& arguments) {
                   "How enclaves check each signature before it leaves")
       ->check(CLI::IsMember({"recompute", "verify", "none"}))
       ->capture_default_str();
+  dev->add_option("--batching", options.batching,
+                  "Whether signatures travel to an enclave together")
+      ->check(CLI::IsMember({"on", "off"}))
+      ->capture_default_str();
   dev->add_flag("--smoke", options.smoke,
                 "Stop after the first signature; ports not given are free ones");
   return dev;

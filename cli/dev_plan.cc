@@ -12,6 +12,9 @@
 namespace bulla {
 namespace {
 
+// The gateway's own default.
+constexpr int kBatchSizeMax = 32;
+
 // The simulated host is in no AWS region; this one has the KMS name that enclaves expect.
 constexpr std::string_view kRegion = "eu-central-1";
 constexpr std::size_t kSocketPathBytesMax = 107;
@@ -140,14 +143,16 @@ std::string GatewayConfig(const DevOptions& options, const DevPaths& paths,
       "store: {}\n"
       "enclaves:\n"
       "{}"
+      "batch:\n"
+      "  size_max: {}\n"
       "kms_forwarder:\n"
       "  listen: {}\n"
       "  target: {}\n"
       "credentials_file: {}\n",
       Quoted(options.http), Quoted(options.grpc), Quoted(options.admin),
       Quoted("sqlite://" + paths.Database().string()), enclaves,
-      Quoted(Unix(paths.ForwarderSocket())), Quoted(kms_address),
-      Quoted(paths.Credentials().string()));
+      options.batching == "off" ? 1 : kBatchSizeMax, Quoted(Unix(paths.ForwarderSocket())),
+      Quoted(kms_address), Quoted(paths.Credentials().string()));
 }
 
 }  // namespace bulla

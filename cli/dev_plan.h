@@ -20,6 +20,7 @@ struct DevOptions {
   int enclaves = 2;
   int workers = 0;                            // of each enclave; 0 is one for each CPU
   std::string signature_check = "recompute";  // or verify, or none
+  std::string batching = "on";                // or off: every signature travels alone
   bool smoke = false;                         // stop after the first signature
   std::filesystem::path program_dir;  // where bulla-kms, bulla-enclave and bulla-gateway are
 };

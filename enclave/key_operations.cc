@@ -17,6 +17,7 @@ KeyOperations::KeyOperations(const Signer& signer, KeyCache& cache, DekTable& de
 void KeyOperations::SignBatch(std::span<const SignItem> items, MonotonicTime received,
                               const std::shared_ptr<ReplySink>& sink,
                               std::vector<SignReply>& replies, std::vector<Opening>& openings) {
+  std::uint64_t signed_count = 0;
   for (const SignItem& item : items) {
     const MonotonicTime now = clock_.Now();
     const MonotonicTime expires = received + std::chrono::microseconds(item.budget_us);
@@ -28,8 +29,11 @@ void KeyOperations::SignBatch(std::span<const SignItem> items, MonotonicTime rec
       return SignTask{item, expires, now + cache_.policy().sign_wait_budget, sink};
     };
     std::optional<SignReply> reply = SignOne(item, now, make_task, openings);
-    if (reply) replies.push_back(*reply);
+    if (!reply) continue;
+    if (reply->status == ItemStatus::kOk) ++signed_count;
+    replies.push_back(*reply);
   }
+  EnclaveCounters::Increment(counters_.signatures, signed_count);
 }
 
 std::optional<SignReply> KeyOperations::Resume(const SignTask& task,
@@ -38,8 +42,10 @@ std::optional<SignReply> KeyOperations::Resume(const SignTask& task,
   if (now >= task.expires) return Refusal(task.item, ItemStatus::kExpired);
   // Where it waits again (a key with so few uses that others have spent them meanwhile), it is for
   // what is left of its time, be it nothing.
-  return SignOne(
+  std::optional<SignReply> reply = SignOne(
       task.item, now, [&] { return task; }, openings);
+  if (reply && reply->status == ItemStatus::kOk) EnclaveCounters::Increment(counters_.signatures);
+  return reply;
 }
 
 std::optional<SignReply> KeyOperations::SignOne(const SignItem& item, MonotonicTime now,
@@ -71,7 +77,6 @@ SignReply KeyOperations::SignWith(const KeyLoan& loan, const SignItem& item) {
     LogError("signature_fault", {{"key", item.key_id.Short()}});
     return Refusal(item, ItemStatus::kFault);
   }
-  EnclaveCounters::Increment(counters_.signatures);
   return reply;
 }
 
@@ -98,7 +103,8 @@ KeyCache::Released KeyOperations::Open(const Opening& opening) {
       id, {std::move(opened->key), opened->point, std::move(dek->validity)}, clock_.Now());
   EnclaveCounters::Increment(counters_.rehydrations);
   if (opening.refresh) EnclaveCounters::Increment(counters_.refreshes);
-  counters_.rehydrate_latency.Record(clock_.Now() - began);
+  counters_.rehydrate_latency_ms.Record(
+      std::chrono::duration<double, std::milli>(clock_.Now() - began).count());
   return released;
 }
 

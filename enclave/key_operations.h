@@ -69,6 +69,7 @@ class KeyOperations {
   void OnWaiting(std::function<void()> on_waiting) { on_waiting_ = std::move(on_waiting); }
 
   const EnclaveCounters& counters() const { return counters_; }
+  EnclaveCounters& counters() { return counters_; }
 
  private:
   // Nothing when it waits, as what `make_task` made.

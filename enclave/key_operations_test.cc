@@ -173,7 +173,7 @@ TEST_F(KeyOperationsTest, UnderALapsedDekNothingIsSignedAndNothingIsMade) {
 
 TEST_F(KeyOperationsTest, ASignatureThatWaitsTooLongIsAnsweredThroughItsSink) {
   struct Sink final : ReplySink {
-    void Send(ReplyBatch batch) override { replies.push_back(batch.signs.at(0)); }
+    void Send(ReplyBatch& batch) override { replies.push_back(batch.signs.at(0)); }
     std::vector<SignReply> replies;
   };
   auto sink = std::make_shared<Sink>();

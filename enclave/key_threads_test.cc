@@ -63,7 +63,7 @@ struct TestKey {
 // One caller's answers: how many came to each of its signatures, and the last.
 class Answers final : public ReplySink {
  public:
-  void Send(ReplyBatch replies) override {
+  void Send(ReplyBatch& replies) override {
     MutexLock lock(mutex_);
     for (const SignReply& reply : replies.signs) {
       ++counts_[reply.sequence];
@@ -138,7 +138,7 @@ class KeyThreadsTest : public testing::Test {
         asked[sequence] = key;
         batch.signs.push_back({sequence, keys_[key].id, keys_[key].digest, 60'000'000});
       }
-      workers.Submit(std::move(batch), clock_.Now(), answers);
+      workers.Submit(batch, clock_.Now(), answers);
       answers->WaitFor(asked.size());
       for (std::size_t i = 0; i < kSignsPerFrame; ++i) {
         const auto sequence = static_cast<std::uint32_t>(frame * kSignsPerFrame + i);

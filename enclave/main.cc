@@ -105,8 +105,10 @@ absl::Status Serve(const Flags& flags) {
   BULLA_ASSIGN_OR_RETURN(Address address, Address::Parse(config.listen));
 
   RealClock clock;
+  const MonotonicTime engine_begun = clock.Now();
   BULLA_ASSIGN_OR_RETURN(std::unique_ptr<Signer> signer,
                          MakeSigner(SignatureCheckOf(config)));  // tests itself
+  const Duration engine_init = clock.Now() - engine_begun;
   BULLA_ASSIGN_OR_RETURN(std::unique_ptr<Nsm> nsm, OpenNsm(config, clock));
   BULLA_ASSIGN_OR_RETURN(std::unique_ptr<Recipient> recipient, Recipient::Generate());
   BULLA_ASSIGN_OR_RETURN(std::unique_ptr<KmsClient> kms,
@@ -119,6 +121,9 @@ absl::Status Serve(const Flags& flags) {
   BULLA_RETURN_IF_ERROR(CheckLockedMemory(config, deks->locked_memory() + cache->locked_memory()));
   KeyOperations operations(
       *signer, *cache, *deks, [&nsm] { return nsm->GetRandom(); }, clock);
+  EnclaveCounters::Increment(
+      operations.counters().engine_init_us,
+      static_cast<std::uint64_t>(engine_init / std::chrono::microseconds(1)));
   Ticker expiry("expiry", InMs(KeyCache::kWipeInterval), InMs(SingleFlight::kTick),
                 [&operations] { return operations.Advance(); });
   operations.OnWaiting([&expiry] { expiry.Hurry(); });

@@ -29,10 +29,10 @@ void Describe(const SealingDek& sealing, wire::v1::SealingDek& out) {
   out.set_kms_key_id(sealing.kms_key_id);
 }
 
-void Describe(const LatencyHistogram& histogram, wire::v1::Histogram& out) {
-  for (double bound : LatencyHistogram::kBoundsMs) out.add_bounds_ms(bound);
+void Describe(const ValueHistogram& histogram, wire::v1::Histogram& out) {
+  for (double bound : histogram.bounds()) out.add_bounds(bound);
   for (std::uint64_t count : histogram.counts()) out.add_counts(count);
-  out.set_sum_ms(histogram.sum_ms());
+  out.set_sum(histogram.sum());
 }
 
 AwsCredentials CredentialsOf(const wire::v1::UnlockRequest& request) {
@@ -47,6 +47,7 @@ EnclaveService::EnclaveService(Parts parts, std::string platform, std::size_t wo
       boot_id_(BootId::New(parts.clock.WallNow())),
       platform_(std::move(platform)),
       worker_count_(static_cast<std::uint32_t>(worker_count)),
+      started_(parts.clock.Now()),
       image_policy_(parts.cache.policy()),
       unlocks_(kUnlocksQueuedMax) {
   for (std::size_t i = 0; i < kUnlockThreads; ++i) {
@@ -201,7 +202,17 @@ grpc::ServerUnaryReactor* EnclaveService::Probe(grpc::CallbackServerContext* con
   reply->set_key_memory_budget_bytes(parts_.cache.policy().memory_budget_mib << 20);
   reply->set_locked_bytes(keys.locked_bytes);
   reply->set_locked_budget_bytes(parts_.cache.locked_budget_bytes());
-  Describe(counters.rehydrate_latency, *reply->mutable_rehydrate_latency());
+  Describe(counters.rehydrate_latency_ms, *reply->mutable_rehydrate_latency_ms());
+  Describe(counters.sign_cpu_us, *reply->mutable_sign_cpu_us());
+  Describe(counters.batch_size, *reply->mutable_batch_size());
+  reply->set_frames_in(counters.frames_in);
+  reply->set_frames_out(counters.frames_out);
+  reply->set_jobs(counters.jobs);
+  reply->set_worker_busy_us(counters.busy_us);
+  reply->set_uptime_us(static_cast<std::uint64_t>(
+      std::chrono::duration_cast<std::chrono::microseconds>(now - started_).count()));
+  reply->set_workers(worker_count_);
+  reply->set_engine_init_us(counters.engine_init_us);
   for (const DekId& id : parts_.deks.TakeRenewals(now, kDeksToRenewMax)) {
     reply->add_deks_to_renew(id.bytes.data(), DekId::kBytes);
   }
@@ -212,7 +223,7 @@ grpc::ServerUnaryReactor* EnclaveService::Probe(grpc::CallbackServerContext* con
 
 grpc::ServerBidiReactor<wire::v1::RequestFrame, wire::v1::ReplyFrame>* EnclaveService::Session(
     grpc::CallbackServerContext*) {
-  return new bulla::Session(parts_.workers, parts_.clock);
+  return new bulla::Session(parts_.workers, parts_.operations.counters(), parts_.clock);
 }
 
 }  // namespace bulla

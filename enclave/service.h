@@ -68,6 +68,7 @@ class EnclaveService final : public wire::v1::Enclave::CallbackService {
   const BootId boot_id_;
   const std::string platform_;
   const std::uint32_t worker_count_;
+  const MonotonicTime started_;
 
   const KeyPolicy image_policy_;
   Mutex policy_mutex_;  // one change at a time

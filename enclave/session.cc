@@ -28,16 +28,20 @@ void MoveFront(std::vector<T>& from, std::size_t max, std::vector<T>& to) {
 // they send is dropped. Thread-safe.
 class SessionOutbox final : public ReplySink {
  public:
-  explicit SessionOutbox(Session& session) : session_(session) {}
+  SessionOutbox(Session& session, EnclaveCounters& counters)
+      : session_(session), counters_(counters) {}
 
-  void Send(ReplyBatch replies) override BULLA_EXCLUDES(mutex_) {
+  void Send(ReplyBatch& replies) override BULLA_EXCLUDES(mutex_) {
     {
       MutexLock lock(mutex_);
       in_flight_ -= std::min(in_flight_, replies.signs.size() + replies.creates.size());
       if (ended_) return;
-      std::move(replies.signs.begin(), replies.signs.end(), std::back_inserter(pending_.signs));
-      std::move(replies.creates.begin(), replies.creates.end(),
-                std::back_inserter(pending_.creates));
+      if (pending_.empty()) {
+        std::swap(pending_, replies);
+      } else {
+        std::ranges::copy(replies.signs, std::back_inserter(pending_.signs));
+        std::ranges::move(replies.creates, std::back_inserter(pending_.creates));
+      }
       if (!BeginWrite()) return;
     }
     Write();
@@ -91,10 +95,12 @@ class SessionOutbox final : public ReplySink {
   // be deleted, and frame and batch belong to this call alone.
   void Write() {
     EncodeReply(sending_, frame_);
+    EnclaveCounters::Increment(counters_.frames_out);
     session_.StartWrite(&frame_);
   }
 
   Session& session_;  // valid until ended_ and not writing_
+  EnclaveCounters& counters_;
   Mutex mutex_;
   ReplyBatch pending_ BULLA_GUARDED_BY(mutex_);
   std::size_t in_flight_ BULLA_GUARDED_BY(mutex_) = 0;
@@ -105,23 +111,27 @@ class SessionOutbox final : public ReplySink {
   wire::v1::ReplyFrame frame_;
 };
 
-Session::Session(Workers& workers, const Clock& clock)
-    : workers_(workers), clock_(clock), outbox_(std::make_shared<SessionOutbox>(*this)) {
+Session::Session(Workers& workers, EnclaveCounters& counters, const Clock& clock)
+    : workers_(workers),
+      counters_(counters),
+      clock_(clock),
+      outbox_(std::make_shared<SessionOutbox>(*this, counters)) {
   StartRead(&incoming_);
 }
 
 void Session::OnReadDone(bool ok) {
   if (!ok) return outbox_->End(grpc::Status::OK);
-  RequestBatch batch;
-  absl::Status decoded = DecodeRequest(incoming_, batch);
+  absl::Status decoded = DecodeRequest(incoming_, batch_);
   if (!decoded.ok()) {
     LogError("request_frame_refused", {{"reason", std::string(decoded.message())}});
     return outbox_->End({grpc::StatusCode::INVALID_ARGUMENT, std::string(decoded.message())});
   }
-  if (!outbox_->Admit(batch.signs.size() + batch.creates.size())) {
+  if (!outbox_->Admit(batch_.signs.size() + batch_.creates.size())) {
     return outbox_->End({grpc::StatusCode::RESOURCE_EXHAUSTED, "too many requests in flight"});
   }
-  workers_.Submit(std::move(batch), clock_.Now(), outbox_);
+  EnclaveCounters::Increment(counters_.frames_in);
+  if (!batch_.signs.empty()) counters_.batch_size.Record(static_cast<double>(batch_.signs.size()));
+  workers_.Submit(batch_, clock_.Now(), outbox_);
   StartRead(&incoming_);
 }
 

@@ -19,7 +19,8 @@ class SessionOutbox;
 // Owned by gRPC from its making to OnDone, where it deletes itself.
 class Session final : public grpc::ServerBidiReactor<wire::v1::RequestFrame, wire::v1::ReplyFrame> {
  public:
-  Session(Workers& workers, const Clock& clock);
+  // Counts its frames in `counters`. All outlive it.
+  Session(Workers& workers, EnclaveCounters& counters, const Clock& clock);
 
  private:
   friend class SessionOutbox;
@@ -29,8 +30,11 @@ class Session final : public grpc::ServerBidiReactor<wire::v1::RequestFrame, wir
   void OnDone() override;
 
   Workers& workers_;
+  EnclaveCounters& counters_;
   const Clock& clock_;
-  wire::v1::RequestFrame incoming_;  // touched by reads only, one at a time
+  // Touched by reads only, one at a time.
+  wire::v1::RequestFrame incoming_;
+  RequestBatch batch_;
   const std::shared_ptr<SessionOutbox> outbox_;
 };
 

@@ -15,8 +15,8 @@ namespace bulla {
 class ReplySink {
  public:
   virtual ~ReplySink() = default;
-  // Thread-safe; must not block.
-  virtual void Send(ReplyBatch replies) = 0;
+  // Takes what is in `replies`, and leaves it to be overwritten. Thread-safe; must not block.
+  virtual void Send(ReplyBatch& replies) = 0;
 };
 
 struct SignTask {
@@ -29,7 +29,7 @@ struct SignTask {
   void Answer(const SignReply& reply) const {
     ReplyBatch replies;
     replies.signs.push_back(reply);
-    sink->Send(std::move(replies));
+    sink->Send(replies);
   }
 };
 

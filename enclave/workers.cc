@@ -1,6 +1,7 @@
 #include "enclave/workers.h"
 
 #include <algorithm>
+#include <chrono>
 #include <fmt/format.h>
 #include <iterator>
 #include <utility>
@@ -12,10 +13,6 @@
 namespace bulla {
 namespace {
 
-// Fewer signatures than this are not worth a second thread's wake-up (5 us against 60 us a
-// signature with its verification).
-constexpr std::size_t kSignsPerJobMin = 2;
-
 // Of those who waited for a key, the worker that opened it signs the first itself; the rest go
 // through the queue in jobs of this many, for all workers.
 constexpr std::size_t kResumedPerJob = 8;
@@ -23,7 +20,7 @@ constexpr std::size_t kResumedPerJob = 8;
 }  // namespace
 
 Workers::Workers(Options options, KeyOperations& operations)
-    : operations_(operations), queue_(options.queue_max) {
+    : operations_(operations), queue_(options.queue_max, options.threads) {
   for (std::size_t i = 0; i < options.threads; ++i) {
     threads_.push_back(StartThread(fmt::format("worker-{}", i), [this, i] { Run(i); }));
   }
@@ -34,74 +31,64 @@ Workers::~Workers() {
   for (std::thread& thread : threads_) thread.join();
 }
 
-void Workers::Submit(RequestBatch batch, MonotonicTime received, std::shared_ptr<ReplySink> sink) {
+void Workers::Submit(RequestBatch& batch, MonotonicTime received,
+                     const std::shared_ptr<ReplySink>& sink) {
   for (const Bytes& blob : batch.loads) {
     // A blob that is none leaves its key unknown; the signature that follows it says so.
     if (!operations_.Load(blob)) LogWarn("load_refused", {});
   }
-  batch.loads.clear();
-
-  std::size_t shares = std::clamp<std::size_t>(batch.signs.size() / kSignsPerJobMin, 1,
-                                               std::max<std::size_t>(queue_.idle(), 1));
-  std::size_t share = (batch.signs.size() + shares - 1) / shares;
-  for (std::size_t begin = share; share > 0 && begin < batch.signs.size(); begin += share) {
-    std::size_t end = std::min(begin + share, batch.signs.size());
-    FrameJob job{{}, received, sink};
-    job.batch.signs.assign(batch.signs.begin() + static_cast<std::ptrdiff_t>(begin),
-                           batch.signs.begin() + static_cast<std::ptrdiff_t>(end));
-    Enqueue(std::move(job));
-  }
-  batch.signs.resize(std::min(share, batch.signs.size()));
-  if (!batch.empty()) Enqueue(FrameJob{std::move(batch), received, std::move(sink)});
-}
-
-void Workers::Enqueue(Job job) {
-  // A refused item is left as it was: NOLINTNEXTLINE(bugprone-use-after-move)
-  if (!queue_.TryPush(std::move(job))) Refuse(job);
-}
-
-void Workers::Refuse(const Job& job) {
-  if (const auto* tasks = std::get_if<ResumeJob>(&job)) {
-    for (const SignTask& task : *tasks) {
-      task.Answer(operations_.Refusal(task.item, ItemStatus::kBusy));
-    }
-    return;
-  }
-  const auto& frame = std::get<FrameJob>(job);
+  if (batch.signs.empty() && batch.creates.empty()) return;
+  if (queue_.TryPush(batch, received, sink)) return;
   ReplyBatch replies;
-  for (const SignItem& item : frame.batch.signs) {
+  for (const SignItem& item : batch.signs) {
     replies.signs.push_back(operations_.Refusal(item, ItemStatus::kBusy));
   }
-  for (const CreateItem& item : frame.batch.creates) {
+  for (const CreateItem& item : batch.creates) {
     replies.creates.push_back({.sequence = item.sequence, .status = ItemStatus::kBusy});
   }
-  frame.sink->Send(std::move(replies));
+  sink->Send(replies);
 }
 
 void Workers::Run(std::size_t index) {
   if (!PinThreadToCpu(index)) LogWarn("worker_not_pinned", {{"worker", index}});
   if (!LockThreadStack()) LogWarn("stack_not_locked", {{"worker", index}});
+  EnclaveCounters& counters = operations_.counters();
   std::vector<Opening> openings;
-  while (std::optional<Job> job = queue_.Pop()) {
-    if (const auto* tasks = std::get_if<ResumeJob>(&*job)) {
-      Resume(*tasks, openings);
+  ReplyBatch replies;
+  while (std::optional<WorkQueue::Work> work = queue_.Pop()) {
+    const auto began = std::chrono::steady_clock::now();
+    EnclaveCounters::Increment(counters.jobs);
+    if (const auto* share = std::get_if<WorkQueue::Share>(&*work)) {
+      RunShare(*share, replies, openings);
     } else {
-      RunFrame(std::get<FrameJob>(*job), openings);
+      Resume(std::get<WorkQueue::Resumption>(*work), openings);
     }
     // An opening may begin another: see KeyOperations::Resume.
     for (std::size_t i = 0; i < openings.size(); ++i) Open(Opening(openings[i]), openings);
     openings.clear();
+    const auto busy = std::chrono::steady_clock::now() - began;
+    EnclaveCounters::Increment(counters.busy_us,
+                               static_cast<std::uint64_t>(busy / std::chrono::microseconds(1)));
   }
 }
 
-void Workers::RunFrame(const FrameJob& job, std::vector<Opening>& openings) {
-  ReplyBatch replies;
-  replies.signs.reserve(job.batch.signs.size());
-  operations_.SignBatch(job.batch.signs, job.received, job.sink, replies.signs, openings);
-  for (const CreateItem& item : job.batch.creates) {
-    replies.creates.push_back(operations_.Create(item));
+void Workers::RunShare(const WorkQueue::Share& share, ReplyBatch& replies,
+                       std::vector<Opening>& openings) {
+  const WorkQueue::Frame& frame = *share.frame;
+  if (share.begin < share.end) {
+    const auto items = std::span(frame.batch().signs).subspan(share.begin, share.end - share.begin);
+    const auto cpu_before = ThreadCpuTime();
+    operations_.SignBatch(items, frame.received(), frame.sink(), replies.signs, openings);
+    const std::chrono::duration<double, std::micro> cpu = ThreadCpuTime() - cpu_before;
+    operations_.counters().sign_cpu_us.Record(cpu.count() / static_cast<double>(items.size()),
+                                              items.size());
   }
-  if (!replies.empty()) job.sink->Send(std::move(replies));
+  if (share.creates) {
+    for (const CreateItem& item : frame.batch().creates) {
+      replies.creates.push_back(operations_.Create(item));
+    }
+  }
+  queue_.Finish(share, replies);
 }
 
 void Workers::Resume(std::span<const SignTask> tasks, std::vector<Opening>& openings) {
@@ -124,7 +111,12 @@ void Workers::Open(const Opening& opening, std::vector<Opening>& openings) {
   std::span<const SignTask> first(tasks.begin(), next);
   while (next != tasks.end()) {
     const auto end = next + std::min<std::ptrdiff_t>(kResumedPerJob, tasks.end() - next);
-    Enqueue(ResumeJob(std::make_move_iterator(next), std::make_move_iterator(end)));
+    WorkQueue::Resumption share(std::make_move_iterator(next), std::make_move_iterator(end));
+    if (!queue_.TryPush(share)) {
+      for (const SignTask& task : share) {
+        task.Answer(operations_.Refusal(task.item, ItemStatus::kBusy));
+      }
+    }
     next = end;
   }
   Resume(first, openings);

@@ -12,7 +12,7 @@ namespace {
 // Gathers replies and lets a test wait for a number of them.
 class Gatherer final : public ReplySink {
  public:
-  void Send(ReplyBatch replies) override {
+  void Send(ReplyBatch& replies) override {
     MutexLock lock(mutex_);
     for (SignReply& reply : replies.signs) replies_.push_back(reply);
     changed_.NotifyAll();
@@ -53,6 +53,10 @@ class WorkersTest : public testing::Test {
     return batch;
   }
 
+  void Submit(Workers& workers, RequestBatch batch) {
+    workers.Submit(batch, clock_.Now(), gatherer_);
+  }
+
   const RealClock clock_{};
   const KeyId key_id_ = KeyId::New({});
   const std::unique_ptr<Signer> signer_ = NewSigner();
@@ -70,7 +74,7 @@ class WorkersTest : public testing::Test {
 TEST_F(WorkersTest, EveryItemOfEveryFrameIsAnsweredOnce) {
   Workers workers({.threads = 3, .queue_max = 1000}, operations_);
   for (std::uint32_t frame = 0; frame < 20; ++frame) {
-    workers.Submit(Signs(frame * 32, 32), clock_.Now(), gatherer_);
+    Submit(workers, Signs(frame * 32, 32));
   }
   std::set<std::uint32_t> sequences;
   for (const SignReply& reply : gatherer_->WaitFor(640)) {
@@ -83,7 +87,7 @@ TEST_F(WorkersTest, EveryItemOfEveryFrameIsAnsweredOnce) {
 TEST_F(WorkersTest, AFullQueueRefusesAndStillAnswersAll) {
   Workers workers({.threads = 1, .queue_max = 1}, operations_);
   for (std::uint32_t frame = 0; frame < 50; ++frame) {
-    workers.Submit(Signs(frame * 32, 32), clock_.Now(), gatherer_);
+    Submit(workers, Signs(frame * 32, 32));
   }
   std::size_t busy = 0;
   for (const SignReply& reply : gatherer_->WaitFor(1600)) {
@@ -101,7 +105,7 @@ TEST_F(WorkersTest, ManyWhoAskForAColdKeyAreAllServedByOneOpening) {
   ASSERT_TRUE(operations.Load(blob_));
   Workers workers({.threads = 3, .queue_max = 1000}, operations);
   for (std::uint32_t frame = 0; frame < 16; ++frame) {
-    workers.Submit(Signs(frame * 32, 32), clock_.Now(), gatherer_);
+    Submit(workers, Signs(frame * 32, 32));
   }
   std::set<std::uint32_t> sequences;
   for (const SignReply& reply : gatherer_->WaitFor(512)) {
@@ -120,7 +124,7 @@ TEST_F(WorkersTest, ManyWhoAskForAKeyThatDoesNotOpenAreAllTold) {
   ASSERT_TRUE(deks->Open(dek_id_, wrong, clock_.Now(), 0).ok());
   ASSERT_TRUE(operations.Load(blob_));
   Workers workers({.threads = 3, .queue_max = 1000}, operations);
-  workers.Submit(Signs(0, 32), clock_.Now(), gatherer_);
+  Submit(workers, Signs(0, 32));
   for (const SignReply& reply : gatherer_->WaitFor(32)) {
     EXPECT_TRUE(reply.status == ItemStatus::kRefused || reply.status == ItemStatus::kNeedBlob);
   }
@@ -131,7 +135,7 @@ TEST_F(WorkersTest, EndingAnswersWhatWasAccepted) {
   {
     Workers workers({.threads = 2, .queue_max = 1000}, operations_);
     for (std::uint32_t frame = 0; frame < 10; ++frame) {
-      workers.Submit(Signs(frame * 32, 32), clock_.Now(), gatherer_);
+      Submit(workers, Signs(frame * 32, 32));
     }
   }
   EXPECT_EQ(gatherer_->WaitFor(320).size(), 320u);

@@ -11,15 +11,22 @@ class CallList {
  public:
   void Append(SignCall* call) {
     call->next = nullptr;
-    (last_ == nullptr ? first_ : last_->next) = call;
+    (first_ == nullptr ? first_ : last_->next) = call;
     last_ = call;
+  }
+  // Requires: it is not empty.
+  SignCall* PopFront() {
+    SignCall* call = first_;
+    first_ = call->next;
+    call->next = nullptr;
+    return call;
   }
   SignCall* first() const { return first_; }
   bool empty() const { return first_ == nullptr; }
 
  private:
   SignCall* first_ = nullptr;
-  SignCall* last_ = nullptr;
+  SignCall* last_ = nullptr;  // of one that is not empty
 };
 
 // Takes the first call off a list.

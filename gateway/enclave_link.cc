@@ -69,6 +69,7 @@ EnclaveLink::EnclaveLink(Options options, LinkEvents& events, KeyStore& store, c
       events_(events),
       store_(store),
       clock_(clock),
+      batcher_(options_.batch),
       key_policy_(options_.key_policy),
       streams_(std::make_shared<const Streams>()) {
   status_.address = name();
@@ -88,6 +89,12 @@ void EnclaveLink::Stop() {
   }
   changed_.NotifyAll();
   if (thread_.joinable()) thread_.join();
+  SignCall* left = nullptr;
+  {
+    MutexLock lock(batch_mutex_);
+    left = batcher_.TakeAll();
+  }
+  FailAll(left, ErrorCode::kUnavailable);
 }
 
 void EnclaveLink::Run() {
@@ -218,7 +225,8 @@ absl::Status EnclaveLink::OpenStreamsBlocking() {
       MutexLock lock(mutex_);
       ++streams_alive_;
     }
-    opened->push_back(EnclaveStream::Open(*std::move(channel), *this, clock_));
+    opened->push_back(
+        EnclaveStream::Open(*std::move(channel), *this, clock_, options_.batch.size_max));
   }
   MutexLock lock(mutex_);
   streams_ = std::move(opened);
@@ -249,7 +257,9 @@ absl::Status EnclaveLink::ProbeBlocking() {
   BULLA_RETURN_IF_ERROR(FromGrpc("probe", control()->Probe(&context, {}, &reply)));
   {
     MutexLock lock(mutex_);
-    status_.report = DecodeReport(reply);
+    EnclaveReport report = DecodeReport(reply);
+    status_.worker_busy_ratio = status_.report ? WorkerBusyRatio(*status_.report, report) : 0;
+    status_.report = std::move(report);
   }
   std::vector<DekId> deks = DecodeDeksToRenew(reply);
   if (!deks.empty()) events_.OnDeksToRenew(*this, deks);
@@ -280,25 +290,68 @@ void EnclaveLink::OnStreamClosed() {
   changed_.NotifyAll();
 }
 
-// Streams are filled in order: the first that has few requests in flight takes the call. So at low
-// load all share one stream and travel in few frames, and under load more streams join in.
-SignCall* EnclaveLink::Sign(SignCall* first) {
+void EnclaveLink::Sign(SignCall* first) {
+  const MonotonicTime now = clock_.Now();
+  {
+    MutexLock lock(batch_mutex_);
+    while (first != nullptr) batcher_.Add(PopFirst(first), now);
+  }
+  if (SendDue()) events_.OnWaiting();
+}
+
+bool EnclaveLink::SendDue() {
+  const MonotonicTime now = clock_.Now();
+  for (;;) {
+    SignCall* frame = nullptr;
+    {
+      MutexLock lock(batch_mutex_);
+      frame = batcher_.Take(now);
+      if (frame == nullptr) return batcher_.waiting();
+    }
+    SendFrame(frame);
+  }
+}
+
+// Streams are filled in order: the first that has few requests in flight takes the frame. So at low
+// load all frames share one stream, and under load more streams join in.
+void EnclaveLink::SendFrame(SignCall* first) {
   std::shared_ptr<const Streams> open = streams();
-  for (const auto& stream : *open) {
-    if (first == nullptr) return nullptr;
-    if (stream->in_flight() < kFrameSignsMax) first = stream->Sign(first);
+  for (std::size_t in_flight_max : {kFrameSignsMax, EnclaveStream::kSlotsMax}) {
+    for (const auto& stream : *open) {
+      if (first == nullptr) return;
+      if (stream->in_flight() < in_flight_max) first = stream->Sign(first);
+    }
   }
-  for (const auto& stream : *open) {
-    if (first == nullptr) return nullptr;
-    first = stream->Sign(first);
+  std::size_t refused = 0;
+  for (SignCall* call = first; call != nullptr; call = call->next) ++refused;
+  if (refused == 0) return;
+  FailAll(first, ErrorCode::kRetryLater);
+  MutexLock lock(batch_mutex_);
+  batcher_.Answered(refused);
+}
+
+void EnclaveLink::OnAnswered(std::size_t count) {
+  {
+    MutexLock lock(batch_mutex_);
+    batcher_.Answered(count);
+    if (!batcher_.waiting()) return;
   }
-  return first;
+  SendDue();
 }
 
 bool EnclaveLink::SignWithBlob(SignCall* call, Bytes blob) {
   std::shared_ptr<const Streams> open = streams();
-  return std::any_of(open->begin(), open->end(),
-                     [&](const auto& stream) { return stream->SignWithBlob(call, blob); });
+  {
+    MutexLock lock(batch_mutex_);
+    batcher_.Sent(1);  // before it can be answered
+  }
+  if (std::any_of(open->begin(), open->end(),
+                  [&](const auto& stream) { return stream->SignWithBlob(call, blob); })) {
+    return true;
+  }
+  MutexLock lock(batch_mutex_);
+  batcher_.Answered(1);
+  return false;
 }
 
 bool EnclaveLink::Create(const KeyId& key_id, MonotonicTime deadline,

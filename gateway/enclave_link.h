@@ -19,6 +19,7 @@
 #include "base/status.h"
 #include "gateway/enclave_report.h"
 #include "gateway/enclave_stream.h"
+#include "gateway/sign_batcher.h"
 #include "store/key_store.h"
 #include "wire/address.h"
 #include "wire/enclave.grpc.pb.h"
@@ -40,6 +41,8 @@ class LinkEvents {
   virtual void OnLinkLost(EnclaveLink& link) = 0;
   // The enclave's probe names DEKs past their soft TTL, the same ones again until they are opened.
   virtual void OnDeksToRenew(EnclaveLink& link, const std::vector<DekId>& deks) = 0;
+  // Signatures are held back to travel together: SendDue() is to be called every now and then.
+  virtual void OnWaiting() = 0;
 };
 
 // Thread-safe.
@@ -49,6 +52,7 @@ class EnclaveLink final : private StreamEvents {
     Address address;
     std::size_t index = 0;  // in the ring
     std::size_t streams = 16;
+    SignBatcher::Options batch;
     std::string credentials_file;
     KeyPolicy key_policy = NothingWanted();  // until SetKeyPolicy() says otherwise
     // An enclave that does not answer a probe within two seconds is as good as gone.
@@ -66,6 +70,7 @@ class EnclaveLink final : private StreamEvents {
     std::string last_error;
     std::string policy_refused;           // the enclave's reason; empty when it took the policy
     std::optional<EnclaveReport> report;  // of the last probe; nothing before the first
+    double worker_busy_ratio = 0;         // between the last two probes
   };
 
   EnclaveLink(Options options, LinkEvents& events, KeyStore& store, const Clock& clock);
@@ -79,9 +84,12 @@ class EnclaveLink final : private StreamEvents {
   const std::string& name() const { return options_.address.ToString(); }
   bool ready() const { return ready_.load(std::memory_order_acquire); }
 
-  // As EnclaveStream's: the calls that found no room are returned, or false.
-  SignCall* Sign(SignCall* first) BULLA_EXCLUDES(mutex_);
-  bool SignWithBlob(SignCall* call, Bytes blob) BULLA_EXCLUDES(mutex_);
+  // Each call is answered: with kRetryLater when every stream is full.
+  void Sign(SignCall* first) BULLA_EXCLUDES(mutex_, batch_mutex_);
+  // Sends what has been held back long enough. Returns whether something still is.
+  bool SendDue() BULLA_EXCLUDES(mutex_, batch_mutex_);
+  // As EnclaveStream's: false when there is no room.
+  bool SignWithBlob(SignCall* call, Bytes blob) BULLA_EXCLUDES(mutex_, batch_mutex_);
   bool Create(const KeyId& key_id, MonotonicTime deadline, EnclaveStream::CreateDone done)
       BULLA_EXCLUDES(mutex_);
 
@@ -101,8 +109,11 @@ class EnclaveLink final : private StreamEvents {
 
   void OnNeedBlob(SignCall* first) override { events_.OnNeedBlob(*this, first); }
   void OnNeedDek(SignCall* first) override { events_.OnNeedDek(*this, first); }
+  void OnAnswered(std::size_t count) override BULLA_EXCLUDES(mutex_, batch_mutex_);
   void OnStreamClosed() override BULLA_EXCLUDES(mutex_);
 
+  // Sends a frame's worth, or refuses what finds no room.
+  void SendFrame(SignCall* first) BULLA_EXCLUDES(mutex_, batch_mutex_);
   void Run();
   // Everything from dialling to open streams.
   absl::Status ConnectBlocking();
@@ -123,7 +134,7 @@ class EnclaveLink final : private StreamEvents {
   // The control connection; null only between Disconnect() and the next dial.
   std::shared_ptr<wire::v1::Enclave::Stub> control() const BULLA_EXCLUDES(mutex_);
 
-  // The open streams; the first with room is the right one to ask first: see Sign().
+  // The open streams; the first with room is the right one to ask first: see SendFrame().
   std::shared_ptr<const Streams> streams() const BULLA_EXCLUDES(mutex_);
 
   const Options options_;
@@ -131,6 +142,9 @@ class EnclaveLink final : private StreamEvents {
   KeyStore& store_;
   const Clock& clock_;
   std::atomic<bool> ready_{false};
+
+  Mutex batch_mutex_;
+  SignBatcher batcher_ BULLA_GUARDED_BY(batch_mutex_);
 
   mutable Mutex mutex_;
   CondVar changed_;

@@ -12,21 +12,27 @@ using prometheus::MetricFamily;
 using prometheus::MetricType;
 using Statuses = std::vector<EnclaveLink::Status>;
 
-// A number of the report as a metric. Those of one name follow each other and differ in `state`.
+// A number of the report as a metric. Those of one name follow each other and differ in a label.
 struct Row {
   const char* name;
   const char* help;
   MetricType type;
   std::uint64_t EnclaveReport::*value;
-  const char* state = nullptr;
+  const char* label = nullptr;
+  const char* label_value = nullptr;
 };
 
 constexpr char kKeyCacheState[] = "Keys held, by state";
+constexpr char kCrossings[] =
+    "Hand-offs on the way of signatures: frames between the processes, jobs between the threads";
 
 const Row kRows[] = {
-    {"key_cache_state", kKeyCacheState, MetricType::Gauge, &EnclaveReport::keys_warm, "WARM"},
-    {"key_cache_state", kKeyCacheState, MetricType::Gauge, &EnclaveReport::keys_cool, "COOL"},
-    {"key_cache_state", kKeyCacheState, MetricType::Gauge, &EnclaveReport::keys_invalid, "INVALID"},
+    {"key_cache_state", kKeyCacheState, MetricType::Gauge, &EnclaveReport::keys_warm, "state",
+     "WARM"},
+    {"key_cache_state", kKeyCacheState, MetricType::Gauge, &EnclaveReport::keys_cool, "state",
+     "COOL"},
+    {"key_cache_state", kKeyCacheState, MetricType::Gauge, &EnclaveReport::keys_invalid, "state",
+     "INVALID"},
     {"rehydrate_total", "Plain keys opened from their blobs, refreshes among them",
      MetricType::Counter, &EnclaveReport::rehydrations},
     {"rehydrate_fail", "Plain keys that could not be opened from their blobs", MetricType::Counter,
@@ -38,6 +44,14 @@ const Row kRows[] = {
      MetricType::Counter, &EnclaveReport::hard_expired_rejections},
     {"engine_q_depth", "Jobs that wait for a worker", MetricType::Gauge,
      &EnclaveReport::queue_depth},
+    {"engine_crossings_total", kCrossings, MetricType::Counter, &EnclaveReport::frames_in, "kind",
+     "request_frame"},
+    {"engine_crossings_total", kCrossings, MetricType::Counter, &EnclaveReport::frames_out, "kind",
+     "reply_frame"},
+    {"engine_crossings_total", kCrossings, MetricType::Counter, &EnclaveReport::jobs, "kind",
+     "job"},
+    {"bulla_enclave_signatures_total", "Signatures made", MetricType::Counter,
+     &EnclaveReport::signatures},
     {"bulla_enclave_key_refreshes_total", "Keys opened again in the background while still usable",
      MetricType::Counter, &EnclaveReport::refreshes},
     {"bulla_enclave_plain_keys_evicted_total", "Plain keys wiped early, for lack of locked memory",
@@ -66,7 +80,7 @@ void AppendSeries(const Row& row, const Statuses& enclaves, std::vector<ClientMe
   for (const EnclaveLink::Status& enclave : enclaves) {
     if (!enclave.report || (row.type == MetricType::Gauge && !enclave.ready)) continue;
     ClientMetric metric = NewMetric(enclave);
-    if (row.state != nullptr) metric.label.push_back({"state", row.state});
+    if (row.label != nullptr) metric.label.push_back({row.label, row.label_value});
     auto value = static_cast<double>((*enclave.report).*row.value);
     (row.type == MetricType::Gauge ? metric.gauge.value : metric.counter.value) = value;
     out.push_back(std::move(metric));
@@ -75,24 +89,48 @@ void AppendSeries(const Row& row, const Statuses& enclaves, std::vector<ClientMe
 
 ClientMetric::Histogram Cumulative(const EnclaveReport::Histogram& histogram) {
   ClientMetric::Histogram cumulative;
-  cumulative.sample_sum = histogram.sum_ms;
+  cumulative.sample_sum = histogram.sum;
   for (std::size_t i = 0; i < histogram.counts.size(); ++i) {
     cumulative.sample_count += histogram.counts[i];
-    double bound = i < histogram.bounds_ms.size() ? histogram.bounds_ms[i]
-                                                  : std::numeric_limits<double>::infinity();
+    double bound =
+        i < histogram.bounds.size() ? histogram.bounds[i] : std::numeric_limits<double>::infinity();
     cumulative.bucket.push_back({cumulative.sample_count, bound});
   }
   return cumulative;
 }
 
-MetricFamily RehydrateLatency(const Statuses& enclaves) {
-  MetricFamily family{.name = "rehydrate_latency_ms",
-                      .help = "Time to open a plain key from its blob, in ms",
-                      .type = MetricType::Histogram};
+struct HistogramRow {
+  const char* name;
+  const char* help;
+  std::optional<EnclaveReport::Histogram> EnclaveReport::*value;
+};
+
+const HistogramRow kHistograms[] = {
+    {"rehydrate_latency_ms", "Time to open a plain key from its blob, in ms",
+     &EnclaveReport::rehydrate_latency_ms},
+    {"sign_cpu_us", "CPU time of a signature with its check, the mean of its job, in us",
+     &EnclaveReport::sign_cpu_us},
+    {"batch_size_hist", "Signatures asked for in one frame", &EnclaveReport::batch_size},
+};
+
+MetricFamily FamilyOf(const HistogramRow& row, const Statuses& enclaves) {
+  MetricFamily family{.name = row.name, .help = row.help, .type = MetricType::Histogram};
   for (const EnclaveLink::Status& enclave : enclaves) {
-    if (!enclave.report || !enclave.report->rehydrate_latency) continue;
+    if (!enclave.report || !((*enclave.report).*row.value)) continue;
     ClientMetric metric = NewMetric(enclave);
-    metric.histogram = Cumulative(*enclave.report->rehydrate_latency);
+    metric.histogram = Cumulative(*((*enclave.report).*row.value));
+    family.metric.push_back(std::move(metric));
+  }
+  return family;
+}
+
+MetricFamily GaugeFamily(const char* name, const char* help, const Statuses& enclaves,
+                         double (*value)(const EnclaveLink::Status&)) {
+  MetricFamily family{.name = name, .help = help, .type = MetricType::Gauge};
+  for (const EnclaveLink::Status& enclave : enclaves) {
+    if (!enclave.report || !enclave.ready) continue;
+    ClientMetric metric = NewMetric(enclave);
+    metric.gauge.value = value(enclave);
     family.metric.push_back(std::move(metric));
   }
   return family;
@@ -108,7 +146,15 @@ std::vector<MetricFamily> EnclaveFamilies(const Statuses& enclaves) {
     }
     AppendSeries(row, enclaves, families.back().metric);
   }
-  families.push_back(RehydrateLatency(enclaves));
+  for (const HistogramRow& row : kHistograms) families.push_back(FamilyOf(row, enclaves));
+  families.push_back(GaugeFamily(
+      "worker_busy_ratio", "Share of the last probe's interval that workers were at work, 0 to 1",
+      enclaves, [](const EnclaveLink::Status& enclave) { return enclave.worker_busy_ratio; }));
+  families.push_back(GaugeFamily(
+      "engine_init_ms", "Time that the engine took to be made and to test itself, in ms", enclaves,
+      [](const EnclaveLink::Status& enclave) {
+        return static_cast<double>(enclave.report->engine_init_us) / 1000;
+      }));
   std::erase_if(families, [](const MetricFamily& family) { return family.metric.empty(); });
   return families;
 }

@@ -81,8 +81,8 @@ TEST(EnclaveMetrics, EveryNumberHasTheNameAndTypeOfTheContract) {
 
 TEST(EnclaveMetrics, AHistogramIsCumulativeAndEndsInInfinity) {
   EnclaveLink::Status enclave = Enclave("e");
-  enclave.report->rehydrate_latency =
-      EnclaveReport::Histogram{.bounds_ms = {0.25, 1}, .counts = {7, 0, 2}, .sum_ms = 3.5};
+  enclave.report->rehydrate_latency_ms =
+      EnclaveReport::Histogram{.bounds = {0.25, 1}, .counts = {7, 0, 2}, .sum = 3.5};
   std::string text = TextOf({enclave});
   EXPECT_THAT(text, HasSubstr("# TYPE rehydrate_latency_ms histogram\n"
                               "rehydrate_latency_ms_count{enclave=\"e\"} 9\n"

@@ -15,7 +15,7 @@ constexpr std::size_t kShownTextMax = 300;
 constexpr std::uint64_t kCountMax = std::uint64_t{1} << 53;
 
 bool IsWellFormed(const wire::v1::Histogram& histogram) {
-  const auto& bounds = histogram.bounds_ms();
+  const auto& bounds = histogram.bounds();
   const auto& counts = histogram.counts();
   if (bounds.empty() || counts.size() != bounds.size() + 1) return false;
   if (bounds.size() > static_cast<int>(EnclaveReport::kHistogramBoundsMax)) return false;
@@ -27,7 +27,14 @@ bool IsWellFormed(const wire::v1::Histogram& histogram) {
   // Sixty-five of them cannot overflow when they are added.
   bool countable =
       std::all_of(counts.begin(), counts.end(), [](std::uint64_t c) { return c <= kCountMax; });
-  return ascending && countable && std::isfinite(histogram.sum_ms()) && histogram.sum_ms() >= 0;
+  return ascending && countable && std::isfinite(histogram.sum()) && histogram.sum() >= 0;
+}
+
+std::optional<EnclaveReport::Histogram> DecodeHistogram(const wire::v1::Histogram& histogram) {
+  if (!IsWellFormed(histogram)) return std::nullopt;
+  return EnclaveReport::Histogram{.bounds = {histogram.bounds().begin(), histogram.bounds().end()},
+                                  .counts = {histogram.counts().begin(), histogram.counts().end()},
+                                  .sum = histogram.sum()};
 }
 
 }  // namespace
@@ -50,14 +57,28 @@ EnclaveReport DecodeReport(const wire::v1::ProbeReply& reply) {
                        .key_memory_bytes = reply.key_memory_bytes(),
                        .key_memory_budget_bytes = reply.key_memory_budget_bytes(),
                        .locked_bytes = reply.locked_bytes(),
-                       .locked_budget_bytes = reply.locked_budget_bytes()};
-  if (const wire::v1::Histogram& latency = reply.rehydrate_latency(); IsWellFormed(latency)) {
-    report.rehydrate_latency = EnclaveReport::Histogram{
-        .bounds_ms = {latency.bounds_ms().begin(), latency.bounds_ms().end()},
-        .counts = {latency.counts().begin(), latency.counts().end()},
-        .sum_ms = latency.sum_ms()};
-  }
+                       .locked_budget_bytes = reply.locked_budget_bytes(),
+                       .frames_in = reply.frames_in(),
+                       .frames_out = reply.frames_out(),
+                       .jobs = reply.jobs(),
+                       .worker_busy_us = reply.worker_busy_us(),
+                       .uptime_us = reply.uptime_us(),
+                       .workers = reply.workers(),
+                       .engine_init_us = reply.engine_init_us()};
+  report.rehydrate_latency_ms = DecodeHistogram(reply.rehydrate_latency_ms());
+  report.sign_cpu_us = DecodeHistogram(reply.sign_cpu_us());
+  report.batch_size = DecodeHistogram(reply.batch_size());
   return report;
+}
+
+double WorkerBusyRatio(const EnclaveReport& before, const EnclaveReport& after) {
+  if (after.uptime_us <= before.uptime_us || after.worker_busy_us < before.worker_busy_us ||
+      after.workers == 0) {
+    return 0;
+  }
+  const auto busy_us = static_cast<double>(after.worker_busy_us - before.worker_busy_us);
+  const auto elapsed_us = static_cast<double>(after.uptime_us - before.uptime_us);
+  return std::min(1.0, busy_us / (elapsed_us * static_cast<double>(after.workers)));
 }
 
 std::vector<DekId> DecodeDeksToRenew(const wire::v1::ProbeReply& reply) {

@@ -21,9 +21,9 @@ namespace bulla {
 // Counters are since the enclave's start.
 struct EnclaveReport {
   struct Histogram {
-    std::vector<double> bounds_ms;      // upper bounds, ascending, without +Inf
+    std::vector<double> bounds;         // upper bounds, ascending, without +Inf
     std::vector<std::uint64_t> counts;  // one more than bounds, not cumulative
-    double sum_ms = 0;
+    double sum = 0;
   };
   // Ours has 12. More would be a page of /metrics for each enclave.
   static constexpr std::size_t kHistogramBoundsMax = 64;
@@ -46,10 +46,24 @@ struct EnclaveReport {
   std::uint64_t key_memory_budget_bytes = 0;
   std::uint64_t locked_bytes = 0;
   std::uint64_t locked_budget_bytes = 0;
-  std::optional<Histogram> rehydrate_latency;  // nothing when it is malformed or not there
+  std::uint64_t frames_in = 0;
+  std::uint64_t frames_out = 0;
+  std::uint64_t jobs = 0;
+  std::uint64_t worker_busy_us = 0;
+  std::uint64_t uptime_us = 0;
+  std::uint64_t workers = 0;
+  std::uint64_t engine_init_us = 0;
+  // Each is nothing when it is malformed or not there.
+  std::optional<Histogram> rehydrate_latency_ms;
+  std::optional<Histogram> sign_cpu_us;
+  std::optional<Histogram> batch_size;
 };
 
 EnclaveReport DecodeReport(const wire::v1::ProbeReply& reply);
+
+// The share of the time between two reports that the workers were at work, 0 to 1. 0 when the
+// second is not a later one of the same enclave.
+double WorkerBusyRatio(const EnclaveReport& before, const EnclaveReport& after);
 
 // The data keys that the enclave wants opened again: at most kDeksToRenewMax, the well-formed ones.
 std::vector<DekId> DecodeDeksToRenew(const wire::v1::ProbeReply& reply);

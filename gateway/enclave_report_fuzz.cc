@@ -13,12 +13,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (!reply.ParseFromArray(data, static_cast<int>(size))) return 0;
   bulla::EnclaveReport report = bulla::DecodeReport(reply);
   if (bulla::DecodeDeksToRenew(reply).size() > bulla::kDeksToRenewMax) std::abort();
-  if (!report.rehydrate_latency) return 0;
-  const auto& histogram = *report.rehydrate_latency;
-  if (histogram.counts.size() != histogram.bounds_ms.size() + 1 ||
-      histogram.bounds_ms.size() > bulla::EnclaveReport::kHistogramBoundsMax ||
-      !std::ranges::is_sorted(histogram.bounds_ms)) {
-    std::abort();
+  const double ratio = bulla::WorkerBusyRatio({.workers = 1}, report);
+  if (!(ratio >= 0 && ratio <= 1)) std::abort();
+  for (const auto* histogram :
+       {&report.rehydrate_latency_ms, &report.sign_cpu_us, &report.batch_size}) {
+    if (!*histogram) continue;
+    if ((*histogram)->counts.size() != (*histogram)->bounds.size() + 1 ||
+        (*histogram)->bounds.size() > bulla::EnclaveReport::kHistogramBoundsMax ||
+        !std::ranges::is_sorted((*histogram)->bounds)) {
+      std::abort();
+    }
   }
   return 0;
 }

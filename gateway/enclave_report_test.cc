@@ -12,23 +12,35 @@ namespace {
 wire::v1::ProbeReply WithHistogram(std::vector<double> bounds, std::vector<std::uint64_t> counts,
                                    double sum = 1) {
   wire::v1::ProbeReply reply;
-  wire::v1::Histogram& histogram = *reply.mutable_rehydrate_latency();
-  for (double bound : bounds) histogram.add_bounds_ms(bound);
+  wire::v1::Histogram& histogram = *reply.mutable_rehydrate_latency_ms();
+  for (double bound : bounds) histogram.add_bounds(bound);
   for (std::uint64_t count : counts) histogram.add_counts(count);
-  histogram.set_sum_ms(sum);
+  histogram.set_sum(sum);
   return reply;
 }
 
 bool HasHistogram(const wire::v1::ProbeReply& reply) {
-  return DecodeReport(reply).rehydrate_latency.has_value();
+  return DecodeReport(reply).rehydrate_latency_ms.has_value();
 }
 
 TEST(EnclaveReport, AHistogramOfTheRightShapeIsTaken) {
   EnclaveReport report = DecodeReport(WithHistogram({0.1, 0.2}, {7, 0, 2}, 3.5));
-  ASSERT_TRUE(report.rehydrate_latency.has_value());
-  EXPECT_EQ(report.rehydrate_latency->bounds_ms, (std::vector<double>{0.1, 0.2}));
-  EXPECT_EQ(report.rehydrate_latency->counts, (std::vector<std::uint64_t>{7, 0, 2}));
-  EXPECT_EQ(report.rehydrate_latency->sum_ms, 3.5);
+  ASSERT_TRUE(report.rehydrate_latency_ms.has_value());
+  EXPECT_EQ(report.rehydrate_latency_ms->bounds, (std::vector<double>{0.1, 0.2}));
+  EXPECT_EQ(report.rehydrate_latency_ms->counts, (std::vector<std::uint64_t>{7, 0, 2}));
+  EXPECT_EQ(report.rehydrate_latency_ms->sum, 3.5);
+}
+
+TEST(EnclaveReport, WorkersAreBusyForAShareOfTheTimeBetweenTwoReports) {
+  const EnclaveReport before{.worker_busy_us = 1000, .uptime_us = 5000, .workers = 2};
+  EnclaveReport after{.worker_busy_us = 1500, .uptime_us = 6000, .workers = 2};
+  EXPECT_DOUBLE_EQ(WorkerBusyRatio(before, after), 0.25);
+  EXPECT_EQ(WorkerBusyRatio(after, before), 0) << "another enclave since";
+  EXPECT_EQ(WorkerBusyRatio(before, before), 0);
+  after.worker_busy_us = 100'000;
+  EXPECT_EQ(WorkerBusyRatio(before, after), 1);
+  after.workers = 0;
+  EXPECT_EQ(WorkerBusyRatio(before, after), 0);
 }
 
 TEST(EnclaveReport, AMalformedHistogramIsLeftOutAndTheRestIsTaken) {

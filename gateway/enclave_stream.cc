@@ -49,8 +49,10 @@ void DropFront(std::vector<T>& from, std::size_t count) {
 }  // namespace
 
 std::shared_ptr<EnclaveStream> EnclaveStream::Open(std::shared_ptr<grpc::Channel> channel,
-                                                   StreamEvents& events, const Clock& clock) {
-  std::shared_ptr<EnclaveStream> stream(new EnclaveStream(std::move(channel), events, clock));
+                                                   StreamEvents& events, const Clock& clock,
+                                                   std::size_t frame_signs_max) {
+  std::shared_ptr<EnclaveStream> stream(
+      new EnclaveStream(std::move(channel), events, clock, frame_signs_max));
   stream->self_ = stream;
   stream->stub_->async()->Session(&stream->context_, stream.get());
   stream->AddHold();  // writes start outside gRPC's own reactions
@@ -60,11 +62,12 @@ std::shared_ptr<EnclaveStream> EnclaveStream::Open(std::shared_ptr<grpc::Channel
 }
 
 EnclaveStream::EnclaveStream(std::shared_ptr<grpc::Channel> channel, StreamEvents& events,
-                             const Clock& clock)
+                             const Clock& clock, std::size_t frame_signs_max)
     : channel_(std::move(channel)),
       stub_(wire::v1::Enclave::NewStub(channel_)),
       events_(events),
       clock_(clock),
+      frame_signs_max_(frame_signs_max),
       slots_(kSlotsMax) {
   for (std::uint32_t i = 0; i < kSlotsMax; ++i) free_slots_.push_back(kSlotsMax - 1 - i);
 }
@@ -140,7 +143,7 @@ bool EnclaveStream::BeginWrite() {
   sending_.loads = std::exchange(queued_loads_, {});
 
   MonotonicTime now = clock_.Now();
-  std::size_t signs = std::min(queued_signs_.size(), kFrameSignsMax);
+  std::size_t signs = std::min(queued_signs_.size(), frame_signs_max_);
   for (std::size_t i = 0; i < signs; ++i) {
     sending_.signs.push_back(queued_signs_[i].item);
     sending_.signs.back().budget_us = BudgetUs(queued_signs_[i].deadline, now);
@@ -192,11 +195,13 @@ void EnclaveStream::HandleSignReplies(const std::vector<SignReply>& replies) {
   CallList done;
   CallList need_blob;
   CallList need_dek;
+  std::size_t answered = 0;
   {
     MutexLock lock(mutex_);
     for (const SignReply& reply : replies) {
       SignCall* call = ReleaseSlot(reply.sequence).sign;
       if (call == nullptr) continue;
+      ++answered;
       if (reply.status == ItemStatus::kNeedBlob) {
         need_blob.Append(call);
       } else if (reply.status == ItemStatus::kNeedDek) {
@@ -211,6 +216,7 @@ void EnclaveStream::HandleSignReplies(const std::vector<SignReply>& replies) {
   if (!done.empty()) DeliverAll(done.first());
   if (!need_blob.empty()) events_.OnNeedBlob(need_blob.first());
   if (!need_dek.empty()) events_.OnNeedDek(need_dek.first());
+  if (answered > 0) events_.OnAnswered(answered);
 }
 
 void EnclaveStream::HandleCreateReplies(std::vector<CreateReply>& replies) {
@@ -226,6 +232,7 @@ void EnclaveStream::HandleCreateReplies(std::vector<CreateReply>& replies) {
 
 void EnclaveStream::Expire(MonotonicTime now) {
   CallList expired;
+  std::size_t answered = 0;
   std::vector<CreateDone> creates;
   {
     MutexLock lock(mutex_);
@@ -233,12 +240,16 @@ void EnclaveStream::Expire(MonotonicTime now) {
     for (std::uint32_t i = 0; i < kSlotsMax; ++i) {
       if (!slots_[i].in_use || now < slots_[i].deadline) continue;
       Slot slot = ReleaseSlot(slots_[i].generation << kSlotBits | i);
-      if (slot.sign != nullptr) expired.Append(slot.sign);
+      if (slot.sign != nullptr) {
+        expired.Append(slot.sign);
+        ++answered;
+      }
       if (slot.create) creates.push_back(std::move(slot.create));
     }
   }
   FailAll(expired.first(), ErrorCode::kUnavailable);
   for (CreateDone& done : creates) done(ErrorCode::kUnavailable, {});
+  if (answered > 0) events_.OnAnswered(answered);
 }
 
 void EnclaveStream::FailAllInFlight() {

@@ -30,6 +30,9 @@ class StreamEvents {
   // The enclave lacks the blobs of these keys, or has their DEKs not open.
   virtual void OnNeedBlob(SignCall* first) = 0;
   virtual void OnNeedDek(SignCall* first) = 0;
+  // `count` signatures that were given to the stream are answered, or given up, but for those that
+  // OnNeedBlob takes further.
+  virtual void OnAnswered(std::size_t count) = 0;
   // The stream is gone; everything in flight on it was answered with kUnavailable.
   virtual void OnStreamClosed() = 0;
 };
@@ -47,7 +50,8 @@ class EnclaveStream final
 
   // Opens a session on `channel`, whose connection the stream owns from then on.
   static std::shared_ptr<EnclaveStream> Open(std::shared_ptr<grpc::Channel> channel,
-                                             StreamEvents& events, const Clock& clock);
+                                             StreamEvents& events, const Clock& clock,
+                                             std::size_t frame_signs_max = kFrameSignsMax);
 
   // Takes calls from the list while there are slots; returns the rest, null when it took them all.
   SignCall* Sign(SignCall* first) BULLA_EXCLUDES(mutex_);
@@ -77,7 +81,8 @@ class EnclaveStream final
     MonotonicTime deadline;
   };
 
-  EnclaveStream(std::shared_ptr<grpc::Channel> channel, StreamEvents& events, const Clock& clock);
+  EnclaveStream(std::shared_ptr<grpc::Channel> channel, StreamEvents& events, const Clock& clock,
+                std::size_t frame_signs_max);
 
   void OnReadDone(bool ok) override;
   void OnWriteDone(bool ok) override;
@@ -105,6 +110,7 @@ class EnclaveStream final
   const std::unique_ptr<wire::v1::Enclave::Stub> stub_;
   StreamEvents& events_;
   const Clock& clock_;
+  const std::size_t frame_signs_max_;
   grpc::ClientContext context_;
   std::shared_ptr<EnclaveStream> self_;  // from Open to OnDone: gRPC holds a plain pointer
 

@@ -3,9 +3,12 @@
 #include <fmt/format.h>
 #include <map>
 
+#include "wire/codec.h"
+
 namespace bulla {
 namespace {
 
+using std::chrono::microseconds;
 using std::chrono::milliseconds;
 using std::chrono::minutes;
 using std::chrono::seconds;
@@ -46,6 +49,12 @@ void RegisterSettings(GatewayConfig& config, ConfigReader& reader) {
                        "The enclaves: vsock:CID:PORT, unix:/PATH or tcp:IPV4:PORT.");
   reader.AddInteger("streams_per_enclave", &config.streams_per_enclave, "connections", 1, 32,
                     "Long-lived connections to each enclave. 16 to 32 in production.");
+  reader.AddInteger("batch.size_max", &config.batch_size_max, "signatures", 1,
+                    static_cast<std::int64_t>(kFrameSignsMax),
+                    "Signatures that travel to an enclave together; 1: each alone.");
+  reader.AddDuration("batch.wait_max", &config.batch_wait_max, microseconds(0), milliseconds(10),
+                     "How long a signature may be held back for that, twice as long at worst. Only "
+                     "while its enclave has work: an idle one gets it at once.");
   reader.AddString("kms_forwarder.listen", &config.kms_forwarder_listen,
                    "Where enclaves find their way to KMS.");
   reader.AddString("kms_forwarder.target", &config.kms_forwarder_target,

@@ -3,6 +3,8 @@
 #include <bit>
 #include <utility>
 
+#include <absl/container/inlined_vector.h>
+
 #include "base/log.h"
 #include "base/random.h"
 #include "gateway/call_list.h"
@@ -26,6 +28,9 @@ const std::vector<double>& UnlockBucketsMs() {
                                                200, 500, 1000, 2000, 5000, 10000};
   return kBuckets;
 }
+
+// How often the thread that sends what was held back looks round while nothing is.
+constexpr std::chrono::seconds kBatchRest{1};
 
 using Milliseconds = std::chrono::duration<double, std::milli>;
 
@@ -55,6 +60,7 @@ Router::Router(Options options, KeyStore& store, Metrics& metrics, const Clock& 
       store_(store),
       clock_(clock),
       ring_(MembersOf(options_.enclaves)),
+      links_(MakeLinks()),
       unlock_started_(metrics.AddCounter(
           "unlock_bg_rate", "Unlocks started in the background, retries among them: use rate()")),
       unlock_total_(metrics.AddCounter("bulla_gateway_unlocks_total",
@@ -63,17 +69,29 @@ Router::Router(Options options, KeyStore& store, Metrics& metrics, const Clock& 
           metrics.AddCounter("unlock_fail_total", "Unlocks that failed; each is retried")),
       unlock_latency_(metrics.AddHistogram(
           "unlock_latency_ms", "Time of an unlock that succeeded, from its start, in ms",
-          UnlockBucketsMs())) {
+          UnlockBucketsMs())),
+      batch_ticker_("batches", kBatchRest,
+                    std::max<Duration>(options_.batch.wait_max, std::chrono::microseconds(100)),
+                    [this] {
+                      bool waiting = false;
+                      for (const auto& link : links_) waiting |= link->SendDue();
+                      return waiting;
+                    }) {}
+
+std::vector<std::unique_ptr<EnclaveLink>> Router::MakeLinks() {
+  std::vector<std::unique_ptr<EnclaveLink>> links;
   for (const Address& address : options_.enclaves) {
-    links_.push_back(std::make_unique<EnclaveLink>(
+    links.push_back(std::make_unique<EnclaveLink>(
         EnclaveLink::Options{.address = address,
-                             .index = links_.size(),
+                             .index = links.size(),
                              .streams = options_.streams_per_enclave,
+                             .batch = options_.batch,
                              .credentials_file = options_.credentials_file,
                              .key_policy = options_.key_policy,
                              .probe_interval = options_.probe_interval},
         *this, store_, clock_));
   }
+  return links;
 }
 
 Router::~Router() { Stop(); }
@@ -83,6 +101,7 @@ void Router::Start() {
 }
 
 void Router::Stop() {
+  batch_ticker_.Stop();
   for (auto& link : links_) link->Stop();
 }
 
@@ -93,7 +112,7 @@ EnclaveLink* Router::LinkFor(const KeyId& key_id) const {
 }
 
 void Router::Sign(SignCall* first) {
-  std::vector<CallList> for_link(links_.size());
+  absl::InlinedVector<CallList, 8> for_link(links_.size());
   CallList unroutable;
   while (first != nullptr) {
     SignCall* call = PopFirst(first);
@@ -103,7 +122,7 @@ void Router::Sign(SignCall* first) {
   }
   FailAll(unroutable.first(), ErrorCode::kUnavailable);
   for (std::size_t i = 0; i < links_.size(); ++i) {
-    FailAll(links_[i]->Sign(for_link[i].first()), ErrorCode::kRetryLater);
+    if (!for_link[i].empty()) links_[i]->Sign(for_link[i].first());
   }
 }
 

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "base/mutex.h"
+#include "base/ticker.h"
 #include "gateway/enclave_link.h"
 #include "gateway/hash_ring.h"
 #include "gateway/signer_service.h"
@@ -28,6 +29,7 @@ class Router final : public SignerService, public LinkEvents {
   struct Options {
     std::vector<Address> enclaves;
     std::size_t streams_per_enclave = 16;
+    SignBatcher::Options batch;
     std::string credentials_file;
     KeyPolicy key_policy = NothingWanted();
     std::chrono::milliseconds probe_interval{1000};
@@ -50,6 +52,7 @@ class Router final : public SignerService, public LinkEvents {
   void OnLinkReady(EnclaveLink& link) override;
   void OnLinkLost(EnclaveLink& link) override;
   void OnDeksToRenew(EnclaveLink& link, const std::vector<DekId>& deks) override;
+  void OnWaiting() override { batch_ticker_.Hurry(); }
 
   // What is asked of every enclave from now on. Does not block.
   void SetKeyPolicy(const KeyPolicy& policy);
@@ -66,6 +69,7 @@ class Router final : public SignerService, public LinkEvents {
   std::vector<EnclaveLink::Status> LinkStatuses() const;
 
  private:
+  std::vector<std::unique_ptr<EnclaveLink>> MakeLinks();
   // The ready link that the ring gives a key to; nothing when none is ready.
   EnclaveLink* LinkFor(const KeyId& key_id) const;
   void SendBlob(EnclaveLink& link, SignCall* call);
@@ -85,7 +89,7 @@ class Router final : public SignerService, public LinkEvents {
   KeyStore& store_;
   const Clock& clock_;
   const HashRing ring_;
-  std::vector<std::unique_ptr<EnclaveLink>> links_;
+  const std::vector<std::unique_ptr<EnclaveLink>> links_;
 
   mutable Mutex mutex_;
   UnlockQueue unlocks_ BULLA_GUARDED_BY(mutex_);
@@ -98,6 +102,8 @@ class Router final : public SignerService, public LinkEvents {
   prometheus::Counter& unlock_total_;
   prometheus::Counter& unlock_failed_;
   prometheus::Histogram& unlock_latency_;
+
+  Ticker batch_ticker_;  // sends what was held back; the last to be made, the first to go
 };
 
 }  // namespace bulla

@@ -33,14 +33,17 @@ class SignCall {
   KeyId key_id;
   Digest32 digest{};
   MonotonicTime deadline;
+  bool no_wait = false;  // never held back to be sent together with others
   CallHome* home = nullptr;
   // Out.
   ErrorCode error = ErrorCode::kOk;
   RecoverableSignature signature;  // when error is kOk
   // A link for whoever holds the call.
   SignCall* next = nullptr;
-  // The router's own: how often the enclave has asked for the key's blob.
+  // The router's own: how often the enclave has asked for the key's blob; since when the call is
+  // held back.
   std::uint8_t blob_requests = 0;
+  MonotonicTime gathered_at;
 
  protected:
   ~SignCall() = default;  // deleted as what it is, by the face

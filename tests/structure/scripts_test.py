@@ -13,7 +13,8 @@ SOURCE = pathlib.Path(sys.argv.pop() if len(sys.argv) > 1 else ".")
 
 
 def scripts():
-    return sorted(p for p in [*(SOURCE / "scripts").iterdir(), SOURCE / ".ci" / "run"]
+    return sorted(p for p in [*(SOURCE / "scripts").iterdir(), SOURCE / ".ci" / "run",
+                              SOURCE / "bench" / "peers" / "start"]
                   if p.is_file() and p.read_bytes().startswith(b"#!"))
 
 

@@ -1,0 +1,57 @@
+#pragma once
+
+// When the signatures asked of one enclave leave for it. What costs is not the bytes but the
+// crossing: a frame is a system call, a wake-up and a hand-off on both sides, whatever is in it. So
+// while the enclave has work, what arrives is gathered: until the work is nearly done, or a frame
+// is full, or the first of them has waited as long as it may. An enclave that is idle gets what
+// there is at once: at low load nothing ever waits.
+//
+// Pure: owns no thread, lock or clock. Not thread-safe.
+
+#include <cstddef>
+
+#include "base/clock.h"
+#include "gateway/call_list.h"
+#include "gateway/signer_service.h"
+#include "wire/codec.h"
+
+namespace bulla {
+
+class SignBatcher {
+ public:
+  struct Options {
+    std::size_t size_max = kFrameSignsMax;  // of a frame; 1: every signature travels alone
+    Duration wait_max = std::chrono::milliseconds(1);
+    // With fewer than this at the enclave, it counts as idle.
+    std::size_t idle_below = 8;
+  };
+
+  explicit SignBatcher(Options options) : options_(options) {}
+
+  void Add(SignCall* call, MonotonicTime now);
+
+  // A list to send now as one frame, of at most size_max; null when there is nothing or it can
+  // wait. What is returned counts as with the enclave. To be called until it returns null.
+  SignCall* Take(MonotonicTime now);
+
+  // `count` signatures went to the enclave by another way.
+  void Sent(std::size_t count) { in_flight_ += count; }
+  // `count` of those with the enclave are answered or given up.
+  void Answered(std::size_t count);
+
+  // Everything that waits, to be given up.
+  SignCall* TakeAll();
+
+  bool waiting() const { return size_ > 0; }
+
+ private:
+  bool Due(MonotonicTime now) const;
+
+  const Options options_;
+  CallList gathered_;
+  std::size_t size_ = 0;
+  std::size_t in_flight_ = 0;
+  std::size_t hurried_ = 0;  // of those gathered, may not wait
+};
+
+}  // namespace bulla
