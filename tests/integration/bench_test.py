@@ -158,15 +158,16 @@ class BenchTest(SystemTest):
     def test_the_matrix_has_a_row_for_each_cell_and_keeps_its_report(self):
         reports = self.system.data / "reports"
         status, figures = self.command(
-            "matrix", "--workers", "2", "--batching", "on", "--checks", "recompute,none",
+            "matrix", "--workers", "2", "--batching", "on,off", "--checks", "none",
             "--rate", str(RATE), "--duration", "1s", "--closed-duration", "1s",
             "--connections", "4", "--reports", reports)
         self.assertEqual(status, 0)
-        cells = [(row["workers"], row["signature_check"]) for row in figures["rows"]]
-        self.assertEqual(cells, [(1, "recompute"), (1, "none"), (2, "recompute"), (2, "none")])
+        cells = [(row["workers"], row["batching"]) for row in figures["rows"]]
+        self.assertEqual(cells, [(1, "on"), (1, "off"), (2, "on"), (2, "off")])
         for row in figures["rows"]:
             self.assertAlmostEqual(row["cost_ratio"], row["cpu_us"] / row["stock_us"])
             self.assertGreater(row["closed_rate_per_s"], 0)
+            self.assertGreaterEqual(row["crossings_per_signature"], 0)
         self.assertGreaterEqual(figures["machine"]["cpus"], 1)
         kept = sorted(reports.iterdir())
         self.assertEqual([file.suffix for file in kept], [".json", ".txt"])
