@@ -192,6 +192,9 @@ void AddRun(CLI::App& app, RunOptions& options) {
               "How long before that to warm up, uncounted [2s]");
   command->add_option("--seed", run.seed, "Of the digests; the same seed, the same digests");
   AddJson(*command, options.json_file);
+  command->add_option("--markdown", options.markdown_file, "Likewise, as Markdown");
+  command->add_option("--html", options.html_file,
+                      "Likewise, as one HTML page with plots over percentiles and time");
 }
 
 void AddCost(CLI::App& app, Arguments& arguments) {

@@ -4,9 +4,44 @@
 
 #include "bench/json_file.h"
 #include "bench/key_maker.h"
+#include "bench/report_html.h"
+#include "bench/report_markdown.h"
 #include "bench/service.h"
 
 namespace bulla {
+namespace {
+
+// The reports that go to files, all opened before the load.
+class ReportFiles {
+ public:
+  static absl::StatusOr<ReportFiles> Open(const RunOptions& options) {
+    ReportFiles files(options);
+    BULLA_ASSIGN_OR_RETURN(files.json_, OpenJson(options.json_file));
+    BULLA_ASSIGN_OR_RETURN(files.markdown_, OpenJson(options.markdown_file));
+    BULLA_ASSIGN_OR_RETURN(files.html_, OpenJson(options.html_file));
+    return files;
+  }
+
+  absl::Status Write(const RunDescription& run, const LoadResult& result,
+                     const Verification& verification, std::vector<RunSecond> seconds) {
+    ReportPage page = PageOf({std::string(CallOf(run.traffic.protocol)), TrafficText(run.traffic)},
+                             run, result, verification, std::move(seconds));
+    BULLA_RETURN_IF_ERROR(
+        WriteJson(JsonReport(run, result, verification), options_->json_file, json_));
+    BULLA_RETURN_IF_ERROR(WriteJson(RenderMarkdown(page), options_->markdown_file, markdown_));
+    return WriteJson(RenderHtml(page), options_->html_file, html_);
+  }
+
+ private:
+  explicit ReportFiles(const RunOptions& options) : options_(&options) {}
+
+  const RunOptions* options_;
+  std::ofstream json_;
+  std::ofstream markdown_;
+  std::ofstream html_;
+};
+
+}  // namespace
 
 BenchExit RunBlocking(const RunOptions& options, const Clock& clock, std::ostream& out,
                       std::ostream& err) {
@@ -21,8 +56,8 @@ BenchExit RunBlocking(const RunOptions& options, const Clock& clock, std::ostrea
                     "more than {} requests: their answers could not be kept", kAnswersMax)),
                 err);
   }
-  absl::StatusOr<std::ofstream> json = OpenJson(options.json_file);
-  if (!json.ok()) return Fail(json.status(), err);
+  absl::StatusOr<ReportFiles> files = ReportFiles::Open(options);
+  if (!files.ok()) return Fail(files.status(), err);
   absl::StatusOr<Target> target = ResolveBlocking(run.url);
   if (!target.ok()) return Fail(target.status(), err);
   absl::StatusOr<std::vector<BenchKey>> keys =
@@ -33,9 +68,12 @@ BenchExit RunBlocking(const RunOptions& options, const Clock& clock, std::ostrea
                 .traffic = run.traffic,
                 .keys = *std::move(keys),
                 .seed = run.seed};
-  absl::StatusOr<LoadResult> result = RunLoadBlocking(
-      plan, *target, clock,
-      [&err](const LoadProgress& progress) { err << ProgressLine(progress) << std::endl; });
+  std::vector<RunSecond> seconds;
+  absl::StatusOr<LoadResult> result =
+      RunLoadBlocking(plan, *target, clock, [&](const LoadProgress& progress) {
+        seconds.push_back(SecondOf(progress));
+        err << ProgressLine(progress) << std::endl;
+      });
   if (!result.ok()) return Fail(result.status(), err);
 
   Verification verification =
@@ -43,8 +81,7 @@ BenchExit RunBlocking(const RunOptions& options, const Clock& clock, std::ostrea
         err << fmt::format("checked {} signatures", checked) << std::endl;
       });
   out << TextReport(run, *result, verification) << std::flush;
-  absl::Status written =
-      WriteJson(JsonReport(run, *result, verification), options.json_file, *json);
+  absl::Status written = files->Write(run, *result, verification, std::move(seconds));
   if (!written.ok()) return Fail(written, err);
   bool wrong = verification.wrong > 0 || result->malformed > 0;
   return wrong ? BenchExit::kWrong : BenchExit::kOk;

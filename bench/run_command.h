@@ -13,8 +13,11 @@ namespace bulla {
 
 struct RunOptions {
   RunDescription run;
-  std::filesystem::path target;     // endpoints.json of the service, instead of run.url; or empty
-  std::filesystem::path json_file;  // empty: none
+  std::filesystem::path target;  // endpoints.json of the service, instead of run.url; or empty
+  // Empty: none.
+  std::filesystem::path json_file;
+  std::filesystem::path markdown_file;
+  std::filesystem::path html_file;
 };
 
 // Blocks. The report goes to `out`, progress and complaints to `err`.

@@ -190,6 +190,16 @@ class BenchTest(SystemTest):
         await_true(lambda: not any(temporary.iterdir()), "the data are removed")
         await_true(lambda: not any(map(is_alive, pids)), "the service has stopped")
 
+    def test_reports_are_written_as_markdown_and_as_a_page(self):
+        markdown, page = (self.system.data / name for name in ("run.md", "run.html"))
+        status, figures = self.bench("--rate", str(RATE), "--duration", f"{SECONDS}s",
+                                     "--warm-up", "1s", "--markdown", markdown, "--html", page)
+        self.assertEqual(status, 0)
+        for text in (markdown.read_text(), page.read_text()):
+            self.assertIn("POST /sign", text)
+            self.assertIn(f"{figures['verified'] + figures['warm_up_requests']} signatures", text)
+        self.assertEqual(page.read_text().count("<svg "), 3)
+
     def test_a_service_that_is_gone_is_a_status_of_its_own(self):
         self.system.stop()
         run = subprocess.run(
