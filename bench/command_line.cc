@@ -36,15 +36,15 @@ constexpr const char* kRunFooter =
     "  bulla-bench run --rate 5000 --connections 500 --duration 1m   latency at a paced load\n"
     "  bulla-bench run --connections 64 --json capacity.json         capacity: as fast as it goes\n"
     "  bulla-bench run --url http://10.0.0.7:8080 --rate 200 --duration 15m\n"
+    "  bulla-bench run --protocol http-batch --batch 32 --connections 8\n"
+    "  bulla-bench run --protocol grpc --rate 2000 --connections 50\n"
+    "  bulla-bench run --protocol stream --batch 32 --connections 2 --streams 2\n"
     "With --rate, requests are due at even steps whatever became of those before (open loop), and\n"
     "latency counts from when a request was due. Without it each connection sends its next "
     "request\n"
     "when the last is answered (closed loop). A request is one signature; with batches, those "
     "that\n"
-    "are due by then travel together.\n"
-    "  bulla-bench run --protocol http-batch --batch 32 --connections 8\n"
-    "  bulla-bench run --protocol grpc --rate 2000 --connections 50\n"
-    "  bulla-bench run --protocol stream --batch 32 --connections 2 --streams 2";
+    "are due by then travel together.";
 
 constexpr const char* kCostFooter =
     "Examples:\n"
@@ -156,13 +156,17 @@ void AddService(CLI::App& command, std::string& url, std::filesystem::path& targ
 }
 
 void AddTraffic(CLI::App& command, Traffic& traffic) {
-  std::map<std::string, Protocol> protocols;
-  for (Protocol protocol :
-       {Protocol::kHttp, Protocol::kHttpBatch, Protocol::kGrpc, Protocol::kStream}) {
-    protocols.emplace(NameOf(protocol), protocol);
-  }
-  command.add_option("--protocol", traffic.protocol, "http, http-batch, grpc or stream [http]")
-      ->transform(CLI::CheckedTransformer(protocols));
+  static const std::map<std::string, Protocol> kProtocols = [] {
+    std::map<std::string, Protocol> protocols;
+    for (Protocol protocol :
+         {Protocol::kHttp, Protocol::kHttpBatch, Protocol::kGrpc, Protocol::kStream}) {
+      protocols.emplace(NameOf(protocol), protocol);
+    }
+    return protocols;
+  }();
+  auto set = [&traffic](const std::string& name) { traffic.protocol = kProtocols.at(name); };
+  command.add_option_function<std::string>("--protocol", set, "How requests travel [http]")
+      ->check(CLI::IsMember(kProtocols));
   AddConnections(command, traffic.connections);
   command
       .add_option("--batch", traffic.batch,

@@ -65,6 +65,7 @@ void GrpcTransport::Send(std::span<const DueRequest> items) {
   Digest32 digest = DigestOf(plan_.seed, caller.item.index);
   caller.request.set_key_id(plan_.keys[KeyOf(caller.item.index, plan_.keys.size())].id);
   caller.request.set_digest(digest.data(), digest.size());
+  caller.call.reset();  // lies in the memory of the call, which the context holds
   caller.context.emplace();
   caller.call = caller.stub->AsyncSign(&*caller.context, caller.request, &completions_.queue());
   caller.call->Finish(&caller.response, &caller.status, &caller);

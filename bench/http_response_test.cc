@@ -75,14 +75,16 @@ TEST(BatchResponse, ItsItemsAreReadInTheirOrderErrorsAmongThem) {
   // A brace and a quote in a message end nothing.
   const std::string error = R"({"error":{"code":"INVALID_KEY","message":"no } \" ]} here"}})";
   std::vector<BatchResult> results;
-  ASSERT_TRUE(ReadBatch("{\"results\":[" + kBody + "," + error + "," + kBody + "]}", results));
+  const std::string body = "{\"results\":[" + kBody + "," + error + "," + kBody + "]}";
+  ASSERT_TRUE(ReadBatch(body, results));
   ASSERT_EQ(results.size(), 3u);
   EXPECT_TRUE(results[0].signature);
   EXPECT_FALSE(results[1].signature);
   EXPECT_EQ(results[1].text, error);
   EXPECT_EQ(TextMember(results[1].text, "code"), "INVALID_KEY");
   EXPECT_TRUE(results[2].signature);
-  ASSERT_TRUE(ReadBatch("{\"results\":[" + error + "]}", results));
+  const std::string one = "{\"results\":[" + error + "]}";
+  ASSERT_TRUE(ReadBatch(one, results));
   EXPECT_EQ(results.size(), 1u);
 }
 

@@ -39,13 +39,9 @@ std::vector<MatrixCell> CellsOf(int workers_max, const std::vector<std::string>&
 
 ServiceOptions OptionsOf(const MatrixCell& cell, const ServiceOptions& base) {
   ServiceOptions options = base;
-  options.settings["BULLA_WORKERS"] = fmt::format("{}", cell.workers);
   options.dev_arguments.insert(options.dev_arguments.end(),
-                               {"--signature-check", cell.signature_check});
-  // On is how it comes.
-  if (cell.batching != "on") {
-    options.dev_arguments.insert(options.dev_arguments.end(), {"--batching", cell.batching});
-  }
+                               {"--workers", fmt::format("{}", cell.workers), "--batching",
+                                cell.batching, "--signature-check", cell.signature_check});
   return options;
 }
 

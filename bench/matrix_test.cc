@@ -24,10 +24,11 @@ TEST(Matrix, ACellIsTheServiceWithItsSettings) {
   ServiceOptions base{.enclaves = 2, .dev_arguments = {"--more"}};
   ServiceOptions on = OptionsOf({.workers = 3, .signature_check = "verify"}, base);
   EXPECT_EQ(on.enclaves, 2);
-  EXPECT_EQ(on.settings["BULLA_WORKERS"], "3");
-  EXPECT_THAT(on.dev_arguments, ElementsAre("--more", "--signature-check", "verify"));
+  EXPECT_THAT(on.dev_arguments, ElementsAre("--more", "--workers", "3", "--batching", "on",
+                                            "--signature-check", "verify"));
   ServiceOptions off = OptionsOf({.batching = "off", .signature_check = "none"}, {});
-  EXPECT_THAT(off.dev_arguments, ElementsAre("--signature-check", "none", "--batching", "off"));
+  EXPECT_THAT(off.dev_arguments,
+              ElementsAre("--workers", "1", "--batching", "off", "--signature-check", "none"));
 }
 
 TEST(Matrix, TheReportHasARowForEachCellThoseThatFailedToo) {

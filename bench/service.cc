@@ -64,7 +64,9 @@ std::vector<char*> Pointers(std::vector<std::string>& texts) {
                                 int null_fd, pid_t parent) {
   ::prctl(PR_SET_PDEATHSIG, SIGTERM);
   if (::getppid() != parent) ::_exit(127);  // it died before the line above took effect
-  ::setpgid(0, 0);                          // Ctrl-C is ours to pass on
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
   ::dup2(null_fd, STDIN_FILENO);
   ::dup2(log_fd, STDOUT_FILENO);
   ::dup2(log_fd, STDERR_FILENO);
@@ -72,6 +74,40 @@ std::vector<char*> Pointers(std::vector<std::string>& texts) {
   static constexpr char kMessage[] = "exec failed: no such program\n";
   [[maybe_unused]] ssize_t written = ::write(STDERR_FILENO, kMessage, sizeof kMessage - 1);
   ::_exit(127);
+}
+
+// The process between this one and `bulla dev`. It stops the service and removes its data when it
+// is told to, or when this process dies, whatever it died of; Ctrl-C goes past it (a group of its
+// own). When the service ends by itself its data stay, for the log in them.
+[[noreturn]] void KeepService(char* const* argv, char* const* environment, int log_fd, int null_fd,
+                              pid_t parent, const std::filesystem::path& data) {
+  sigset_t watched;
+  ::sigemptyset(&watched);
+  ::sigaddset(&watched, SIGTERM);
+  ::sigaddset(&watched, SIGCHLD);
+  ::sigprocmask(SIG_BLOCK, &watched, nullptr);
+  ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+  if (::getppid() != parent) ::_exit(127);
+  ::setpgid(0, 0);
+  const pid_t keeper = ::getpid();
+  pid_t service = ::fork();
+  if (service == 0) BecomeProgram(argv, environment, log_fd, null_fd, keeper);
+  int signal = 0;
+  while (signal != SIGTERM) {
+    ::sigwait(&watched, &signal);
+    if (signal == SIGCHLD && ::waitpid(service, nullptr, WNOHANG) == service) ::_exit(1);
+  }
+  ::kill(service, SIGTERM);
+  timespec grace{.tv_sec = kStopGraceMs / 1000, .tv_nsec = 0};
+  sigset_t ended;
+  ::sigemptyset(&ended);
+  ::sigaddset(&ended, SIGCHLD);
+  ::sigtimedwait(&ended, nullptr, &grace);
+  ::kill(service, SIGKILL);  // nothing, when it has stopped
+  ::waitpid(service, nullptr, 0);
+  std::error_code ignored;
+  std::filesystem::remove_all(data, ignored);
+  ::_exit(0);
 }
 
 // Whether the process ended within the time.
@@ -161,7 +197,9 @@ absl::Status OwnService::Spawn(const ServiceOptions& options) {
   if (pid < 0) {
     return absl::InternalError(fmt::format("cannot start bulla dev: {}", std::strerror(errno)));
   }
-  if (pid == 0) BecomeProgram(argv.data(), environment.data(), log.get(), null.get(), parent);
+  if (pid == 0) {
+    KeepService(argv.data(), environment.data(), log.get(), null.get(), parent, data_);
+  }
   pid_ = pid;
   pid_fd_ = UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   return absl::OkStatus();
@@ -197,7 +235,7 @@ OwnService::OwnService(OwnService&& other) noexcept
 OwnService::~OwnService() {
   if (pid_ > 0) {
     ::kill(pid_, SIGTERM);
-    if (!AwaitEnd(pid_fd_, kStopGraceMs)) ::kill(pid_, SIGKILL);
+    if (!AwaitEnd(pid_fd_, 2 * kStopGraceMs)) ::kill(pid_, SIGKILL);
     ::waitpid(pid_, nullptr, 0);
   }
   std::error_code ignored;

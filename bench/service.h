@@ -54,8 +54,8 @@ struct ServiceOptions {
   std::map<std::string, std::string> settings;  // environment variables of the daemons
 };
 
-// A `bulla dev` on free ports over a data directory of its own. The kernel stops it when the thread
-// that started it ends, whatever ended it.
+// A `bulla dev` on free ports over a data directory of its own. It is stopped and its data removed
+// when the thread that started it ends, whatever ended it.
 class OwnService {
  public:
   // Blocks until it is ready. INTERNAL, with the end of its log, when it does not become so.
@@ -76,7 +76,7 @@ class OwnService {
   std::string EndOfLog() const;
 
   std::filesystem::path data_;  // empty: moved from
-  pid_t pid_ = -1;
+  pid_t pid_ = -1;              // of its keeper, see service.cc
   UniqueFd pid_fd_;
   Service service_;
 };

@@ -123,6 +123,7 @@ void StreamTransport::Start(Stream& stream) {
   stream.state = State::kStarting;
   stream.free.clear();
   for (std::size_t i = stream.items.size(); i-- > 0;) stream.free.push_back(i);
+  stream.call.reset();  // lies in the memory of the call, which the context holds
   stream.context.emplace();
   stream.call =
       stream.stub->AsyncSignStream(&*stream.context, &completions_.queue(), Begin(stream.start));

@@ -7,7 +7,7 @@ import os
 import subprocess
 import unittest
 
-from system_under_test import SystemTest, say
+from system_under_test import SystemTest, await_true, is_alive, say
 
 RATE = 200
 SECONDS = 2
@@ -158,21 +158,37 @@ class BenchTest(SystemTest):
     def test_the_matrix_has_a_row_for_each_cell_and_keeps_its_report(self):
         reports = self.system.data / "reports"
         status, figures = self.command(
-            "matrix", "--workers", "2", "--batching", "on", "--checks", "recompute,none",
+            "matrix", "--workers", "2", "--batching", "on,off", "--checks", "none",
             "--rate", str(RATE), "--duration", "1s", "--closed-duration", "1s",
             "--connections", "4", "--reports", reports)
         self.assertEqual(status, 0)
-        cells = [(row["workers"], row["signature_check"]) for row in figures["rows"]]
-        self.assertEqual(cells, [(1, "recompute"), (1, "none"), (2, "recompute"), (2, "none")])
+        cells = [(row["workers"], row["batching"]) for row in figures["rows"]]
+        self.assertEqual(cells, [(1, "on"), (1, "off"), (2, "on"), (2, "off")])
         for row in figures["rows"]:
             self.assertAlmostEqual(row["cost_ratio"], row["cpu_us"] / row["stock_us"])
             self.assertGreater(row["closed_rate_per_s"], 0)
+            self.assertGreaterEqual(row["crossings_per_signature"], 0)
         self.assertGreaterEqual(figures["machine"]["cpus"], 1)
         kept = sorted(reports.iterdir())
         self.assertEqual([file.suffix for file in kept], [".json", ".txt"])
         self.assertEqual(json.loads(kept[0].read_text()), figures)
         self.assertRegex(kept[0].name,
                          rf"^\d{{4}}-\d\d-\d\d-\d{{4}}-matrix-{figures['commit']}\.")
+
+    def test_a_killed_bench_leaves_neither_processes_nor_data(self):
+        temporary = self.system.data / "temporary"
+        temporary.mkdir()
+        bench = subprocess.Popen(
+            [self.system.programs / "bulla-bench", "gate", "--rate", "100"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            env={**os.environ, "TMPDIR": str(temporary)})
+        with bench:
+            self.assertTrue(bench.stderr.readline())  # its first second of load
+            endpoints = next(temporary.glob("*/endpoints.json"))
+            pids = json.loads(endpoints.read_text())["pids"].values()
+            bench.kill()
+        await_true(lambda: not any(temporary.iterdir()), "the data are removed")
+        await_true(lambda: not any(map(is_alive, pids)), "the service has stopped")
 
     def test_reports_are_written_as_markdown_and_as_a_page(self):
         markdown, page = (self.system.data / name for name in ("run.md", "run.html"))
