@@ -1,6 +1,7 @@
 #include "base/bytes.h"
 
 #include <algorithm>
+#include <array>
 
 #include <absl/strings/escaping.h>
 
@@ -9,21 +10,31 @@ namespace {
 
 constexpr char kHexDigits[] = "0123456789abcdef";
 
-int HexValue(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
+constexpr std::uint8_t kNoDigit = 0x80;
 
-void AppendHex(ByteSpan bytes, std::string& out) {
-  for (std::uint8_t byte : bytes) {
-    out.push_back(kHexDigits[byte >> 4]);
-    out.push_back(kHexDigits[byte & 15]);
+// What each character is worth as a digit.
+constexpr std::array<std::uint8_t, 256> kHexValues = [] {
+  std::array<std::uint8_t, 256> values{};
+  values.fill(kNoDigit);
+  for (std::uint8_t i = 0; i < 10; ++i) values['0' + i] = i;
+  for (std::uint8_t i = 0; i < 6; ++i) {
+    values['a' + i] = values['A' + i] = static_cast<std::uint8_t>(10 + i);
   }
-}
+  return values;
+}();
+
+std::uint8_t HexValue(char c) { return kHexValues[static_cast<unsigned char>(c)]; }
 
 }  // namespace
+
+void AppendHex(ByteSpan bytes, std::string& out) {
+  std::size_t at = out.size();
+  out.resize(at + 2 * bytes.size());
+  for (std::uint8_t byte : bytes) {
+    out[at++] = kHexDigits[byte >> 4];
+    out[at++] = kHexDigits[byte & 15];
+  }
+}
 
 std::string HexEncode(ByteSpan bytes) {
   std::string out;
@@ -43,9 +54,9 @@ bool HexDecode(std::string_view text, MutableByteSpan out) {
   if (text.starts_with("0x") || text.starts_with("0X")) text.remove_prefix(2);
   if (text.size() != 2 * out.size()) return false;
   for (std::size_t i = 0; i < out.size(); ++i) {
-    int high = HexValue(text[2 * i]);
-    int low = HexValue(text[2 * i + 1]);
-    if (high < 0 || low < 0) return false;
+    const std::uint8_t high = HexValue(text[2 * i]);
+    const std::uint8_t low = HexValue(text[2 * i + 1]);
+    if (((high | low) & kNoDigit) != 0) return false;
     out[i] = static_cast<std::uint8_t>(high << 4 | low);
   }
   return true;

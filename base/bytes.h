@@ -28,6 +28,9 @@ inline std::string_view AsText(ByteSpan bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
+// Appends the lower-case digits, without a prefix.
+void AppendHex(ByteSpan bytes, std::string& out);
+
 // Lower-case hexadecimal, two digits a byte, no prefix.
 std::string HexEncode(ByteSpan bytes);
 // The same behind "0x", as the public contract writes every byte string.

@@ -1,7 +1,7 @@
 #include "gateway/http_answer.h"
 
 #include <fmt/format.h>
-#include <iterator>
+#include <initializer_list>
 
 namespace bulla {
 namespace {
@@ -37,24 +37,38 @@ std::string_view ReasonPhrase(int status) {
   }
 }
 
+// A number's digits, for as long as the expression lasts.
+class Digits {
+ public:
+  explicit Digits(std::uint64_t value) : digits_(value) {}
+  explicit Digits(std::uint32_t value) : digits_(value) {}
+  explicit Digits(int value) : digits_(value) {}
+  operator std::string_view() const { return {digits_.data(), digits_.size()}; }
+
+ private:
+  fmt::format_int digits_;
+};
+
+void Append(std::string& out, std::initializer_list<std::string_view> parts) {
+  for (std::string_view part : parts) out += part;
+}
+
 }  // namespace
 
 void AppendAnswer(const HttpAnswer& answer, const HttpRequest& request, std::string_view date,
                   bool close, std::string& out) {
-  auto at_end = std::back_inserter(out);
-  fmt::format_to(at_end, "HTTP/1.1 {} {}\r\nDate: {}\r\n", answer.status,
-                 ReasonPhrase(answer.status), date);
+  Append(out, {"HTTP/1.1 ", Digits(answer.status), " ", ReasonPhrase(answer.status),
+               "\r\nDate: ", date, "\r\n"});
   if (answer.status != 204) {
-    fmt::format_to(at_end, "Content-Type: application/json\r\nContent-Length: {}\r\n",
-                   answer.body.size());
+    Append(out, {"Content-Type: application/json\r\nContent-Length: ", Digits(answer.body.size()),
+                 "\r\n"});
   }
-  out += "X-Request-Id: ";
-  out += answer.request_id;
-  out += "\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n";
-  if (!answer.allow.empty()) fmt::format_to(at_end, "Allow: {}, OPTIONS\r\n", answer.allow);
+  Append(out, {"X-Request-Id: ", answer.request_id,
+               "\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"});
+  if (!answer.allow.empty()) Append(out, {"Allow: ", answer.allow, ", OPTIONS\r\n"});
   if (answer.retry_after_ms > 0) {
-    fmt::format_to(at_end, "Retry-After: {}\r\nretry-after-ms: {}\r\n",
-                   (answer.retry_after_ms + 999) / 1000, answer.retry_after_ms);
+    Append(out, {"Retry-After: ", Digits((answer.retry_after_ms + 999) / 1000),
+                 "\r\nretry-after-ms: ", Digits(answer.retry_after_ms), "\r\n"});
   }
   if (close) {
     out += "Connection: close\r\n";

@@ -317,16 +317,6 @@ Error ParseCreate(std::string_view body) {
 
 namespace {
 
-void AppendHex(ByteSpan bytes, std::string& out) {
-  static constexpr char kDigits[] = "0123456789abcdef";
-  std::size_t at = out.size();
-  out.resize(at + 2 * bytes.size());
-  for (std::uint8_t byte : bytes) {
-    out[at++] = kDigits[byte >> 4];
-    out[at++] = kDigits[byte & 15];
-  }
-}
-
 void AppendPublicParts(const KeyRow& key, std::string& out) {
   out += R"({"keyId":")";
   out += key.key_id.ToString();

@@ -31,7 +31,7 @@ namespace bulla {
 namespace {
 
 // Deadlines are kept to within a tick.
-constexpr auto kTick = std::chrono::milliseconds(5);
+constexpr auto kTick = std::chrono::milliseconds(10);
 // The ready file waits for every enclave and for the DEKs in use, but not for ever: one enclave
 // that is down must not hold up the others.
 constexpr auto kReadyPatience = std::chrono::seconds(5);
@@ -106,7 +106,7 @@ absl::Status Serve(const Flags& flags) {
   SetLogLevel(config.log_level);
   BULLA_ASSIGN_OR_RETURN(Router::Options router_options, RouterOptions(config));
 
-  if (!std::getenv("NOPARK")) ParkGrpcCallbackThreads();
+  ParkGrpcCallbackThreads();
   RealClock clock;
   Metrics metrics;
   BULLA_ASSIGN_OR_RETURN(std::unique_ptr<SqliteStore> store,

@@ -10,6 +10,7 @@
 #include <system_error>
 #include <thread>
 
+#include <absl/synchronization/mutex.h>
 #include <grpcpp/security/credentials.h>
 
 #include "wire/enclave.grpc.pb.h"
@@ -18,6 +19,7 @@ namespace bulla {
 namespace {
 
 constexpr unsigned kCpusPerThread = 8;
+constexpr std::size_t kThreadsMin = 2;  // that gRPC starts
 
 // A call with a callback on a channel that leads nowhere, cancelled before it begins.
 struct CancelledCall {
@@ -63,8 +65,16 @@ std::size_t CallbackThreads() {
 void KeepGrpcCallbackThreads() { TheHolder(); }
 
 void ParkGrpcCallbackThreads() {
+  // gRPC's mutexes are Abseil's, and Debian builds these with the search for deadlocks in: every
+  // lock then looks itself up in a graph.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   Holder& holder = TheHolder();
-  const std::size_t threads = CallbackThreads();
+  // They were started with the first call above, and name themselves.
+  std::size_t threads = CallbackThreads();
+  for (int waited_ms = 0; threads < kThreadsMin && waited_ms < 1000; ++waited_ms) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    threads = CallbackThreads();
+  }
   const std::size_t kept = std::max(1u, std::thread::hardware_concurrency() / kCpusPerThread);
   for (std::size_t parked = 0; parked + kept < threads; ++parked) {
     // Never freed, and its callback never returns.
