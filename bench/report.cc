@@ -81,6 +81,7 @@ std::string TextReport(const RunDescription& run, const LoadResult& result,
   ms("mean", latency.Mean());
   ms("p50", latency.Quantile(0.5));
   ms("p90", latency.Quantile(0.9));
+  ms("p95", latency.Quantile(0.95));
   ms("p99", latency.Quantile(0.99));
   ms("p99.9", latency.Quantile(0.999));
   ms("max", latency.max());
@@ -131,6 +132,7 @@ boost::json::object RunJson(const RunDescription& run, const LoadResult& result,
           {"mean_ms", Ms(latency.Mean())},
           {"p50_ms", Ms(latency.Quantile(0.5))},
           {"p90_ms", Ms(latency.Quantile(0.9))},
+          {"p95_ms", Ms(latency.Quantile(0.95))},
           {"p99_ms", Ms(latency.Quantile(0.99))},
           {"p999_ms", Ms(latency.Quantile(0.999))},
           {"max_ms", Ms(latency.max())},

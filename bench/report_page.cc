@@ -67,6 +67,7 @@ std::vector<ReportFigure> LatenciesOf(const LatencyHistogram& latency) {
   return {{"mean", MsText(latency.Mean()), ""},
           {"p50", MsText(latency.Quantile(0.5)), ""},
           {"p90", MsText(latency.Quantile(0.9)), ""},
+          {"p95", MsText(latency.Quantile(0.95)), ""},
           {"p99", MsText(latency.Quantile(0.99)), ""},
           {"p99.9", MsText(latency.Quantile(0.999)), ""},
           {"p99.99", MsText(latency.Quantile(0.9999)), ""},

@@ -7,9 +7,8 @@
 namespace bulla {
 namespace {
 
-// Fewer signatures than this are not worth a second worker's wake-up (5 us against 50 us for a
-// signature with its check).
-constexpr std::size_t kShareMin = 2;
+// Fewer signatures than this are not worth a second worker's wake-up.
+constexpr std::size_t kShareMin = 4;
 
 // How many of `count` signatures the next of `workers` takes.
 std::size_t ShareOf(std::size_t count, std::size_t workers) {

@@ -71,8 +71,8 @@ TEST_F(WorkQueueTest, WorkersShareAFrameAndItIsAnsweredWhole) {
 
 TEST_F(WorkQueueTest, AFewSignaturesAreOneShare) {
   WorkQueue queue(4, 8);
-  ASSERT_TRUE(Push(queue, Signs(2)));
-  EXPECT_EQ(PopShare(queue).end, 2u);
+  ASSERT_TRUE(Push(queue, Signs(4)));
+  EXPECT_EQ(PopShare(queue).end, 4u);
   EXPECT_EQ(queue.size(), 0u);
 }
 

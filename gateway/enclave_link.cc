@@ -298,17 +298,18 @@ void EnclaveLink::Sign(SignCall* first) {
     MutexLock lock(batch_mutex_);
     while (first != nullptr) batcher_.Add(PopFirst(first), now);
   }
-  if (SendDue()) events_.OnWaiting();
+  const MonotonicTime due = SendDue();
+  if (due != MonotonicTime::max()) events_.OnWaiting(due);
 }
 
-bool EnclaveLink::SendDue() {
+MonotonicTime EnclaveLink::SendDue() {
   const MonotonicTime now = clock_.Now();
   for (;;) {
     SignCall* frame = nullptr;
     {
       MutexLock lock(batch_mutex_);
       frame = batcher_.Take(now);
-      if (frame == nullptr) return batcher_.waiting();
+      if (frame == nullptr) return batcher_.waiting() ? batcher_.due_at() : MonotonicTime::max();
     }
     SendFrame(frame);
   }

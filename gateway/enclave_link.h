@@ -41,8 +41,8 @@ class LinkEvents {
   virtual void OnLinkLost(EnclaveLink& link) = 0;
   // The enclave's probe names DEKs past their soft TTL, the same ones again until they are opened.
   virtual void OnDeksToRenew(EnclaveLink& link, const std::vector<DekId>& deks) = 0;
-  // Signatures are held back to travel together: SendDue() is to be called every now and then.
-  virtual void OnWaiting() = 0;
+  // Signatures are held back to travel together: SendDue() is to be called at `due`.
+  virtual void OnWaiting(MonotonicTime due) = 0;
 };
 
 // Thread-safe.
@@ -86,8 +86,9 @@ class EnclaveLink final : private StreamEvents {
 
   // Each call is answered: with kRetryLater when every stream is full.
   void Sign(SignCall* first) BULLA_EXCLUDES(mutex_, batch_mutex_);
-  // Sends what has been held back long enough. Returns whether something still is.
-  bool SendDue() BULLA_EXCLUDES(mutex_, batch_mutex_);
+  // Sends what has been held back long enough. Returns when the next is due; max() when nothing
+  // waits.
+  MonotonicTime SendDue() BULLA_EXCLUDES(mutex_, batch_mutex_);
   // As EnclaveStream's: false when there is no room.
   bool SignWithBlob(SignCall* call, Bytes blob) BULLA_EXCLUDES(mutex_, batch_mutex_);
   bool Create(const KeyId& key_id, MonotonicTime deadline, EnclaveStream::CreateDone done)

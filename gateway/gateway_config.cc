@@ -53,8 +53,8 @@ void RegisterSettings(GatewayConfig& config, ConfigReader& reader) {
                     static_cast<std::int64_t>(kFrameSignsMax),
                     "Signatures that travel to an enclave together; 1: each alone.");
   reader.AddDuration("batch.wait_max", &config.batch_wait_max, microseconds(0), milliseconds(10),
-                     "How long a signature may be held back for that, twice as long at worst. Only "
-                     "while its enclave has work: an idle one gets it at once.");
+                     "How long a signature may be held back for that. Only under load: an idle "
+                     "enclave gets it at once.");
   reader.AddString("kms_forwarder.listen", &config.kms_forwarder_listen,
                    "Where enclaves find their way to KMS.");
   reader.AddString("kms_forwarder.target", &config.kms_forwarder_target,

@@ -59,9 +59,7 @@ absl::StatusOr<Router::Options> RouterOptions(const GatewayConfig& config) {
   Router::Options options{
       .streams_per_enclave = static_cast<std::size_t>(config.streams_per_enclave),
       .batch = {.size_max = static_cast<std::size_t>(config.batch_size_max),
-                .wait_max = config.batch_wait_max,
-                .idle_below =
-                    std::getenv("IDLE_BELOW") ? std::stoul(std::getenv("IDLE_BELOW")) : 1},
+                .wait_max = config.batch_wait_max},
       .credentials_file = config.credentials_file,
       .key_policy = config.key_policy};
   for (const std::string& text : config.enclaves) {

@@ -1,5 +1,6 @@
 #include "gateway/router.h"
 
+#include <algorithm>
 #include <bit>
 #include <utility>
 
@@ -28,9 +29,6 @@ const std::vector<double>& UnlockBucketsMs() {
                                                200, 500, 1000, 2000, 5000, 10000};
   return kBuckets;
 }
-
-// How often the thread that sends what was held back looks round while nothing is.
-constexpr std::chrono::seconds kBatchRest{1};
 
 using Milliseconds = std::chrono::duration<double, std::milli>;
 
@@ -70,13 +68,11 @@ Router::Router(Options options, KeyStore& store, Metrics& metrics, const Clock& 
       unlock_latency_(metrics.AddHistogram(
           "unlock_latency_ms", "Time of an unlock that succeeded, from its start, in ms",
           UnlockBucketsMs())),
-      batch_ticker_("batches", kBatchRest,
-                    std::max<Duration>(options_.batch.wait_max, std::chrono::microseconds(100)),
-                    [this] {
-                      bool waiting = false;
-                      for (const auto& link : links_) waiting |= link->SendDue();
-                      return waiting;
-                    }) {}
+      batch_timer_("batches", [this] {
+        MonotonicTime next = MonotonicTime::max();
+        for (const auto& link : links_) next = std::min(next, link->SendDue());
+        return next;
+      }) {}
 
 std::vector<std::unique_ptr<EnclaveLink>> Router::MakeLinks() {
   std::vector<std::unique_ptr<EnclaveLink>> links;
@@ -101,7 +97,7 @@ void Router::Start() {
 }
 
 void Router::Stop() {
-  batch_ticker_.Stop();
+  batch_timer_.Stop();
   for (auto& link : links_) link->Stop();
 }
 

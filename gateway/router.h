@@ -14,7 +14,7 @@
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "base/mutex.h"
-#include "base/ticker.h"
+#include "base/wake_timer.h"
 #include "gateway/enclave_link.h"
 #include "gateway/hash_ring.h"
 #include "gateway/signer_service.h"
@@ -52,7 +52,7 @@ class Router final : public SignerService, public LinkEvents {
   void OnLinkReady(EnclaveLink& link) override;
   void OnLinkLost(EnclaveLink& link) override;
   void OnDeksToRenew(EnclaveLink& link, const std::vector<DekId>& deks) override;
-  void OnWaiting() override { batch_ticker_.Hurry(); }
+  void OnWaiting(MonotonicTime due) override { batch_timer_.WakeBy(due); }
 
   // What is asked of every enclave from now on. Does not block.
   void SetKeyPolicy(const KeyPolicy& policy);
@@ -103,7 +103,7 @@ class Router final : public SignerService, public LinkEvents {
   prometheus::Counter& unlock_failed_;
   prometheus::Histogram& unlock_latency_;
 
-  Ticker batch_ticker_;  // sends what was held back; the last to be made, the first to go
+  WakeTimer batch_timer_;  // sends what was held back; the last to be made, the first to go
 };
 
 }  // namespace bulla

@@ -13,14 +13,16 @@ void SignBatcher::Add(SignCall* call, MonotonicTime now) {
 
 bool SignBatcher::Due(MonotonicTime now) const {
   if (size_ == 0) return false;
-  return in_flight_ < options_.idle_below || size_ >= options_.size_max || hurried_ > 0 ||
-         now - gathered_.first()->gathered_at >= options_.wait_max;
+  const bool idle = in_flight_ == 0 && !loaded_;
+  return idle || size_ >= options_.size_max || hurried_ > 0 || now >= due_at();
 }
 
 SignCall* SignBatcher::Take(MonotonicTime now) {
   if (!Due(now)) return nullptr;
   CallList frame;
-  for (std::size_t taken = std::min(size_, options_.size_max); taken > 0; --taken) {
+  const std::size_t size = std::min(size_, options_.size_max);
+  loaded_ = size > 1 && (loaded_ || size >= kLoadedFrom);
+  for (std::size_t taken = 0; taken < size; ++taken) {
     SignCall* call = gathered_.PopFront();
     if (call->no_wait) --hurried_;
     frame.Append(call);

@@ -2,9 +2,12 @@
 
 // When the signatures asked of one enclave leave for it. What costs is not the bytes but the
 // crossing: a frame is a system call, a wake-up and a hand-off on both sides, whatever is in it. So
-// while the enclave has work, what arrives is gathered: until the work is nearly done, or a frame
-// is full, or the first of them has waited as long as it may. An enclave that is idle gets what
-// there is at once: at low load nothing ever waits.
+// under load what arrives is gathered, until a frame is full or the first in it has waited as long
+// as it may. An enclave that is idle gets what there is at once, and whoever asks for one signature
+// at a time never waits.
+//
+// "Under load" is that several arrive while one frame is away: a frame of kLoadedFrom begins it,
+// one of a single signature ends it.
 //
 // Pure: owns no thread, lock or clock. Not thread-safe.
 
@@ -21,10 +24,9 @@ class SignBatcher {
  public:
   struct Options {
     std::size_t size_max = kFrameSignsMax;  // of a frame; 1: every signature travels alone
-    Duration wait_max = std::chrono::milliseconds(1);
-    // With fewer than this at the enclave, it counts as idle.
-    std::size_t idle_below = 8;
+    Duration wait_max = std::chrono::microseconds(700);
   };
+  static constexpr std::size_t kLoadedFrom = 3;
 
   explicit SignBatcher(Options options) : options_(options) {}
 
@@ -43,6 +45,8 @@ class SignBatcher {
   SignCall* TakeAll();
 
   bool waiting() const { return size_ > 0; }
+  // When the first that waits may wait no longer. Requires: something waits.
+  MonotonicTime due_at() const { return gathered_.first()->gathered_at + options_.wait_max; }
 
  private:
   bool Due(MonotonicTime now) const;
@@ -52,6 +56,7 @@ class SignBatcher {
   std::size_t size_ = 0;
   std::size_t in_flight_ = 0;
   std::size_t hurried_ = 0;  // of those gathered, may not wait
+  bool loaded_ = false;
 };
 
 }  // namespace bulla
