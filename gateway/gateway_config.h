@@ -23,7 +23,7 @@ struct GatewayConfig {
   std::vector<std::string> enclaves;
   std::int64_t streams_per_enclave = 16;
   std::int64_t batch_size_max = 32;
-  std::chrono::microseconds batch_wait_max{700};
+  std::chrono::microseconds batch_wait_max{400};
   std::string kms_forwarder_listen = "vsock:3:8000";
   std::string kms_forwarder_target;
   std::string credentials_file;
