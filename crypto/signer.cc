@@ -1,6 +1,7 @@
 #include "crypto/signer.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <fmt/format.h>
 #include <openssl/sha.h>
@@ -10,6 +11,7 @@
 #include <secp256k1_recovery.h>
 
 #include "crypto/address.h"
+#include "crypto/batch_ecdsa.h"
 #include "crypto/rfc6979.h"
 
 namespace bulla {
@@ -98,6 +100,11 @@ bool SignWith(const secp256k1_context* context, const Digest32& digest, const Se
   return true;
 }
 
+// A signature and one that was computed from the negatives.
+bool AreTheSame(const RecoverableSignature& signature, const RecoverableSignature& negated) {
+  return signature.rs == negated.rs && signature.recovery_id == (negated.recovery_id ^ 1);
+}
+
 // The constants above are public, so they may pass through ordinary memory.
 template <std::size_t N>
 ByteArray<N> FromHex(std::string_view hex) {
@@ -106,19 +113,34 @@ ByteArray<N> FromHex(std::string_view hex) {
   return bytes;
 }
 
-absl::Status CheckKnownAnswer(const Signer& signer, const KnownAnswer& answer) {
-  Secret<32> key;
-  HexDecode(answer.secret_key, key.Expose());
-  BULLA_ASSIGN_OR_RETURN(PublicPoint point, signer.DerivePublic(key));
-  if (signer.Compress(point) != FromHex<33>(answer.public_key)) {
-    return SelfTestFailed("public key", answer.message);
+// All of them in one batch, and each alone.
+absl::Status CheckKnownAnswers(const Signer& signer) {
+  constexpr std::size_t kCount = std::size(kKnownAnswers);
+  std::array<Secret<32>, kCount> keys;
+  std::array<PublicPoint, kCount> points;
+  std::array<SigningJob, kCount> jobs;
+  for (std::size_t i = 0; i < kCount; ++i) {
+    const KnownAnswer& answer = kKnownAnswers[i];
+    HexDecode(answer.secret_key, keys[i].Expose());
+    BULLA_ASSIGN_OR_RETURN(points[i], signer.DerivePublic(keys[i]));
+    if (signer.Compress(points[i]) != FromHex<33>(answer.public_key)) {
+      return SelfTestFailed("public key", answer.message);
+    }
+    jobs[i].key = &keys[i];
+    jobs[i].point = &points[i];
+    SHA256(AsBytes(answer.message).data(), answer.message.size(), jobs[i].digest.data());
   }
-  Digest32 digest;
-  SHA256(AsBytes(answer.message).data(), answer.message.size(), digest.data());
-  RecoverableSignature signature;
-  if (!signer.Sign(key, point, digest, &signature) || signature.rs != FromHex<64>(answer.rs) ||
-      signature.recovery_id != answer.recovery_id) {
-    return SelfTestFailed("signature", answer.message);
+  signer.SignBatch(jobs);
+  for (std::size_t i = 0; i < kCount; ++i) {
+    const KnownAnswer& answer = kKnownAnswers[i];
+    const RecoverableSignature wanted{FromHex<64>(answer.rs), answer.recovery_id};
+    RecoverableSignature alone;
+    if (!signer.Sign(keys[i], points[i], jobs[i].digest, &alone) || alone != wanted) {
+      return SelfTestFailed("signature", answer.message);
+    }
+    if (!jobs[i].is_signed || jobs[i].signature != wanted) {
+      return SelfTestFailed("signature in a batch", answer.message);
+    }
   }
   return absl::OkStatus();
 }
@@ -134,8 +156,53 @@ absl::Status CheckThatAWrongSignatureIsRefused(const Signer& signer) {
   if (signer.Sign(key, wrong_point, Digest32{}, &signature)) {
     return SelfTestFailed("verdict", "another key's signature");
   }
+  SigningJob jobs[2];
+  for (SigningJob& job : jobs) job = {.key = &key, .point = &wrong_point};
+  signer.SignBatch(jobs);
+  if (jobs[0].is_signed || jobs[1].is_signed) {
+    return SelfTestFailed("verdict", "another key's signatures in a batch");
+  }
   return absl::OkStatus();
 }
+
+#ifdef BULLA_BATCH_ECDSA
+// Up to kBatchEcdsaMax statements that are being put together.
+class Batch {
+ public:
+  // The nonce is derived anew each time: that is how a wrong one is found.
+  void Add(const SigningJob& job, const BatchEcdsaBlinding& blinding, bool negated) {
+    const std::uint8_t* const key = job.key->Expose().data();
+    std::uint8_t* const nonce = nonces_[count_].Expose().data();
+    Rfc6979Nonce(nonce, job.digest.data(), key, nullptr, nullptr, /*attempt=*/0);
+    statements_[count_] = {.blinding = &blinding,
+                           .negated = negated,
+                           .key32 = key,
+                           .digest32 = job.digest.data(),
+                           .nonce32 = nonce,
+                           .rs64 = signatures_[count_].rs.data()};
+    ++count_;
+  }
+  // Whether all are signed.
+  bool Sign() {
+    if (!BatchEcdsaSign(statements_.data(), count_)) return false;
+    bool all_signed = true;
+    for (std::size_t i = 0; i < count_; ++i) {
+      signatures_[i].recovery_id = static_cast<std::uint8_t>(statements_[i].recovery_id);
+      all_signed = all_signed && statements_[i].is_signed != 0;
+    }
+    return all_signed;
+  }
+  const RecoverableSignature& operator[](std::size_t i) const { return signatures_[i]; }
+  ~Batch() { ::explicit_bzero(&signatures_, sizeof signatures_); }  // there may be a faulty one
+
+ private:
+  std::size_t count_ = 0;
+  std::array<Secret<32>, kBatchEcdsaMax> nonces_;
+  std::array<BatchEcdsaStatement, kBatchEcdsaMax> statements_;
+  std::array<RecoverableSignature, kBatchEcdsaMax> signatures_;
+};
+static_assert(2 * Signer::kBatchMax == kBatchEcdsaMax, "each is computed twice");
+#endif
 
 }  // namespace
 
@@ -143,19 +210,29 @@ void Signer::ContextDeleter::operator()(secp256k1_context_struct* context) const
   secp256k1_context_destroy(context);
 }
 
-Signer::Signer(Context context, Context second, KeyTagger tagger, SignatureCheck check)
-    : context_(std::move(context)),
-      second_context_(std::move(second)),
+Signer::Signer(Computer first, Computer second, KeyTagger tagger, SignatureCheck check)
+    : first_(std::move(first)),
+      second_(std::move(second)),
       tagger_(std::move(tagger)),
       check_(check) {}
 Signer::~Signer() = default;
 
-Signer::Context Signer::MakeContext(ByteSpan seed) {
-  Context context(secp256k1_context_create(SECP256K1_CONTEXT_NONE));
-  if (context != nullptr && !secp256k1_context_randomize(context.get(), seed.data())) {
-    context.reset();
-  }
-  return context;
+void Signer::BlindingDeleter::operator()([[maybe_unused]] BatchEcdsaBlinding* blinding) const {
+#ifdef BULLA_BATCH_ECDSA
+  BatchEcdsaBlindingDestroy(blinding);
+#endif
+}
+
+absl::StatusOr<Signer::Computer> Signer::MakeComputer(ByteSpan seed) {
+  Computer computer{Context(secp256k1_context_create(SECP256K1_CONTEXT_NONE)), nullptr};
+  bool made = computer.context != nullptr &&
+              secp256k1_context_randomize(computer.context.get(), seed.data());
+#ifdef BULLA_BATCH_ECDSA
+  computer.blinding.reset(BatchEcdsaBlindingCreate(seed.data()));
+  made = made && computer.blinding != nullptr;
+#endif
+  if (!made) return absl::InternalError("secp256k1: cannot make a context");
+  return computer;
 }
 
 absl::StatusOr<std::unique_ptr<Signer>> Signer::Create(ByteSpan seed, SignatureCheck check) {
@@ -163,11 +240,8 @@ absl::StatusOr<std::unique_ptr<Signer>> Signer::Create(ByteSpan seed, SignatureC
     return absl::InvalidArgumentError(
         fmt::format("signer seed: {} bytes, want {}", seed.size(), kSeedBytes));
   }
-  Context first = MakeContext(seed.first(32));
-  Context second = MakeContext(seed.subspan(32, 32));
-  if (first == nullptr || second == nullptr) {
-    return absl::InternalError("secp256k1: cannot make a context");
-  }
+  BULLA_ASSIGN_OR_RETURN(Computer first, MakeComputer(seed.first(32)));
+  BULLA_ASSIGN_OR_RETURN(Computer second, MakeComputer(seed.subspan(32, 32)));
   Secret<32> tag_key;
   std::ranges::copy(seed.subspan(64, 32), tag_key.Expose().begin());
   std::unique_ptr<Signer> signer(
@@ -177,12 +251,12 @@ absl::StatusOr<std::unique_ptr<Signer>> Signer::Create(ByteSpan seed, SignatureC
 }
 
 bool Signer::IsValidSecretKey(const Secret<32>& key) const {
-  return secp256k1_ec_seckey_verify(context_.get(), key.Expose().data()) == 1;
+  return secp256k1_ec_seckey_verify(first_.context.get(), key.Expose().data()) == 1;
 }
 
 absl::StatusOr<PublicPoint> Signer::DerivePublic(const Secret<32>& key) const {
   secp256k1_pubkey pubkey;
-  if (!secp256k1_ec_pubkey_create(context_.get(), &pubkey, key.Expose().data())) {
+  if (!secp256k1_ec_pubkey_create(first_.context.get(), &pubkey, key.Expose().data())) {
     return absl::InvalidArgumentError("secret key: out of range");
   }
   PublicPoint point = FromLibrary(pubkey);
@@ -194,21 +268,66 @@ PublicKey33 Signer::Compress(const PublicPoint& point) const {
   secp256k1_pubkey pubkey = ToLibrary(point);
   PublicKey33 compressed{};
   std::size_t length = compressed.size();
-  secp256k1_ec_pubkey_serialize(context_.get(), compressed.data(), &length, &pubkey,
+  secp256k1_ec_pubkey_serialize(first_.context.get(), compressed.data(), &length, &pubkey,
                                 SECP256K1_EC_COMPRESSED);
   return compressed;
 }
 
 bool Signer::Sign(const Secret<32>& key, const PublicPoint& point, const Digest32& digest,
                   RecoverableSignature* out) const {
-  // The library's signatures are low-S.
-  if (SignWith(context_.get(), digest, key, Rfc6979Nonce, nullptr, *out) &&
-      Passes(key, point, digest, *out)) {
-    return true;
+  SigningJob job{.key = &key, .point = &point, .digest = digest};
+  SignBatch({&job, 1});
+  *out = job.signature;
+  return job.is_signed;
+}
+
+void Signer::SignBatch(std::span<SigningJob> jobs) const {
+  std::size_t parts = (jobs.size() + kBatchMax - 1) / kBatchMax;  // of one size, more or less
+  for (; parts > 0; --parts) {
+    const std::span<SigningJob> part = jobs.first((jobs.size() + parts - 1) / parts);
+    jobs = jobs.subspan(part.size());
+    if (SignTogether(part)) continue;
+    for (SigningJob& job : part) SignAlone(job);
   }
+}
+
+void Signer::SignAlone(SigningJob& job) const {
+  // The library's signatures are low-S.
+  job.is_signed =
+      SignWith(first_.context.get(), job.digest, *job.key, Rfc6979Nonce, nullptr, job.signature) &&
+      Passes(*job.key, *job.point, job.digest, job.signature);
   // A faulty signature is as good as the key: nothing of it may stay behind.
-  ::explicit_bzero(out, sizeof *out);
+  if (!job.is_signed) ::explicit_bzero(&job.signature, sizeof job.signature);
+}
+
+// False, with nothing signed, when they have to be signed one by one: because there is no engine
+// for more or no gain, or it has met what it cannot do (see crypto/batch_ecdsa.h), or a key or
+// nonce is out of range.
+bool Signer::SignTogether([[maybe_unused]] std::span<SigningJob> jobs) const {
+#ifdef BULLA_BATCH_ECDSA
+  const bool twice = check_ == SignatureCheck::kRecompute;
+  if (jobs.size() == 1 && !twice) return false;
+  Batch batch;
+  for (const SigningJob& job : jobs) batch.Add(job, *first_.blinding, /*negated=*/false);
+  for (const SigningJob& job : jobs) {
+    if (twice) batch.Add(job, *second_.blinding, /*negated=*/true);
+  }
+  if (!batch.Sign()) return false;
+  for (std::size_t i = 0; i < jobs.size(); ++i) {
+    SigningJob& job = jobs[i];
+    job.is_signed = twice ? AreTheSame(batch[i], batch[jobs.size() + i]) && IsUnchanged(job)
+                          : Passes(*job.key, *job.point, job.digest, batch[i]);
+    job.signature = job.is_signed ? batch[i] : RecoverableSignature{};
+  }
+  return true;
+#else
   return false;
+#endif
+}
+
+// To be asked last, so that it covers the key as both computations have read it.
+bool Signer::IsUnchanged(const SigningJob& job) const {
+  return tagger_.Matches(*job.key, job.point->bytes, job.point->key_tag);
 }
 
 bool Signer::Passes(const Secret<32>& key, const PublicPoint& point, const Digest32& digest,
@@ -230,14 +349,13 @@ bool Signer::Passes(const Secret<32>& key, const PublicPoint& point, const Diges
 bool Signer::Agrees(const Secret<32>& key, const PublicPoint& point, const Digest32& digest,
                     const RecoverableSignature& signature) const {
   Secret<32> negated = key.Duplicate();
-  if (!secp256k1_ec_seckey_negate(second_context_.get(), negated.Expose().data())) return false;
-  NonceInput input{second_context_.get(), key, digest};
+  if (!secp256k1_ec_seckey_negate(second_.context.get(), negated.Expose().data())) return false;
+  NonceInput input{second_.context.get(), key, digest};
   RecoverableSignature second;
-  const bool agrees = SignWith(second_context_.get(), NegatedVarTime(digest), negated, NegatedNonce,
+  const bool agrees = SignWith(second_.context.get(), NegatedVarTime(digest), negated, NegatedNonce,
                                &input, second) &&
-                      second.rs == signature.rs &&
-                      second.recovery_id == (signature.recovery_id ^ 1);
-  // Last, so that it covers the key as both computations have read it.
+                      AreTheSame(signature, second);
+  // Last: see IsUnchanged.
   if (agrees && tagger_.Matches(key, point.bytes, point.key_tag)) return true;
   ::explicit_bzero(&second, sizeof second);
   return false;
@@ -248,16 +366,15 @@ bool Signer::Verifies(const PublicPoint& point, const Digest32& digest,
   secp256k1_ecdsa_signature parsed;
   secp256k1_pubkey pubkey = ToLibrary(point);
   // Refuses a high s as well.
-  return secp256k1_ecdsa_signature_parse_compact(context_.get(), &parsed, signature.rs.data()) &&
-         secp256k1_ecdsa_verify(context_.get(), &parsed, digest.data(), &pubkey);
+  return secp256k1_ecdsa_signature_parse_compact(first_.context.get(), &parsed,
+                                                 signature.rs.data()) &&
+         secp256k1_ecdsa_verify(first_.context.get(), &parsed, digest.data(), &pubkey);
 }
 
 const char* Signer::Engine() { return BULLA_ENGINE; }
 
 absl::Status Signer::SelfTest() const {
-  for (const KnownAnswer& answer : kKnownAnswers) {
-    BULLA_RETURN_IF_ERROR(CheckKnownAnswer(*this, answer));
-  }
+  BULLA_RETURN_IF_ERROR(CheckKnownAnswers(*this));
   BULLA_ASSIGN_OR_RETURN(Address20 address, AddressOf(FromHex<33>(kKnownAnswers[0].public_key)));
   if (ToEip55(address) != kAddressOfKey1) return SelfTestFailed("address", "secret key 1");
   return check_ == SignatureCheck::kNone ? absl::OkStatus()

@@ -6,6 +6,7 @@
 // deterministic signature can give the key away.
 
 #include <memory>
+#include <span>
 
 #include "base/status.h"
 #include "base/values.h"
@@ -13,6 +14,7 @@
 #include "crypto/secret.h"
 
 struct secp256k1_context_struct;
+struct BatchEcdsaBlinding;
 
 namespace bulla {
 
@@ -35,10 +37,20 @@ enum class SignatureCheck : std::uint8_t {
   kNone,
 };
 
+// One signature of a batch: what to sign with what, and what came of it.
+struct SigningJob {
+  const Secret<32>* key = nullptr;
+  const PublicPoint* point = nullptr;  // the key's own
+  Digest32 digest{};
+  RecoverableSignature signature{};  // all zero unless it is_signed
+  bool is_signed = false;
+};
+
 // Thread-safe. All methods take the same time whatever the secret is.
 class Signer {
  public:
   static constexpr std::size_t kSeedBytes = 96;
+  static constexpr std::size_t kBatchMax = 16;  // larger batches are signed in parts
 
   // `seed` is kSeedBytes random bytes, with which the library blinds its computations and keys are
   // tagged. INTERNAL when the self-test fails: then the machine cannot be trusted with a key.
@@ -62,6 +74,9 @@ class Signer {
   [[nodiscard]] bool Sign(const Secret<32>& key, const PublicPoint& point, const Digest32& digest,
                           RecoverableSignature* out) const;
 
+  // As Sign() each of them, in half the time where the engine has batches (ADR 11).
+  void SignBatch(std::span<SigningJob> jobs) const;
+
   // Whether a signature passes this signer's check, as each of its own has to.
   bool Passes(const Secret<32>& key, const PublicPoint& point, const Digest32& digest,
               const RecoverableSignature& signature) const;
@@ -78,17 +93,30 @@ class Signer {
     void operator()(secp256k1_context_struct* context) const;
   };
   using Context = std::unique_ptr<secp256k1_context_struct, ContextDeleter>;
-  static Context MakeContext(ByteSpan seed);
-  Signer(Context context, Context second, KeyTagger tagger, SignatureCheck check);
+  struct BlindingDeleter {
+    void operator()(BatchEcdsaBlinding* blinding) const;
+  };
+  using Blinding = std::unique_ptr<BatchEcdsaBlinding, BlindingDeleter>;
 
+  // One computation, blinded in its own way.
+  struct Computer {
+    Context context;
+    Blinding blinding;  // null where the engine has no batches
+  };
+  static absl::StatusOr<Computer> MakeComputer(ByteSpan seed);
+  Signer(Computer first, Computer second, KeyTagger tagger, SignatureCheck check);
+
+  bool SignTogether(std::span<SigningJob> jobs) const;
+  void SignAlone(SigningJob& job) const;
+  bool IsUnchanged(const SigningJob& job) const;
   bool Agrees(const Secret<32>& key, const PublicPoint& point, const Digest32& digest,
               const RecoverableSignature& signature) const;
   bool Verifies(const PublicPoint& point, const Digest32& digest,
                 const RecoverableSignature& signature) const;
 
   // Constant after Create, which is what makes the methods thread-safe.
-  const Context context_;
-  const Context second_context_;  // blinded with other randomness than the first
+  const Computer first_;
+  const Computer second_;  // for the check
   const KeyTagger tagger_;
   const SignatureCheck check_;
 };

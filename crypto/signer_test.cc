@@ -189,6 +189,77 @@ TEST(Signer, EverySignatureVerifiesAndRecoversToItsKey) {
   }
 }
 
+std::vector<SigningJob> JobsOf(std::span<const Secret<32>> keys,
+                               std::span<const PublicPoint> points, std::size_t count) {
+  std::vector<SigningJob> jobs(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    jobs[i].key = &keys[i % keys.size()];
+    jobs[i].point = &points[i % points.size()];
+    FillRandom(jobs[i].digest);
+  }
+  return jobs;
+}
+
+// Batches of every size up to some parts, over keys and digests at the edges and random ones: bit
+// by bit what the library signs one by one, and with each of the checks.
+TEST(Signer, ABatchIsWhatEachWouldBeAlone) {
+  std::vector<Secret<32>> keys;
+  keys.push_back(KeyFromHex(kOne));
+  keys.push_back(KeyFromHex(kOrderLessOne));
+  while (keys.size() < 7) FillRandom(keys.emplace_back().Expose());
+  for (SignatureCheck check :
+       {SignatureCheck::kRecompute, SignatureCheck::kVerify, SignatureCheck::kNone}) {
+    std::unique_ptr<Signer> signer = NewSigner(check);
+    std::vector<PublicPoint> points;
+    for (const Secret<32>& key : keys) points.push_back(*signer->DerivePublic(key));
+    for (std::size_t count = 0; count <= 3 * Signer::kBatchMax + 1; ++count) {
+      std::vector<SigningJob> jobs = JobsOf(keys, points, count);
+      if (count > 3) {
+        jobs[0].digest.fill(0x00);
+        jobs[1].digest.fill(0xff);
+        ASSERT_TRUE(HexDecode(kOrder, jobs[2].digest));
+        jobs.back() = jobs[3];  // one nonce twice
+      }
+      signer->SignBatch(jobs);
+      for (const SigningJob& job : jobs) {
+        RecoverableSignature alone;
+        ASSERT_TRUE(signer->Sign(*job.key, *job.point, job.digest, &alone));
+        ASSERT_TRUE(job.is_signed) << count;
+        ASSERT_EQ(job.signature, alone) << count << ' ' << HexEncode(job.digest);
+      }
+    }
+  }
+}
+
+// Another key's point, and keys out of range, among good ones: they get no signature, the others
+// do.
+TEST(Signer, ABadJobSpoilsNoneOfItsBatch) {
+  for (SignatureCheck check : {SignatureCheck::kRecompute, SignatureCheck::kVerify}) {
+    std::unique_ptr<Signer> signer = NewSigner(check);
+    std::vector<Secret<32>> keys;
+    keys.push_back(KeyFromHex(kOne));
+    const std::vector<PublicPoint> points{*signer->DerivePublic(keys[0])};
+    const PublicPoint wrong_point = *signer->DerivePublic(KeyFromHex(kOrderLessOne));
+    for (std::string_view bad : {kZero, kOrder, kAllOnes, std::string_view()}) {
+      const Secret<32> bad_key = bad.empty() ? Secret<32>() : KeyFromHex(bad);
+      for (std::size_t at : {0u, 5u, 8u}) {
+        std::vector<SigningJob> jobs = JobsOf(keys, points, 9);
+        if (bad.empty()) {
+          jobs[at].point = &wrong_point;
+        } else {
+          jobs[at].key = &bad_key;
+        }
+        jobs[at].signature.rs.fill(0xaa);
+        signer->SignBatch(jobs);
+        for (std::size_t i = 0; i < jobs.size(); ++i) {
+          EXPECT_EQ(jobs[i].is_signed, i != at) << i << ' ' << bad;
+          EXPECT_EQ(jobs[i].signature == RecoverableSignature{}, i == at) << i << ' ' << bad;
+        }
+      }
+    }
+  }
+}
+
 TEST(Signer, OneServesManyThreads) {
   std::unique_ptr<Signer> signer = NewSigner();
   std::atomic<int> wrong = 0;

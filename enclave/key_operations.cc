@@ -1,6 +1,7 @@
 #include "enclave/key_operations.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "base/log.h"
@@ -17,7 +18,14 @@ KeyOperations::KeyOperations(const Signer& signer, KeyCache& cache, DekTable& de
 void KeyOperations::SignBatch(std::span<const SignItem> items, MonotonicTime received,
                               const std::shared_ptr<ReplySink>& sink,
                               std::vector<SignReply>& replies, std::vector<Opening>& openings) {
-  std::uint64_t signed_count = 0;
+  std::array<KeyLoan, Signer::kBatchMax> loans;
+  std::array<SigningJob, Signer::kBatchMax> jobs;
+  std::array<const SignItem*, Signer::kBatchMax> lent;
+  std::size_t count = 0;
+  const auto sign = [&] {
+    SignJobs(std::span(lent).first(count), std::span(jobs).first(count), replies);
+    count = 0;
+  };
   for (const SignItem& item : items) {
     const MonotonicTime now = clock_.Now();
     const MonotonicTime expires = received + std::chrono::microseconds(item.budget_us);
@@ -25,15 +33,20 @@ void KeyOperations::SignBatch(std::span<const SignItem> items, MonotonicTime rec
       replies.push_back(Refusal(item, ItemStatus::kExpired));
       continue;
     }
-    auto make_task = [&] {
+    const auto make_task = [&] {
       return SignTask{item, expires, now + cache_.policy().sign_wait_budget, sink};
     };
-    std::optional<SignReply> reply = SignOne(item, now, make_task, openings);
-    if (!reply) continue;
-    if (reply->status == ItemStatus::kOk) ++signed_count;
-    replies.push_back(*reply);
+    std::optional<SignReply> refused;
+    KeyLoan& loan = loans[count];
+    if (!Borrow(item, now, make_task, loan, openings, refused)) {
+      if (refused) replies.push_back(*refused);
+      continue;
+    }
+    lent[count] = &item;
+    jobs[count] = {.key = &loan.secret, .point = &loan.point, .digest = item.digest};
+    if (++count == jobs.size()) sign();
   }
-  EnclaveCounters::Increment(counters_.signatures, signed_count);
+  sign();
 }
 
 std::optional<SignReply> KeyOperations::Resume(const SignTask& task,
@@ -42,42 +55,57 @@ std::optional<SignReply> KeyOperations::Resume(const SignTask& task,
   if (now >= task.expires) return Refusal(task.item, ItemStatus::kExpired);
   // Where it waits again (a key with so few uses that others have spent them meanwhile), it is for
   // what is left of its time, be it nothing.
-  std::optional<SignReply> reply = SignOne(
-      task.item, now, [&] { return task; }, openings);
-  if (reply && reply->status == ItemStatus::kOk) EnclaveCounters::Increment(counters_.signatures);
-  return reply;
+  KeyLoan loan;
+  std::optional<SignReply> refused;
+  if (!Borrow(
+          task.item, now, [&] { return task; }, loan, openings, refused))
+    return refused;
+  const SignItem* const item = &task.item;
+  SigningJob job{.key = &loan.secret, .point = &loan.point, .digest = item->digest};
+  std::vector<SignReply> replies;
+  SignJobs({&item, 1}, {&job, 1}, replies);
+  return replies.front();
 }
 
-std::optional<SignReply> KeyOperations::SignOne(const SignItem& item, MonotonicTime now,
-                                                absl::FunctionRef<SignTask()> make_task,
-                                                std::vector<Opening>& openings) {
-  KeyLoan loan;
+bool KeyOperations::Borrow(const SignItem& item, MonotonicTime now,
+                           absl::FunctionRef<SignTask()> make_task, KeyLoan& loan,
+                           std::vector<Opening>& openings, std::optional<SignReply>& reply) {
   KeyCache::Answer answer = cache_.Sign(item.key_id, now, loan, make_task);
   switch (answer.verdict) {
     case KeyCache::Verdict::kGrantedAndLeading:
       openings.push_back({item.key_id, /*refresh=*/true});
       [[fallthrough]];
     case KeyCache::Verdict::kGranted:
-      return SignWith(loan, item);
+      return true;
     case KeyCache::Verdict::kLeading:
       openings.push_back({item.key_id, /*refresh=*/false});
       [[fallthrough]];
     case KeyCache::Verdict::kWaiting:
       on_waiting_();
-      return std::nullopt;
+      return false;
     case KeyCache::Verdict::kRefused:
       break;
   }
-  return Refusal(item, answer.status);
+  reply = Refusal(item, answer.status);
+  return false;
 }
 
-SignReply KeyOperations::SignWith(const KeyLoan& loan, const SignItem& item) {
-  SignReply reply{.sequence = item.sequence, .status = ItemStatus::kOk};
-  if (!signer_.Sign(loan.secret, loan.point, item.digest, &reply.signature)) {
-    LogError("signature_fault", {{"key", item.key_id.Short()}});
-    return Refusal(item, ItemStatus::kFault);
+void KeyOperations::SignJobs(std::span<const SignItem* const> items, std::span<SigningJob> jobs,
+                             std::vector<SignReply>& replies) {
+  signer_.SignBatch(jobs);
+  std::uint64_t signed_count = 0;
+  for (std::size_t i = 0; i < jobs.size(); ++i) {
+    const SignItem& item = *items[i];
+    if (!jobs[i].is_signed) {
+      LogError("signature_fault", {{"key", item.key_id.Short()}});
+      replies.push_back(Refusal(item, ItemStatus::kFault));
+      continue;
+    }
+    ++signed_count;
+    replies.push_back(
+        {.sequence = item.sequence, .status = ItemStatus::kOk, .signature = jobs[i].signature});
   }
-  return reply;
+  EnclaveCounters::Increment(counters_.signatures, signed_count);
 }
 
 SignReply KeyOperations::Refusal(const SignItem& item, ItemStatus status) {

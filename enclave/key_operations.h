@@ -72,11 +72,13 @@ class KeyOperations {
   EnclaveCounters& counters() { return counters_; }
 
  private:
-  // Nothing when it waits, as what `make_task` made.
-  std::optional<SignReply> SignOne(const SignItem& item, MonotonicTime now,
-                                   absl::FunctionRef<SignTask()> make_task,
-                                   std::vector<Opening>& openings);
-  SignReply SignWith(const KeyLoan& loan, const SignItem& item);
+  // Whether the key is lent now. If not, the item is refused (and that is the reply), or waits, as
+  // what `make_task` made (and there is none).
+  bool Borrow(const SignItem& item, MonotonicTime now, absl::FunctionRef<SignTask()> make_task,
+              KeyLoan& loan, std::vector<Opening>& openings, std::optional<SignReply>& reply);
+  // Of `items`, those whose jobs these are.
+  void SignJobs(std::span<const SignItem* const> items, std::span<SigningJob> jobs,
+                std::vector<SignReply>& replies);
   KeyCache::Released OpenFailed(const Opening& opening, ItemStatus status);
 
   const Signer& signer_;
