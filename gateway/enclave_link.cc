@@ -403,7 +403,8 @@ void EnclaveLink::SetKeyPolicy(const KeyPolicy& policy) {
 }
 
 void EnclaveLink::Expire(MonotonicTime now) {
-  for (const auto& stream : *streams()) stream->Expire(now);
+  const std::shared_ptr<const Streams> open = streams();  // held: the link may close meanwhile
+  for (const auto& stream : *open) stream->Expire(now);
 }
 
 EnclaveLink::Status EnclaveLink::status() const {
