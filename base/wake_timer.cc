@@ -7,7 +7,8 @@
 
 namespace bulla {
 
-WakeTimer::WakeTimer(std::string name, std::function<MonotonicTime()> fire) {
+WakeTimer::WakeTimer(std::string name, const Clock& clock, std::function<MonotonicTime()> fire)
+    : clock_(clock) {
   thread_ = StartThread(std::move(name), [this, fire = std::move(fire)] { Run(fire); });
 }
 
@@ -17,7 +18,7 @@ void WakeTimer::Run(const std::function<MonotonicTime()>& fire) {
   constexpr auto kLongest = std::chrono::hours(1);  // some clocks overflow at "for ever"
   MutexLock lock(mutex_);
   while (!stopping_) {
-    const MonotonicTime now = std::chrono::steady_clock::now();
+    const MonotonicTime now = clock_.Now();
     if (next_ > now) {
       const MonotonicTime until = next_;
       changed_.WaitFor(mutex_, std::min<Duration>(until - now, kLongest),

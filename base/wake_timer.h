@@ -14,7 +14,7 @@ namespace bulla {
 class WakeTimer {
  public:
   // `fire` returns when it wants to be called next; MonotonicTime::max() for when it is asked for.
-  WakeTimer(std::string name, std::function<MonotonicTime()> fire);
+  WakeTimer(std::string name, const Clock& clock, std::function<MonotonicTime()> fire);
   ~WakeTimer();  // Stop()
 
   // `fire` is called at `time` or soon after. Thread-safe, and cheap when an earlier call is due.
@@ -25,6 +25,7 @@ class WakeTimer {
  private:
   void Run(const std::function<MonotonicTime()>& fire) BULLA_EXCLUDES(mutex_);
 
+  const Clock& clock_;
   Mutex mutex_;
   CondVar changed_;
   MonotonicTime next_ BULLA_GUARDED_BY(mutex_) = MonotonicTime::max();

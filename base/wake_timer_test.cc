@@ -9,8 +9,6 @@ namespace {
 using std::chrono::hours;
 using std::chrono::milliseconds;
 
-MonotonicTime Now() { return std::chrono::steady_clock::now(); }
-
 class WakeTimerTest : public testing::Test {
  protected:
   // What a test's timer does: counts, and says when it is wanted next.
@@ -33,6 +31,9 @@ class WakeTimerTest : public testing::Test {
     next_ = next;
   }
 
+  MonotonicTime Now() const { return clock_.Now(); }
+
+  const RealClock clock_{};
   Mutex mutex_;
   CondVar changed_;
   int fired_ BULLA_GUARDED_BY(mutex_) = 0;
@@ -40,7 +41,7 @@ class WakeTimerTest : public testing::Test {
 };
 
 TEST_F(WakeTimerTest, FiresWhenItWasAskedToAndNotBefore) {
-  WakeTimer timer("timer", [this] { return Fire(); });
+  WakeTimer timer("timer", clock_, [this] { return Fire(); });
   const MonotonicTime due = Now() + milliseconds(20);
   timer.WakeBy(due);
   WaitForFirings(1);
@@ -49,7 +50,7 @@ TEST_F(WakeTimerTest, FiresWhenItWasAskedToAndNotBefore) {
 }
 
 TEST_F(WakeTimerTest, AnEarlierTimeGoesBeforeALaterOne) {
-  WakeTimer timer("timer", [this] { return Fire(); });
+  WakeTimer timer("timer", clock_, [this] { return Fire(); });
   timer.WakeBy(Now() + hours(1));
   timer.WakeBy(Now());
   WaitForFirings(1);
@@ -57,13 +58,13 @@ TEST_F(WakeTimerTest, AnEarlierTimeGoesBeforeALaterOne) {
 
 TEST_F(WakeTimerTest, FiresAgainWhenItSaysSo) {
   SetNext(Now());
-  WakeTimer timer("timer", [this] { return Fire(); });
+  WakeTimer timer("timer", clock_, [this] { return Fire(); });
   timer.WakeBy(Now());
   WaitForFirings(3);
 }
 
 TEST_F(WakeTimerTest, StopsWhileItWaits) {
-  WakeTimer timer("timer", [this] { return Fire(); });
+  WakeTimer timer("timer", clock_, [this] { return Fire(); });
   timer.WakeBy(Now() + hours(1));
   timer.Stop();
   timer.Stop();

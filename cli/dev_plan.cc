@@ -13,7 +13,6 @@ namespace bulla {
 namespace {
 
 // The gateway's own default.
-constexpr int kBatchSizeMax = 32;
 
 // The simulated host is in no AWS region; this one has the KMS name that enclaves expect.
 constexpr std::string_view kRegion = "eu-central-1";
@@ -143,16 +142,16 @@ std::string GatewayConfig(const DevOptions& options, const DevPaths& paths,
       "store: {}\n"
       "enclaves:\n"
       "{}"
-      "batch:\n"
-      "  size_max: {}\n"
+      "{}"
       "kms_forwarder:\n"
       "  listen: {}\n"
       "  target: {}\n"
       "credentials_file: {}\n",
       Quoted(options.http), Quoted(options.grpc), Quoted(options.admin),
       Quoted("sqlite://" + paths.Database().string()), enclaves,
-      options.batching == "off" ? 1 : kBatchSizeMax, Quoted(Unix(paths.ForwarderSocket())),
-      Quoted(kms_address), Quoted(paths.Credentials().string()));
+      options.batching == "off" ? "batch:\n  size_max: 1\n" : "",
+      Quoted(Unix(paths.ForwarderSocket())), Quoted(kms_address),
+      Quoted(paths.Credentials().string()));
 }
 
 }  // namespace bulla

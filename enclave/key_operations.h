@@ -68,6 +68,7 @@ class KeyOperations {
   // there is work.
   void OnWaiting(std::function<void()> on_waiting) { on_waiting_ = std::move(on_waiting); }
 
+  const Clock& clock() const { return clock_; }
   const EnclaveCounters& counters() const { return counters_; }
   EnclaveCounters& counters() { return counters_; }
 

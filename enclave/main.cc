@@ -105,7 +105,7 @@ absl::Status Serve(const Flags& flags) {
   SetLogLevel(config.log_level);
   BULLA_ASSIGN_OR_RETURN(Address address, Address::Parse(config.listen));
 
-  ParkGrpcCallbackThreads();
+  TuneGrpcForTraffic();
   RealClock clock;
   const MonotonicTime engine_begun = clock.Now();
   BULLA_ASSIGN_OR_RETURN(std::unique_ptr<Signer> signer,

@@ -36,12 +36,7 @@ class SessionOutbox final : public ReplySink {
       MutexLock lock(mutex_);
       in_flight_ -= std::min(in_flight_, replies.signs.size() + replies.creates.size());
       if (ended_) return;
-      if (pending_.empty()) {
-        std::swap(pending_, replies);
-      } else {
-        std::ranges::copy(replies.signs, std::back_inserter(pending_.signs));
-        std::ranges::move(replies.creates, std::back_inserter(pending_.creates));
-      }
+      pending_.Append(replies);
       if (!BeginWrite()) return;
     }
     Write();

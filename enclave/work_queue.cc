@@ -96,13 +96,7 @@ void WorkQueue::Finish(const Share& share, ReplyBatch& replies) {
   {
     MutexLock lock(frame.mutex_);
     ReplyBatch& all = frame.replies_;
-    if (all.empty()) {
-      std::swap(all, replies);
-    } else {
-      all.signs.insert(all.signs.end(), replies.signs.begin(), replies.signs.end());
-      std::ranges::move(replies.creates, std::back_inserter(all.creates));
-    }
-    replies.clear();
+    all.Append(replies);
     if (--frame.shares_out_ > 0 || !frame.all_claimed_) return;
     if (!all.empty()) frame.sink_->Send(all);
     all.clear();

@@ -17,6 +17,10 @@ namespace {
 // through the queue in jobs of this many, for all workers.
 constexpr std::size_t kResumedPerJob = 8;
 
+void RefuseAll(KeyOperations& operations, std::span<const SignTask> tasks, ItemStatus status) {
+  for (const SignTask& task : tasks) task.Answer(operations.Refusal(task.item, status));
+}
+
 }  // namespace
 
 Workers::Workers(Options options, KeyOperations& operations)
@@ -56,7 +60,7 @@ void Workers::Run(std::size_t index) {
   std::vector<Opening> openings;
   ReplyBatch replies;
   while (std::optional<WorkQueue::Work> work = queue_.Pop()) {
-    const auto began = std::chrono::steady_clock::now();
+    const MonotonicTime began = operations_.clock().Now();
     EnclaveCounters::Increment(counters.jobs);
     if (const auto* share = std::get_if<WorkQueue::Share>(&*work)) {
       RunShare(*share, replies, openings);
@@ -66,7 +70,7 @@ void Workers::Run(std::size_t index) {
     // An opening may begin another: see KeyOperations::Resume.
     for (std::size_t i = 0; i < openings.size(); ++i) Open(Opening(openings[i]), openings);
     openings.clear();
-    const auto busy = std::chrono::steady_clock::now() - began;
+    const Duration busy = operations_.clock().Now() - began;
     EnclaveCounters::Increment(counters.busy_us,
                                static_cast<std::uint64_t>(busy / std::chrono::microseconds(1)));
   }
@@ -101,22 +105,13 @@ void Workers::Resume(std::span<const SignTask> tasks, std::vector<Opening>& open
 void Workers::Open(const Opening& opening, std::vector<Opening>& openings) {
   KeyCache::Released released = operations_.Open(opening);
   std::vector<SignTask>& tasks = released.tasks;
-  if (released.status != ItemStatus::kOk) {
-    for (const SignTask& task : tasks) {
-      task.Answer(operations_.Refusal(task.item, released.status));
-    }
-    return;
-  }
+  if (released.status != ItemStatus::kOk) return RefuseAll(operations_, tasks, released.status);
   auto next = tasks.begin() + static_cast<std::ptrdiff_t>(std::min(tasks.size(), kResumedPerJob));
   std::span<const SignTask> first(tasks.begin(), next);
   while (next != tasks.end()) {
     const auto end = next + std::min<std::ptrdiff_t>(kResumedPerJob, tasks.end() - next);
     WorkQueue::Resumption share(std::make_move_iterator(next), std::make_move_iterator(end));
-    if (!queue_.TryPush(share)) {
-      for (const SignTask& task : share) {
-        task.Answer(operations_.Refusal(task.item, ItemStatus::kBusy));
-      }
-    }
+    if (!queue_.TryPush(share)) RefuseAll(operations_, share, ItemStatus::kBusy);
     next = end;
   }
   Resume(first, openings);

@@ -298,12 +298,11 @@ void EnclaveLink::Sign(SignCall* first) {
     MutexLock lock(batch_mutex_);
     while (first != nullptr) batcher_.Add(PopFirst(first), now);
   }
-  const MonotonicTime due = SendDue();
+  const MonotonicTime due = SendDue(now);
   if (due != MonotonicTime::max()) events_.OnWaiting(due);
 }
 
-MonotonicTime EnclaveLink::SendDue() {
-  const MonotonicTime now = clock_.Now();
+MonotonicTime EnclaveLink::SendDue(MonotonicTime now) {
   for (;;) {
     SignCall* frame = nullptr;
     {
@@ -339,7 +338,7 @@ void EnclaveLink::OnAnswered(std::size_t count) {
     batcher_.Answered(count);
     if (!batcher_.waiting()) return;
   }
-  SendDue();
+  SendDue(clock_.Now());
 }
 
 bool EnclaveLink::SignWithBlob(SignCall* call, Bytes blob) {

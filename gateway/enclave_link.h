@@ -88,7 +88,7 @@ class EnclaveLink final : private StreamEvents {
   void Sign(SignCall* first) BULLA_EXCLUDES(mutex_, batch_mutex_);
   // Sends what has been held back long enough. Returns when the next is due; max() when nothing
   // waits.
-  MonotonicTime SendDue() BULLA_EXCLUDES(mutex_, batch_mutex_);
+  MonotonicTime SendDue(MonotonicTime now) BULLA_EXCLUDES(mutex_, batch_mutex_);
   // As EnclaveStream's: false when there is no room.
   bool SignWithBlob(SignCall* call, Bytes blob) BULLA_EXCLUDES(mutex_, batch_mutex_);
   bool Create(const KeyId& key_id, MonotonicTime deadline, EnclaveStream::CreateDone done)

@@ -30,8 +30,8 @@ class StreamEvents {
   // The enclave lacks the blobs of these keys, or has their DEKs not open.
   virtual void OnNeedBlob(SignCall* first) = 0;
   virtual void OnNeedDek(SignCall* first) = 0;
-  // `count` signatures that were given to the stream are answered, or given up, but for those that
-  // OnNeedBlob takes further.
+  // `count` signatures that were given to the stream are with it no more: they are answered, or
+  // given up, or went to OnNeedBlob or OnNeedDek.
   virtual void OnAnswered(std::size_t count) = 0;
   // The stream is gone; everything in flight on it was answered with kUnavailable.
   virtual void OnStreamClosed() = 0;
@@ -48,10 +48,11 @@ class EnclaveStream final
   // enclave can answer inside a deadline.
   static constexpr std::size_t kSlotsMax = 256;
 
-  // Opens a session on `channel`, whose connection the stream owns from then on.
+  // Opens a session on `channel`, whose connection the stream owns from then on. At most
+  // `frame_signs_max` signatures travel in a frame.
   static std::shared_ptr<EnclaveStream> Open(std::shared_ptr<grpc::Channel> channel,
                                              StreamEvents& events, const Clock& clock,
-                                             std::size_t frame_signs_max = kFrameSignsMax);
+                                             std::size_t frame_signs_max);
 
   // Takes calls from the list while there are slots; returns the rest, null when it took them all.
   SignCall* Sign(SignCall* first) BULLA_EXCLUDES(mutex_);

@@ -49,10 +49,9 @@ void RegisterSettings(GatewayConfig& config, ConfigReader& reader) {
                        "The enclaves: vsock:CID:PORT, unix:/PATH or tcp:IPV4:PORT.");
   reader.AddInteger("streams_per_enclave", &config.streams_per_enclave, "connections", 1, 32,
                     "Long-lived connections to each enclave. 16 to 32 in production.");
-  reader.AddInteger("batch.size_max", &config.batch_size_max, "signatures", 1,
-                    static_cast<std::int64_t>(kFrameSignsMax),
+  reader.AddInteger("batch.size_max", &config.batch.size_max, "signatures", 1, kFrameSignsMax,
                     "Signatures that travel to an enclave together; 1: each alone.");
-  reader.AddDuration("batch.wait_max", &config.batch_wait_max, microseconds(0), milliseconds(10),
+  reader.AddDuration("batch.wait_max", &config.batch.wait_max, microseconds(0), milliseconds(10),
                      "How long a signature may be held back for that. Only under load: an idle "
                      "enclave gets it at once.");
   reader.AddString("kms_forwarder.listen", &config.kms_forwarder_listen,

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/config.h"
 #include "base/status.h"
+#include "gateway/sign_batcher.h"
 #include "wire/key_policy.h"
 
 namespace bulla {
@@ -22,8 +23,7 @@ struct GatewayConfig {
   std::string store = "sqlite:///var/lib/bulla/bulla.db";
   std::vector<std::string> enclaves;
   std::int64_t streams_per_enclave = 16;
-  std::int64_t batch_size_max = 32;
-  std::chrono::microseconds batch_wait_max{400};
+  SignBatcher::Options batch;
   std::string kms_forwarder_listen = "vsock:3:8000";
   std::string kms_forwarder_target;
   std::string credentials_file;

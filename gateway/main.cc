@@ -58,8 +58,7 @@ absl::StatusOr<std::unique_ptr<KmsForwarder>> StartForwarder(const GatewayConfig
 absl::StatusOr<Router::Options> RouterOptions(const GatewayConfig& config) {
   Router::Options options{
       .streams_per_enclave = static_cast<std::size_t>(config.streams_per_enclave),
-      .batch = {.size_max = static_cast<std::size_t>(config.batch_size_max),
-                .wait_max = config.batch_wait_max},
+      .batch = config.batch,
       .credentials_file = config.credentials_file,
       .key_policy = config.key_policy};
   for (const std::string& text : config.enclaves) {
@@ -104,7 +103,7 @@ absl::Status Serve(const Flags& flags) {
   SetLogLevel(config.log_level);
   BULLA_ASSIGN_OR_RETURN(Router::Options router_options, RouterOptions(config));
 
-  ParkGrpcCallbackThreads();
+  TuneGrpcForTraffic();
   RealClock clock;
   Metrics metrics;
   BULLA_ASSIGN_OR_RETURN(std::unique_ptr<SqliteStore> store,

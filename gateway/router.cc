@@ -68,9 +68,10 @@ Router::Router(Options options, KeyStore& store, Metrics& metrics, const Clock& 
       unlock_latency_(metrics.AddHistogram(
           "unlock_latency_ms", "Time of an unlock that succeeded, from its start, in ms",
           UnlockBucketsMs())),
-      batch_timer_("batches", [this] {
+      batch_timer_("batches", clock, [this] {
+        const MonotonicTime now = clock_.Now();
         MonotonicTime next = MonotonicTime::max();
-        for (const auto& link : links_) next = std::min(next, link->SendDue());
+        for (const auto& link : links_) next = std::min(next, link->SendDue(now));
         return next;
       }) {}
 

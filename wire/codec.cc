@@ -88,6 +88,16 @@ void ReplyBatch::clear() {
   creates.clear();
 }
 
+void ReplyBatch::Append(ReplyBatch& other) {
+  if (empty()) {
+    std::swap(*this, other);
+  } else {
+    signs.insert(signs.end(), other.signs.begin(), other.signs.end());
+    std::ranges::move(other.creates, std::back_inserter(creates));
+  }
+  other.clear();
+}
+
 void EncodeRequest(const RequestBatch& batch, wire::v1::RequestFrame& frame) {
   frame.clear_load_blobs();
   for (const Bytes& blob : batch.loads) frame.add_load_blobs(blob.data(), blob.size());

@@ -90,6 +90,9 @@ struct ReplyBatch {
 
   bool empty() const { return signs.empty() && creates.empty(); }
   void clear();
+  // Moves what is in `other` behind what is here; into an empty one without copying. `other` is
+  // left empty, with memory to use again.
+  void Append(ReplyBatch& other);
 };
 
 // Requires: the batch is within the limits above. `frame` is overwritten.

@@ -64,9 +64,7 @@ std::size_t CallbackThreads() {
 
 void KeepGrpcCallbackThreads() { TheHolder(); }
 
-void ParkGrpcCallbackThreads() {
-  // gRPC's mutexes are Abseil's, and Debian builds these with the search for deadlocks in: every
-  // lock then looks itself up in a graph.
+void TuneGrpcForTraffic() {
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   Holder& holder = TheHolder();
   // They were started with the first call above, and name themselves.

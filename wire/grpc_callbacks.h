@@ -9,10 +9,11 @@ namespace bulla {
 // before the first callback; further calls do nothing.
 void KeepGrpcCallbackThreads();
 
-// Leaves one of those threads for each eight CPUs to run callbacks, and puts the rest to sleep for
-// good. gRPC starts one for each two CPUs, at least two, and they take turns at waiting for the
-// next event, waking each other: a message then costs twice the context switches. For daemons,
-// whose callbacks never block; before there is traffic.
-void ParkGrpcCallbackThreads();
+// For daemons, whose callbacks never block; before there is traffic. Leaves one of those threads
+// for each eight CPUs to run callbacks, and puts the rest to sleep for good: gRPC starts one for
+// each two CPUs, at least two, and they take turns at waiting for the next event, waking each
+// other, so that a message costs twice the context switches. And ends Abseil's search for
+// deadlocks, which Debian builds in and gRPC's every lock pays for.
+void TuneGrpcForTraffic();
 
 }  // namespace bulla
