@@ -8,7 +8,7 @@ namespace bulla {
 namespace {
 
 // Fewer signatures than this are not worth a second worker's wake-up.
-constexpr std::size_t kShareMin = 4;
+constexpr std::size_t kShareMin = 8;
 
 // How many of `count` signatures the next of `workers` takes.
 std::size_t ShareOf(std::size_t count, std::size_t workers) {

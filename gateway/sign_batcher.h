@@ -24,7 +24,7 @@ class SignBatcher {
  public:
   struct Options {
     std::size_t size_max = kFrameSignsMax;  // of a frame; 1: every signature travels alone
-    std::chrono::microseconds wait_max{400};
+    std::chrono::microseconds wait_max{500};
   };
   static constexpr std::size_t kLoadedFrom = 3;
 
