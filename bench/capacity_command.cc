@@ -1,14 +1,13 @@
 #include "bench/capacity_command.h"
 
-#include "bench/json_file.h"
 #include "bench/measurement.h"
+#include "bench/output_file.h"
+#include "bench/units.h"
 
 namespace bulla {
 namespace {
 
 constexpr double kHighestPerS = 1e6;
-
-double Ms(Duration time) { return std::chrono::duration<double, std::milli>(time).count(); }
 
 CapacityStep StepOf(const Measurement& measurement, std::size_t cpus) {
   const LatencyHistogram& latency = measurement.load.latency;
@@ -50,14 +49,14 @@ absl::StatusOr<CapacityReport> FindCapacityBlocking(const CapacityOptions& optio
 
 BenchExit RunCapacityBlocking(const CapacityOptions& options, const Clock& clock, std::ostream& out,
                               std::ostream& err) {
-  absl::StatusOr<std::ofstream> json = OpenJson(options.json_file);
+  absl::StatusOr<std::ofstream> json = OpenOutput(options.json_file);
   if (!json.ok()) return Fail(json.status(), err);
   absl::StatusOr<ChosenService> service = ChosenService::OpenBlocking(options.service, clock);
   if (!service.ok()) return Fail(service.status(), err);
   absl::StatusOr<CapacityReport> report = FindCapacityBlocking(options, *service, clock, err);
   if (!report.ok()) return Fail(report.status(), err);
   out << CapacityText(*report) << std::flush;
-  absl::Status written = WriteJson(CapacityJson(*report), options.json_file, *json);
+  absl::Status written = WriteOutput(CapacityJson(*report), options.json_file, *json);
   return written.ok() ? BenchExit::kOk : Fail(written, err);
 }
 

@@ -6,20 +6,17 @@
 #include <optional>
 
 #include "base/random.h"
-#include "bench/json_file.h"
 #include "bench/key_maker.h"
 #include "bench/load.h"
+#include "bench/output_file.h"
 #include "bench/stock_signer.h"
+#include "bench/units.h"
 #include "bench/verification.h"
 
 namespace bulla {
 namespace {
 
-constexpr int kStockRounds = 5;  // before each round of load, and after
 constexpr std::uint64_t kAnswersMax = 4'000'000;
-
-double Us(Duration time) { return std::chrono::duration<double, std::micro>(time).count(); }
-double Ms(Duration time) { return std::chrono::duration<double, std::milli>(time).count(); }
 
 // A service, and the keys that were made in it.
 struct Subject {
@@ -59,7 +56,6 @@ class Cost {
   absl::StatusOr<CostRound> MeasureRound(CostPhase phase, StockSigner& stock);
   absl::StatusOr<LoadResult> RunPhase(const Subject& subject, bool stream, Interval& interval);
   absl::Status CheckAll(const LoadResult& result, const Subject& subject);
-  void AddStockRounds(StockSigner& stock);
   const Subject& SubjectOf(CostPhase phase) const {
     return IsUnverified(phase) ? *unverified_ : *verified_;
   }
@@ -70,7 +66,7 @@ class Cost {
   const std::uint64_t seed_ = RandomUint64();
   std::optional<Subject> verified_;  // as it is shipped, or the target
   std::optional<Subject> unverified_;
-  std::vector<double> stock_us_;  // of the rounds so far
+  std::vector<Duration> stock_rounds_;  // so far
   CostReport report_;
 };
 
@@ -116,7 +112,7 @@ absl::Status Cost::StartServicesBlocking() {
 // Every other round goes through the phases backwards, so that a machine that grows slower or
 // faster does so for all alike.
 absl::Status Cost::MeasureRounds(StockSigner& stock) {
-  AddStockRounds(stock);
+  stock.AddRounds(stock_rounds_);
   for (int round = 0; round < options_.rounds; ++round) {
     for (std::size_t i = 0; i < report_.phases.size(); ++i) {
       PhaseCost& phase = report_.phases[round % 2 == 0 ? i : report_.phases.size() - 1 - i];
@@ -135,19 +131,18 @@ absl::StatusOr<CostRound> Cost::MeasureRound(CostPhase phase, StockSigner& stock
   const Subject& subject = SubjectOf(phase);
   Interval interval;
   BULLA_ASSIGN_OR_RETURN(LoadResult result, RunPhase(subject, IsStream(phase), interval));
-  AddStockRounds(stock);
+  stock.AddRounds(stock_rounds_);
   BULLA_RETURN_IF_ERROR(CheckAll(result, subject));
   if (interval.signatures == 0) {
     return absl::FailedPreconditionError("nothing was signed: " + result.first_error);
   }
 
   // The stock library's rounds just before the load and just after.
-  std::vector<double> stock_us(stock_us_.end() - 2 * kStockRounds, stock_us_.end());
-  std::nth_element(stock_us.begin(), stock_us.begin() + kStockRounds, stock_us.end());
+  const auto stock_rounds = std::span(stock_rounds_).last(2 * StockSigner::kRounds);
   double signatures = static_cast<double>(interval.signatures);
   return CostRound{.gateway_us = Us(interval.cpu.gateway) / signatures,
                    .enclave_us = Us(interval.cpu.enclaves) / signatures,
-                   .stock_us = stock_us[kStockRounds],
+                   .stock_us = Us(MedianOf(stock_rounds)),
                    .rate_per_s = signatures / std::chrono::duration<double>(interval.time).count(),
                    .signatures = interval.signatures,
                    .refused = result.failed,
@@ -197,20 +192,16 @@ absl::Status Cost::CheckAll(const LoadResult& result, const Subject& subject) {
   return absl::OkStatus();
 }
 
-void Cost::AddStockRounds(StockSigner& stock) {
-  for (int i = 0; i < kStockRounds; ++i) stock_us_.push_back(Us(stock.MeasureRound()));
-}
-
 }  // namespace
 
 BenchExit RunCostBlocking(const CostOptions& options, const Clock& clock, std::ostream& out,
                           std::ostream& err) {
-  absl::StatusOr<std::ofstream> json = OpenJson(options.json_file);
+  absl::StatusOr<std::ofstream> json = OpenOutput(options.json_file);
   if (!json.ok()) return Fail(json.status(), err);
   Cost cost(options, clock, err);
   if (absl::Status status = cost.MeasureBlocking(); !status.ok()) return Fail(status, err);
   out << CostText(cost.report()) << std::flush;
-  absl::Status written = WriteJson(CostJson(cost.report()), options.json_file, *json);
+  absl::Status written = WriteOutput(CostJson(cost.report()), options.json_file, *json);
   return written.ok() ? BenchExit::kOk : Fail(written, err);
 }
 

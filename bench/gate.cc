@@ -6,14 +6,12 @@
 #include <boost/json/array.hpp>
 #include <boost/json/serialize.hpp>
 
+#include "bench/units.h"
+
 namespace bulla {
 namespace {
 
 constexpr Duration kMemoryEvery = std::chrono::minutes(1);
-
-double Ms(Duration time) { return std::chrono::duration<double, std::milli>(time).count(); }
-double Seconds(Duration time) { return std::chrono::duration<double>(time).count(); }
-double MiB(std::uint64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
 
 std::string CriterionText(const Criterion& criterion) {
   std::string value = criterion.value ? fmt::format("{:.3f}", *criterion.value) : "unknown";

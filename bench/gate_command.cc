@@ -5,7 +5,7 @@
 #include <fmt/format.h>
 
 #include "bench/capacity_command.h"
-#include "bench/json_file.h"
+#include "bench/output_file.h"
 
 namespace bulla {
 namespace {
@@ -39,10 +39,7 @@ absl::StatusOr<GateReport> MeasureGateBlocking(const GateOptions& options,
     BULLA_ASSIGN_OR_RETURN(report.capacity_per_s, CapacityBlocking(options, service, clock, err));
     run.rate_per_s = std::max(1.0, std::round(*report.capacity_per_s * options.share_of_capacity));
   }
-  if (Schedule::DueWithin(run.rate_per_s, run.warm_up + run.duration) > kAnswersMax) {
-    return absl::InvalidArgumentError(
-        fmt::format("more than {} requests: their answers could not be kept", kAnswersMax));
-  }
+  BULLA_RETURN_IF_ERROR(CheckAnswersFit(run));
   std::vector<BenchKey> keys;
   BULLA_ASSIGN_OR_RETURN(report.measurement,
                          MeasureBlocking(service.service(), run, /*watch=*/true, keys, clock,
@@ -57,14 +54,14 @@ absl::StatusOr<GateReport> MeasureGateBlocking(const GateOptions& options,
 
 BenchExit RunGateBlocking(const GateOptions& options, const Clock& clock, std::ostream& out,
                           std::ostream& err) {
-  absl::StatusOr<std::ofstream> json = OpenJson(options.json_file);
+  absl::StatusOr<std::ofstream> json = OpenOutput(options.json_file);
   if (!json.ok()) return Fail(json.status(), err);
   absl::StatusOr<ChosenService> service = ChosenService::OpenBlocking(options.service, clock);
   if (!service.ok()) return Fail(service.status(), err);
   absl::StatusOr<GateReport> report = MeasureGateBlocking(options, *service, clock, err);
   if (!report.ok()) return Fail(report.status(), err);
   out << GateText(*report) << std::flush;
-  absl::Status written = WriteJson(GateJson(*report), options.json_file, *json);
+  absl::Status written = WriteOutput(GateJson(*report), options.json_file, *json);
   if (!written.ok()) return Fail(written, err);
   return AllMet(report->criteria) ? BenchExit::kOk : BenchExit::kMissed;
 }

@@ -7,12 +7,12 @@
 #include <boost/json/array.hpp>
 #include <boost/json/serialize.hpp>
 
+#include "bench/units.h"
+
 namespace bulla {
 namespace {
 
 std::tm Utc(WallTime time) { return fmt::gmtime(std::chrono::system_clock::to_time_t(time)); }
-
-double Seconds(Duration time) { return std::chrono::duration<double>(time).count(); }
 
 std::string TextOf(const std::optional<double>& value) {
   return value ? fmt::format("{:.2f}", *value) : "-";

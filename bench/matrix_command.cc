@@ -6,17 +6,13 @@
 #include <fmt/format.h>
 #include <memory>
 
-#include "bench/json_file.h"
 #include "bench/measurement.h"
+#include "bench/output_file.h"
 #include "bench/stock_signer.h"
+#include "bench/units.h"
 
 namespace bulla {
 namespace {
-
-constexpr int kStockRounds = 5;  // before the closed loop, and after
-
-double Us(Duration time) { return std::chrono::duration<double, std::micro>(time).count(); }
-double Ms(Duration time) { return std::chrono::duration<double, std::milli>(time).count(); }
 
 // Of the tree that the command is called in.
 std::string CommitHere() {
@@ -32,31 +28,26 @@ std::string CommitHere() {
   return commit;
 }
 
-void AddStockRounds(StockSigner& stock, std::vector<double>& us) {
-  for (int i = 0; i < kStockRounds; ++i) us.push_back(Us(stock.MeasureRound()));
-}
-
 absl::StatusOr<MatrixRow> MeasureCellBlocking(const MatrixOptions& options, const MatrixCell& cell,
                                               StockSigner& stock, const Clock& clock) {
   BULLA_ASSIGN_OR_RETURN(OwnService own,
                          OwnService::StartBlocking(OptionsOf(cell, options.service), clock));
   std::vector<BenchKey> keys;
-  std::vector<double> stock_us;
+  std::vector<Duration> stock_rounds;
   auto no_progress = [](const LoadProgress&) {};
-  AddStockRounds(stock, stock_us);
+  stock.AddRounds(stock_rounds);
   BULLA_ASSIGN_OR_RETURN(
       Measurement closed,
       MeasureBlocking(own.service(), options.closed, /*watch=*/false, keys, clock, no_progress));
-  AddStockRounds(stock, stock_us);
+  stock.AddRounds(stock_rounds);
   BULLA_ASSIGN_OR_RETURN(
       Measurement paced,
       MeasureBlocking(own.service(), options.paced, /*watch=*/true, keys, clock, no_progress));
-  std::nth_element(stock_us.begin(), stock_us.begin() + kStockRounds, stock_us.end());
   const LatencyHistogram& latency = paced.load.latency;
   return MatrixRow{.cell = cell,
                    .closed_rate_per_s = RatePerSecond(closed.run, closed.load),
                    .cpu_us = CpuUsPerSignature(closed),
-                   .stock_us = stock_us[kStockRounds],
+                   .stock_us = Us(MedianOf(stock_rounds)),
                    .paced_cpu_us = CpuUsPerSignature(paced),
                    .p50_ms = Ms(latency.Quantile(0.5)),
                    .p95_ms = Ms(latency.Quantile(0.95)),
@@ -95,8 +86,8 @@ absl::StatusOr<MatrixReport> MeasureMatrixBlocking(const MatrixOptions& options,
 }
 
 absl::Status WriteFile(const std::filesystem::path& path, std::string_view text) {
-  BULLA_ASSIGN_OR_RETURN(std::ofstream file, OpenJson(path));
-  return WriteJson(text, path, file);
+  BULLA_ASSIGN_OR_RETURN(std::ofstream file, OpenOutput(path));
+  return WriteOutput(text, path, file);
 }
 
 absl::Status Keep(const MatrixReport& report, const MatrixOptions& options, const Clock& clock,

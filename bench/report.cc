@@ -6,11 +6,10 @@
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
 
+#include "bench/units.h"
+
 namespace bulla {
 namespace {
-
-double Seconds(Duration time) { return std::chrono::duration<double>(time).count(); }
-double Ms(Duration time) { return std::chrono::duration<double, std::milli>(time).count(); }
 
 std::string_view ModeOf(const RunDescription& run) {
   return run.rate_per_s > 0 ? "open" : "closed";

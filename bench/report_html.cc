@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "bench/svg_plot.h"
+#include "bench/units.h"
 
 namespace bulla {
 namespace {
@@ -40,9 +41,6 @@ polyline.wanted { stroke: var(--soft); stroke-dasharray: 5 4 } circle.wanted { f
 
 // What a label of the percentile curve takes of its axis, about.
 constexpr double kLabelNines = 0.25;
-
-double Ms(Duration time) { return std::chrono::duration<double, std::milli>(time).count(); }
-double Seconds(Duration time) { return std::chrono::duration<double>(time).count(); }
 
 // "99.9": of 1 - 10^-nines.
 std::string PercentText(int nines) {

@@ -4,14 +4,13 @@
 #include <cmath>
 #include <fmt/format.h>
 
+#include "bench/units.h"
+
 namespace bulla {
 namespace {
 
 // Of the percentile curve, between one nine and the next.
 constexpr double kPointsPerNine = 20;
-
-double Seconds(Duration time) { return std::chrono::duration<double>(time).count(); }
-double Ms(Duration time) { return std::chrono::duration<double, std::milli>(time).count(); }
 
 // From the least to the highest that so many values can tell apart: of a thousand, 99.9 %.
 std::vector<PercentilePoint> PercentilesOf(const LatencyHistogram& latency) {

@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include "bench/json_file.h"
 #include "bench/key_maker.h"
+#include "bench/output_file.h"
 #include "bench/report_html.h"
 #include "bench/report_markdown.h"
 #include "bench/service.h"
@@ -16,9 +16,9 @@ class ReportFiles {
  public:
   static absl::StatusOr<ReportFiles> Open(const RunOptions& options) {
     ReportFiles files(options);
-    BULLA_ASSIGN_OR_RETURN(files.json_, OpenJson(options.json_file));
-    BULLA_ASSIGN_OR_RETURN(files.markdown_, OpenJson(options.markdown_file));
-    BULLA_ASSIGN_OR_RETURN(files.html_, OpenJson(options.html_file));
+    BULLA_ASSIGN_OR_RETURN(files.json_, OpenOutput(options.json_file));
+    BULLA_ASSIGN_OR_RETURN(files.markdown_, OpenOutput(options.markdown_file));
+    BULLA_ASSIGN_OR_RETURN(files.html_, OpenOutput(options.html_file));
     return files;
   }
 
@@ -27,9 +27,9 @@ class ReportFiles {
     ReportPage page = PageOf({std::string(CallOf(run.traffic.protocol)), TrafficText(run.traffic)},
                              run, result, verification, std::move(seconds));
     BULLA_RETURN_IF_ERROR(
-        WriteJson(JsonReport(run, result, verification), options_->json_file, json_));
-    BULLA_RETURN_IF_ERROR(WriteJson(RenderMarkdown(page), options_->markdown_file, markdown_));
-    return WriteJson(RenderHtml(page), options_->html_file, html_);
+        WriteOutput(JsonReport(run, result, verification), options_->json_file, json_));
+    BULLA_RETURN_IF_ERROR(WriteOutput(RenderMarkdown(page), options_->markdown_file, markdown_));
+    return WriteOutput(RenderHtml(page), options_->html_file, html_);
   }
 
  private:
@@ -51,11 +51,8 @@ BenchExit RunBlocking(const RunOptions& options, const Clock& clock, std::ostrea
     if (!service.ok()) return Fail(service.status(), err);
     run.url = service->AddressFor(run.traffic.protocol);
   }
-  if (Schedule::DueWithin(run.rate_per_s, run.warm_up + run.duration) > kAnswersMax) {
-    return Fail(absl::InvalidArgumentError(fmt::format(
-                    "more than {} requests: their answers could not be kept", kAnswersMax)),
-                err);
-  }
+  const absl::Status fits = CheckAnswersFit(run);
+  if (!fits.ok()) return Fail(fits, err);
   absl::StatusOr<ReportFiles> files = ReportFiles::Open(options);
   if (!files.ok()) return Fail(files.status(), err);
   absl::StatusOr<Target> target = ResolveBlocking(run.url);

@@ -3,9 +3,11 @@
 // What is run.
 
 #include <cstdint>
+#include <fmt/format.h>
 #include <string>
 
 #include "base/clock.h"
+#include "base/status.h"
 #include "bench/schedule.h"
 #include "bench/traffic.h"
 
@@ -30,6 +32,15 @@ inline SchedulePlan ScheduleFor(const RunDescription& run) {
           .warm_up = run.warm_up,
           .measured = run.duration,
           .requests_max = kAnswersMax};
+}
+
+// INVALID_ARGUMENT when more requests are due than answers can be kept.
+inline absl::Status CheckAnswersFit(const RunDescription& run) {
+  if (Schedule::DueWithin(run.rate_per_s, run.warm_up + run.duration) <= kAnswersMax) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      fmt::format("more than {} requests: their answers could not be kept", kAnswersMax));
 }
 
 }  // namespace bulla

@@ -1,5 +1,6 @@
 #include "bench/stock_signer.h"
 
+#include <algorithm>
 #include <array>
 #include <ctime>
 #include <fmt/format.h>
@@ -101,6 +102,17 @@ Duration StockSigner::MeasureRound() {
   Duration round = ThreadCpu() - before;
   BULLA_CHECK(all_good, "every digest can be signed");
   return round / kCallsPerRound;
+}
+
+void StockSigner::AddRounds(std::vector<Duration>& rounds) {
+  for (std::size_t i = 0; i < kRounds; ++i) rounds.push_back(MeasureRound());
+}
+
+Duration MedianOf(std::span<const Duration> rounds) {
+  std::vector<Duration> sorted(rounds.begin(), rounds.end());
+  const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2);
+  std::nth_element(sorted.begin(), middle, sorted.end());
+  return *middle;
 }
 
 }  // namespace bulla

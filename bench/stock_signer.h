@@ -5,7 +5,9 @@
 // compared across machines, and across the moods of one machine.
 
 #include <filesystem>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/status.h"
@@ -29,8 +31,12 @@ class StockSigner {
   // The file that was loaded, without symbolic links: its name tells the version.
   const std::string& file() const { return file_; }
 
+  static constexpr std::size_t kRounds = 5;
+
   // CPU time of one call: the mean of a round of some 20 ms, on this thread.
   Duration MeasureRound();
+  // kRounds of them, behind what is in `rounds`: to be taken before and after what is compared.
+  void AddRounds(std::vector<Duration>& rounds);
 
  private:
   // include/secp256k1.h, whose declarations are those of the library that is linked.
@@ -48,5 +54,8 @@ class StockSigner {
   Sign sign_ = nullptr;
   std::uint64_t calls_ = 0;  // each signs another digest
 };
+
+// The upper one of two in the middle. Requires: there are rounds.
+Duration MedianOf(std::span<const Duration> rounds);
 
 }  // namespace bulla

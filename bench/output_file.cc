@@ -1,4 +1,4 @@
-#include "bench/json_file.h"
+#include "bench/output_file.h"
 
 #include <fmt/format.h>
 
@@ -11,7 +11,7 @@ absl::Status CannotWrite(const std::filesystem::path& path) {
 
 }  // namespace
 
-absl::StatusOr<std::ofstream> OpenJson(const std::filesystem::path& path) {
+absl::StatusOr<std::ofstream> OpenOutput(const std::filesystem::path& path) {
   std::ofstream file;
   if (path.empty()) return file;
   file.open(path, std::ios::binary | std::ios::trunc);
@@ -19,10 +19,10 @@ absl::StatusOr<std::ofstream> OpenJson(const std::filesystem::path& path) {
   return file;
 }
 
-absl::Status WriteJson(std::string_view json, const std::filesystem::path& path,
-                       std::ofstream& file) {
+absl::Status WriteOutput(std::string_view text, const std::filesystem::path& path,
+                         std::ofstream& file) {
   if (!file.is_open()) return absl::OkStatus();
-  file << json << std::flush;
+  file << text << std::flush;
   return file ? absl::OkStatus() : CannotWrite(path);
 }
 
