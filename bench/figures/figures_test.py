@@ -66,7 +66,7 @@ class Pictures(unittest.TestCase):
         root = xml.etree.ElementTree.fromstring(plots.of_cost(FIGURES))
         bars = [float(rect.get("width")) for rect in root.iter("{http://www.w3.org/2000/svg}rect")]
         self.assertEqual(len(bars), 4)
-        self.assertAlmostEqual(bars[0] * 2.8 / 1.22, plots.WIDTH - 190 - 90, delta=1)
+        self.assertAlmostEqual(bars[0] * 2.8 / 1.22, plots.WIDTH - 190 - plots.RIGHT, delta=1)
 
     def test_of_a_rate_that_was_tried_twice_the_better_try_is_drawn(self):
         root = xml.etree.ElementTree.fromstring(plots.of_capacity(FIGURES))

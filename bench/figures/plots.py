@@ -7,6 +7,7 @@ import statistics
 import tables
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 360, 64, 130, 64, 52
+LINE = 15  # of text
 
 STYLE = """
   text { font: 13px system-ui, sans-serif; fill: #1f2328 }
@@ -64,11 +65,14 @@ def lines(title, subtitle, x_title, y_title, curves, limit=None):
     if limit is not None:
         _, y = at(0, limit)
         parts.append(f'<line class="limit" x1="{LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-    for (kind, name), curve in curves.items():
+    label_y = None
+    for (kind, name), curve in sorted(curves.items(), key=lambda item: item[1][-1][1]):
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(*point) for point in curve))
         x, y = at(*curve[-1])
+        label_y = y if label_y is None else min(y, label_y - LINE)  # from below, none over another
         parts += [f'<polyline class="{kind} line" points="{path}"/>',
-                  f'<text class="{kind} label" x="{x + 8:.1f}" y="{y + 4:.1f}">{html.escape(name)}</text>']
+                  f'<text class="{kind} label" x="{x + 8:.1f}" y="{label_y + 4:.1f}">{html.escape(name)}'
+                  '</text>']
     return picture(HEIGHT, title, subtitle, parts)
 
 
@@ -76,7 +80,7 @@ def of_cost(figures):
     bar, gap, left, top = 26, 18, 190, 76
     values = {case: tables.ratios(figures, case) for case, _, _ in tables.COST_CASES}
     x_max = max([limit for _, _, limit in tables.COST_CASES] + [max(v) for v in values.values()])
-    scale = (WIDTH - left - 90) / x_max
+    scale = (WIDTH - left - RIGHT) / x_max
     parts = []
     for i, (case, title, limit) in enumerate(tables.COST_CASES):
         y, ratio = top + i * (bar + gap), statistics.median(values[case])
