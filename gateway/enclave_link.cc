@@ -338,7 +338,9 @@ void EnclaveLink::OnAnswered(std::size_t count) {
     batcher_.Answered(count);
     if (!batcher_.waiting()) return;
   }
-  SendDue(clock_.Now());
+  // What is left may be due sooner than it was.
+  const MonotonicTime due = SendDue(clock_.Now());
+  if (due != MonotonicTime::max()) events_.OnWaiting(due);
 }
 
 bool EnclaveLink::SignWithBlob(SignCall* call, Bytes blob) {

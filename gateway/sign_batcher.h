@@ -6,6 +6,10 @@
 // as it may. An enclave that is idle gets what there is at once, and whoever asks for one signature
 // at a time never waits.
 //
+// An enclave that has a frame's worth of work already gains nothing from more: then what gathers
+// may wait kBusyWaits times as long, until some of that is answered. So when there is more to do
+// than CPU time to do it with, frames grow, and a signature costs less.
+//
 // "Under load" is that several arrive while one frame is away: a frame of kLoadedFrom begins it,
 // one of a single signature ends it.
 //
@@ -27,6 +31,7 @@ class SignBatcher {
     std::chrono::microseconds wait_max{500};
   };
   static constexpr std::size_t kLoadedFrom = 3;
+  static constexpr int kBusyWaits = 4;
 
   explicit SignBatcher(Options options) : options_(options) {}
 
@@ -45,8 +50,11 @@ class SignBatcher {
   SignCall* TakeAll();
 
   bool waiting() const { return size_ > 0; }
-  // When the first that waits may wait no longer. Requires: something waits.
-  MonotonicTime due_at() const { return gathered_.first()->gathered_at + options_.wait_max; }
+  // When the first that waits may wait no longer, as things are. Requires: something waits.
+  MonotonicTime due_at() const {
+    const bool busy = in_flight_ >= options_.size_max;
+    return gathered_.first()->gathered_at + (busy ? kBusyWaits : 1) * options_.wait_max;
+  }
 
  private:
   bool Due(MonotonicTime now) const;
