@@ -233,7 +233,8 @@ static void Finish(Work* work, size_t i, BatchEcdsaStatement* statement) {
   const int high = secp256k1_scalar_is_high(&s);
   secp256k1_scalar_cond_negate(&s, high);
   statement->recovery_id = ((overflow << 1) | secp256k1_fe_is_odd(&point->y)) ^ high;
-  statement->is_signed &= !secp256k1_scalar_is_zero(&r) & !secp256k1_scalar_is_zero(&s);
+  // Not `&&`, which would be a branch.
+  statement->is_signed &= (int)!secp256k1_scalar_is_zero(&r) & (int)!secp256k1_scalar_is_zero(&s);
   const int refused = !statement->is_signed;
   secp256k1_scalar_cmov(&r, &secp256k1_scalar_zero, refused);
   secp256k1_scalar_cmov(&s, &secp256k1_scalar_zero, refused);
