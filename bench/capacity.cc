@@ -7,6 +7,8 @@
 #include <boost/json/array.hpp>
 #include <boost/json/serialize.hpp>
 
+#include "bench/units.h"
+
 namespace bulla {
 
 std::string BrokenBy(const CapacityStep& step, const CapacityLimits& limits) {
@@ -57,9 +59,8 @@ std::string CapacityText(const CapacityReport& report) {
       "gateway "
       "and enclaves < {:g} %\n\n{}",
       CallOf(report.run.traffic.protocol), report.service, MachineText(report.machine),
-      TrafficText(report.run.traffic), std::chrono::duration<double>(report.run.duration).count(),
-      report.limits.p99_ms, report.limits.lost_percent, report.limits.cpu_percent,
-      CapacityHeadline());
+      TrafficText(report.run.traffic), Seconds(report.run.duration), report.limits.p99_ms,
+      report.limits.lost_percent, report.limits.cpu_percent, CapacityHeadline());
   for (const CapacityStep& step : report.steps) text += CapacityRow(step, report.limits);
   return text + (report.held_per_s > 0
                      ? fmt::format("\n{:.0f} signatures per second held\n", report.held_per_s)
@@ -79,18 +80,17 @@ std::string CapacityJson(const CapacityReport& report) {
                                         {"generator_cpu_us", step.generator_cpu_us},
                                         {"held", BrokenBy(step, report.limits).empty()}});
   }
-  boost::json::object object{
-      {"command", "capacity"},
-      {"machine", MachineJson(report.machine)},
-      {"service", report.service},
-      {"protocol", std::string(NameOf(report.run.traffic.protocol))},
-      {"connections", report.run.traffic.connections},
-      {"step_seconds", std::chrono::duration<double>(report.run.duration).count()},
-      {"p99_max_ms", report.limits.p99_ms},
-      {"lost_max_percent", report.limits.lost_percent},
-      {"cpu_max_percent", report.limits.cpu_percent},
-      {"capacity_per_s", report.held_per_s},
-      {"steps", std::move(steps)}};
+  boost::json::object object{{"command", "capacity"},
+                             {"machine", MachineJson(report.machine)},
+                             {"service", report.service},
+                             {"protocol", std::string(NameOf(report.run.traffic.protocol))},
+                             {"connections", report.run.traffic.connections},
+                             {"step_seconds", Seconds(report.run.duration)},
+                             {"p99_max_ms", report.limits.p99_ms},
+                             {"lost_max_percent", report.limits.lost_percent},
+                             {"cpu_max_percent", report.limits.cpu_percent},
+                             {"capacity_per_s", report.held_per_s},
+                             {"steps", std::move(steps)}};
   return boost::json::serialize(object) + "\n";
 }
 

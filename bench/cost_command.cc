@@ -143,7 +143,7 @@ absl::StatusOr<CostRound> Cost::MeasureRound(CostPhase phase, StockSigner& stock
   return CostRound{.gateway_us = Us(interval.cpu.gateway) / signatures,
                    .enclave_us = Us(interval.cpu.enclaves) / signatures,
                    .stock_us = Us(MedianOf(stock_rounds)),
-                   .rate_per_s = signatures / std::chrono::duration<double>(interval.time).count(),
+                   .rate_per_s = signatures / Seconds(interval.time),
                    .signatures = interval.signatures,
                    .refused = result.failed,
                    .p50_ms = Ms(result.latency.Quantile(0.5)),

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fmt/format.h>
 
 #include "bench/capacity_command.h"
 #include "bench/output_file.h"

@@ -1,6 +1,5 @@
 #include "bench/matrix_command.h"
 
-#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <fmt/format.h>

@@ -12,8 +12,6 @@
 namespace bulla {
 namespace {
 
-// The gateway's own default.
-
 // The simulated host is in no AWS region; this one has the KMS name that enclaves expect.
 constexpr std::string_view kRegion = "eu-central-1";
 constexpr std::size_t kSocketPathBytesMax = 107;

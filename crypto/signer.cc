@@ -309,14 +309,15 @@ bool Signer::SignTogether([[maybe_unused]] std::span<SigningJob> jobs) const {
   if (jobs.size() == 1 && !twice) return false;
   Batch batch;
   for (const SigningJob& job : jobs) batch.Add(job, *first_.blinding, /*negated=*/false);
-  for (const SigningJob& job : jobs) {
-    if (twice) batch.Add(job, *second_.blinding, /*negated=*/true);
+  if (twice) {
+    for (const SigningJob& job : jobs) batch.Add(job, *second_.blinding, /*negated=*/true);
   }
   if (!batch.Sign()) return false;
   for (std::size_t i = 0; i < jobs.size(); ++i) {
     SigningJob& job = jobs[i];
-    job.is_signed = twice ? AreTheSame(batch[i], batch[jobs.size() + i]) && IsUnchanged(job)
-                          : Passes(*job.key, *job.point, job.digest, batch[i]);
+    job.is_signed =
+        twice ? AreTheSame(batch[i], batch[jobs.size() + i]) && IsUnchanged(*job.key, *job.point)
+              : Passes(*job.key, *job.point, job.digest, batch[i]);
     job.signature = job.is_signed ? batch[i] : RecoverableSignature{};
   }
   return true;
@@ -326,8 +327,8 @@ bool Signer::SignTogether([[maybe_unused]] std::span<SigningJob> jobs) const {
 }
 
 // To be asked last, so that it covers the key as both computations have read it.
-bool Signer::IsUnchanged(const SigningJob& job) const {
-  return tagger_.Matches(*job.key, job.point->bytes, job.point->key_tag);
+bool Signer::IsUnchanged(const Secret<32>& key, const PublicPoint& point) const {
+  return tagger_.Matches(key, point.bytes, point.key_tag);
 }
 
 bool Signer::Passes(const Secret<32>& key, const PublicPoint& point, const Digest32& digest,
@@ -355,8 +356,7 @@ bool Signer::Agrees(const Secret<32>& key, const PublicPoint& point, const Diges
   const bool agrees = SignWith(second_.context.get(), NegatedVarTime(digest), negated, NegatedNonce,
                                &input, second) &&
                       AreTheSame(signature, second);
-  // Last: see IsUnchanged.
-  if (agrees && tagger_.Matches(key, point.bytes, point.key_tag)) return true;
+  if (agrees && IsUnchanged(key, point)) return true;
   ::explicit_bzero(&second, sizeof second);
   return false;
 }

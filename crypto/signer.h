@@ -108,7 +108,7 @@ class Signer {
 
   bool SignTogether(std::span<SigningJob> jobs) const;
   void SignAlone(SigningJob& job) const;
-  bool IsUnchanged(const SigningJob& job) const;
+  bool IsUnchanged(const Secret<32>& key, const PublicPoint& point) const;
   bool Agrees(const Secret<32>& key, const PublicPoint& point, const Digest32& digest,
               const RecoverableSignature& signature) const;
   bool Verifies(const PublicPoint& point, const Digest32& digest,

@@ -52,8 +52,8 @@ void RegisterSettings(GatewayConfig& config, ConfigReader& reader) {
   reader.AddInteger("batch.size_max", &config.batch.size_max, "signatures", 1, kFrameSignsMax,
                     "Signatures that travel to an enclave together; 1: each alone.");
   reader.AddDuration("batch.wait_max", &config.batch.wait_max, microseconds(0), milliseconds(10),
-                     "How long a signature may be held back for that. Only under load: an idle "
-                     "enclave gets it at once.");
+                     "How long a signature may be held back for that, four times as long behind "
+                     "size_max others. Only under load: an idle enclave gets it at once.");
   reader.AddString("kms_forwarder.listen", &config.kms_forwarder_listen,
                    "Where enclaves find their way to KMS.");
   reader.AddString("kms_forwarder.target", &config.kms_forwarder_target,
