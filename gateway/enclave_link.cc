@@ -327,7 +327,12 @@ void EnclaveLink::SendFrame(SignCall* first) {
   std::size_t refused = 0;
   for (SignCall* call = first; call != nullptr; call = call->next) ++refused;
   if (refused == 0) return;
-  FailAll(first, ErrorCode::kRetryLater);
+  const bool lost = std::ranges::all_of(*open, [](const auto& stream) { return stream->closed(); });
+  if (lost) {
+    events_.OnLost(*this, first);
+  } else {
+    FailAll(first, ErrorCode::kRetryLater);
+  }
   MutexLock lock(batch_mutex_);
   batcher_.Answered(refused);
 }

@@ -35,6 +35,8 @@ class LinkEvents {
   virtual ~LinkEvents() = default;
   virtual void OnNeedBlob(EnclaveLink& link, SignCall* first) = 0;
   virtual void OnNeedDek(EnclaveLink& link, SignCall* first) = 0;
+  // The enclave is lost, and these were with it or on their way to it.
+  virtual void OnLost(EnclaveLink& link, SignCall* first) = 0;
   // The link is about to take calls; no DEK but its sealing DEK need be open yet.
   virtual void OnLinkReady(EnclaveLink& link) = 0;
   // The connection is gone, or could not be made. No unlock of the link is under way any more.
@@ -84,7 +86,7 @@ class EnclaveLink final : private StreamEvents {
   const std::string& name() const { return options_.address.ToString(); }
   bool ready() const { return ready_.load(std::memory_order_acquire); }
 
-  // Each call is answered: with kRetryLater when every stream is full.
+  // Each call is answered: with kRetryLater when every stream is full. Or it goes to OnLost.
   void Sign(SignCall* first) BULLA_EXCLUDES(mutex_, batch_mutex_);
   // Sends what has been held back long enough. Returns when the next is due; max() when nothing
   // waits.
@@ -110,10 +112,11 @@ class EnclaveLink final : private StreamEvents {
 
   void OnNeedBlob(SignCall* first) override { events_.OnNeedBlob(*this, first); }
   void OnNeedDek(SignCall* first) override { events_.OnNeedDek(*this, first); }
+  void OnLost(SignCall* first) override { events_.OnLost(*this, first); }
   void OnAnswered(std::size_t count) override BULLA_EXCLUDES(mutex_, batch_mutex_);
   void OnStreamClosed() override BULLA_EXCLUDES(mutex_);
 
-  // Sends a frame's worth, or refuses what finds no room.
+  // Sends a frame's worth; refuses what finds no room, and gives back what finds no stream.
   void SendFrame(SignCall* first) BULLA_EXCLUDES(mutex_, batch_mutex_);
   void Run();
   // Everything from dialling to open streams.

@@ -179,12 +179,12 @@ void EnclaveStream::OnWriteDone(bool ok) {
 }
 
 void EnclaveStream::OnReadDone(bool ok) {
-  if (!ok) return FailAllInFlight();
+  if (!ok) return LoseAllInFlight();
   absl::Status decoded = DecodeReply(incoming_, replies_);
   if (!decoded.ok()) {
     LogError("reply_frame_refused", {{"reason", std::string(decoded.message())}});
     Close();
-    return FailAllInFlight();
+    return LoseAllInFlight();
   }
   HandleSignReplies(replies_.signs);
   HandleCreateReplies(replies_.creates);
@@ -230,37 +230,45 @@ void EnclaveStream::HandleCreateReplies(std::vector<CreateReply>& replies) {
   }
 }
 
-void EnclaveStream::Expire(MonotonicTime now) {
-  CallList expired;
-  std::size_t answered = 0;
-  std::vector<CreateDone> creates;
-  {
-    MutexLock lock(mutex_);
-    if (free_slots_.size() == kSlotsMax) return;
-    for (std::uint32_t i = 0; i < kSlotsMax; ++i) {
-      if (!slots_[i].in_use || now < slots_[i].deadline) continue;
-      Slot slot = ReleaseSlot(slots_[i].generation << kSlotBits | i);
-      if (slot.sign != nullptr) {
-        expired.Append(slot.sign);
-        ++answered;
-      }
-      if (slot.create) creates.push_back(std::move(slot.create));
+EnclaveStream::Released EnclaveStream::ReleaseDue(MonotonicTime now) {
+  Released released;
+  if (free_slots_.size() == kSlotsMax) return released;
+  for (std::uint32_t i = 0; i < kSlotsMax; ++i) {
+    if (!slots_[i].in_use || now < slots_[i].deadline) continue;
+    Slot slot = ReleaseSlot(slots_[i].generation << kSlotBits | i);
+    if (slot.sign != nullptr) {
+      released.signs.Append(slot.sign);
+      ++released.sign_count;
     }
+    if (slot.create) released.creates.push_back(std::move(slot.create));
   }
-  FailAll(expired.first(), ErrorCode::kUnavailable);
-  for (CreateDone& done : creates) done(ErrorCode::kUnavailable, {});
-  if (answered > 0) events_.OnAnswered(answered);
+  return released;
 }
 
-void EnclaveStream::FailAllInFlight() {
+void EnclaveStream::Expire(MonotonicTime now) {
+  Released expired;
+  {
+    MutexLock lock(mutex_);
+    expired = ReleaseDue(now);
+  }
+  FailAll(expired.signs.first(), ErrorCode::kUnavailable);
+  for (CreateDone& done : expired.creates) done(ErrorCode::kUnavailable, {});
+  if (expired.sign_count > 0) events_.OnAnswered(expired.sign_count);
+}
+
+void EnclaveStream::LoseAllInFlight() {
+  Released lost;
   {
     MutexLock lock(mutex_);
     closed_ = true;
     queued_loads_.clear();
     queued_signs_.clear();
     queued_creates_.clear();
+    lost = ReleaseDue(MonotonicTime::max());
   }
-  Expire(MonotonicTime::max());
+  if (!lost.signs.empty()) events_.OnLost(lost.signs.first());
+  for (CreateDone& done : lost.creates) done(ErrorCode::kUnavailable, {});
+  if (lost.sign_count > 0) events_.OnAnswered(lost.sign_count);
   ReleaseHoldOnce();
 }
 
@@ -278,7 +286,7 @@ void EnclaveStream::Close() {
 }
 
 void EnclaveStream::OnDone(const grpc::Status&) {
-  FailAllInFlight();
+  LoseAllInFlight();
   events_.OnStreamClosed();
   self_.reset();  // may delete this
 }

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/mutex.h"
+#include "gateway/call_list.h"
 #include "gateway/signer_service.h"
 #include "wire/codec.h"
 #include "wire/enclave.grpc.pb.h"
@@ -31,9 +32,12 @@ class StreamEvents {
   virtual void OnNeedBlob(SignCall* first) = 0;
   virtual void OnNeedDek(SignCall* first) = 0;
   // `count` signatures that were given to the stream are with it no more: they are answered, or
-  // given up, or went to OnNeedBlob or OnNeedDek.
+  // given up, or went to one of the others.
   virtual void OnAnswered(std::size_t count) = 0;
-  // The stream is gone; everything in flight on it was answered with kUnavailable.
+  // These were with the enclave when the stream was lost. Nobody knows whether they were signed.
+  virtual void OnLost(SignCall* first) = 0;
+  // The stream is gone, and with it what was in flight: signatures went to OnLost, keys to be made
+  // were answered with kUnavailable.
   virtual void OnStreamClosed() = 0;
 };
 
@@ -63,7 +67,7 @@ class EnclaveStream final
 
   // Gives up what is past its deadline: kUnavailable.
   void Expire(MonotonicTime now) BULLA_EXCLUDES(mutex_);
-  // Ends the stream; what is in flight is answered with kUnavailable. Idempotent.
+  // Ends the stream as if it were lost. Idempotent.
   void Close();
 
   std::size_t in_flight() const BULLA_EXCLUDES(mutex_);
@@ -100,8 +104,15 @@ class EnclaveStream final
   // or a write is under way.
   bool BeginWrite() BULLA_REQUIRES(mutex_);
   void Write();
-  // Marks the stream closed and answers what is in flight.
-  void FailAllInFlight() BULLA_EXCLUDES(mutex_);
+  // What is in flight and due by `now` leaves its slots.
+  struct Released {
+    CallList signs;
+    std::size_t sign_count = 0;
+    std::vector<CreateDone> creates;
+  };
+  Released ReleaseDue(MonotonicTime now) BULLA_REQUIRES(mutex_);
+  // Marks the stream closed and gives back what is in flight.
+  void LoseAllInFlight() BULLA_EXCLUDES(mutex_);
   // Lets gRPC finish the call once no write can start any more.
   void ReleaseHoldOnce() BULLA_EXCLUDES(mutex_);
   void HandleSignReplies(const std::vector<SignReply>& replies);

@@ -98,6 +98,7 @@ void Router::Start() {
 }
 
 void Router::Stop() {
+  stopping_ = true;
   batch_timer_.Stop();
   for (auto& link : links_) link->Stop();
 }
@@ -114,10 +115,33 @@ void Router::Sign(SignCall* first) {
   while (first != nullptr) {
     SignCall* call = PopFirst(first);
     call->blob_requests = 0;
+    call->was_lost = false;
     EnclaveLink* link = LinkFor(call->key_id);
     (link == nullptr ? unroutable : for_link[link->index()]).Append(call);
   }
   FailAll(unroutable.first(), ErrorCode::kUnavailable);
+  for (std::size_t i = 0; i < links_.size(); ++i) {
+    if (!for_link[i].empty()) links_[i]->Sign(for_link[i].first());
+  }
+}
+
+// Signing is deterministic, so it does no harm when the lost enclave has signed already. Once only:
+// a statement that kills enclaves is not to kill them all.
+void Router::OnLost(EnclaveLink& lost, SignCall* first) {
+  const MonotonicTime now = clock_.Now();
+  absl::InlinedVector<CallList, 8> for_link(links_.size());
+  CallList given_up;
+  while (first != nullptr) {
+    SignCall* call = PopFirst(first);
+    std::optional<std::size_t> next;
+    if (!stopping_ && !std::exchange(call->was_lost, true) && now < call->deadline) {
+      next = ring_.Find(call->key_id, [&](std::size_t member) {
+        return member != lost.index() && links_[member]->ready();
+      });
+    }
+    (next ? for_link[*next] : given_up).Append(call);
+  }
+  FailAll(given_up.first(), ErrorCode::kUnavailable);
   for (std::size_t i = 0; i < links_.size(); ++i) {
     if (!for_link[i].empty()) links_[i]->Sign(for_link[i].first());
   }

@@ -5,6 +5,7 @@
 // a DEK that is not open is unlocked in the background while the caller is told to come back. What
 // finds every slot of its enclave's streams taken is refused at once: nothing waits in the gateway.
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -49,6 +50,7 @@ class Router final : public SignerService, public LinkEvents {
   // For the links alone.
   void OnNeedBlob(EnclaveLink& link, SignCall* first) override;
   void OnNeedDek(EnclaveLink& link, SignCall* first) override;
+  void OnLost(EnclaveLink& link, SignCall* first) override;
   void OnLinkReady(EnclaveLink& link) override;
   void OnLinkLost(EnclaveLink& link) override;
   void OnDeksToRenew(EnclaveLink& link, const std::vector<DekId>& deks) override;
@@ -90,6 +92,7 @@ class Router final : public SignerService, public LinkEvents {
   const Clock& clock_;
   const HashRing ring_;
   const std::vector<std::unique_ptr<EnclaveLink>> links_;
+  std::atomic<bool> stopping_{false};  // what is lost then has nowhere to go
 
   mutable Mutex mutex_;
   UnlockQueue unlocks_ BULLA_GUARDED_BY(mutex_);

@@ -373,6 +373,39 @@ TEST_F(RouterTest, CallsInFlightOnALostConnectionAreAnswered) {
   EXPECT_EQ(call.Wait(), ErrorCode::kUnavailable);
 }
 
+TEST_F(RouterTest, CallsInFlightInALostEnclaveAreSignedByItsSibling) {
+  StartAll(2);
+  std::vector<std::unique_ptr<TestCall>> calls;
+  for (std::uint8_t i = 0; i < 30; ++i) {
+    calls.push_back(std::make_unique<TestCall>(Create().second.key_id, i));
+    if (i > 0) calls[i - 1u]->next = calls[i].get();
+  }
+  WaitUntil([&] { return enclaves_[0]->deks_opened() == 1 && enclaves_[1]->deks_opened() == 1; });
+  std::atomic<bool> arrived{false};
+  enclaves_[0]->SetScript([&](const RequestBatch&, ReplyBatch&) { return arrived = true; });
+  router_->Sign(calls.front().get());
+  WaitUntil([&] { return arrived.load(); });
+  enclaves_[0].reset();
+  for (auto& call : calls) {
+    EXPECT_EQ(call->Wait(), ErrorCode::kOk);
+    EXPECT_EQ(call->signature, FakeEnclave::SignatureOf(call->digest));
+  }
+}
+
+TEST_F(RouterTest, ACallIsRepeatedOnceAndNotMore) {
+  StartAll(3);
+  KeyId key_id = Create().second.key_id;
+  std::atomic<int> asked = 0;
+  for (int i = 0; i < 3; ++i) {
+    enclaves_[i]->SetScript([&](const RequestBatch& requests, ReplyBatch&) {
+      asked += static_cast<int>(requests.signs.size());
+      return false;
+    });
+  }
+  EXPECT_EQ(Sign(key_id), ErrorCode::kUnavailable);
+  EXPECT_EQ(asked, 2);
+}
+
 TEST_F(RouterTest, ASilentEnclaveCostsACallItsDeadlineAndNoMore) {
   StartAll(1);
   KeyId key_id = Create().second.key_id;

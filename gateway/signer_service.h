@@ -40,9 +40,10 @@ class SignCall {
   RecoverableSignature signature;  // when error is kOk
   // A link for whoever holds the call.
   SignCall* next = nullptr;
-  // The router's own: how often the enclave has asked for the key's blob; since when the call is
-  // held back.
+  // The router's own: how often the enclave has asked for the key's blob; whether an enclave was
+  // lost while it had the call; since when the call is held back.
   std::uint8_t blob_requests = 0;
+  bool was_lost = false;
   MonotonicTime gathered_at;
 
  protected:
