@@ -34,7 +34,7 @@ bool ConfigWatch::IsDue(MonotonicTime now) {
   return seen_ != read_ && seen_ == before;
 }
 
-std::optional<KeyPolicy> ConfigWatch::Tick(MonotonicTime now) {
+std::optional<GatewayConfig> ConfigWatch::Tick(MonotonicTime now) {
   if (!IsDue(now)) return std::nullopt;
   read_anyway_ = false;
   read_ = Look();
@@ -50,7 +50,7 @@ std::optional<KeyPolicy> ConfigWatch::Tick(MonotonicTime now) {
     LogWarn("config_needs_restart",
             {{"keys", fmt::format("{}", fmt::join(restart_needed_, ", "))}});
   }
-  return config->key_policy;
+  return *std::move(config);
 }
 
 }  // namespace bulla

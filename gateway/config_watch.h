@@ -1,9 +1,9 @@
 #pragma once
 
 // The gateway's configuration and its file: loads it at start, then notices that the file has
-// changed, and says what of it takes effect at once: the key policy. The rest is named in a
-// warning, since it needs a restart. A file that is wrong is refused whole, and what was in force
-// stays.
+// changed, and hands it on: what of it takes effect at once, the key policy and the enclaves, its
+// taker knows. The rest is named in a warning, since it needs a restart. A file that is wrong is
+// refused whole, and what was in force stays.
 //
 // The file is looked at, not subscribed to: inotify does not follow a symlink to a new target, and
 // that is how a ConfigMap changes. It is read when it is not as it was when last read and has
@@ -35,9 +35,9 @@ class ConfigWatch {
   // What the gateway was started with.
   const GatewayConfig& running() const { return running_; }
 
-  // Called often; looks when it is time to. The key policy of a changed file that was taken, also
-  // when it is the one from before: to touch the file is to ask the enclaves again.
-  std::optional<KeyPolicy> Tick(MonotonicTime now);
+  // Called often; looks when it is time to. The settings of a changed file that was taken, also
+  // when they are those from before: to touch the file is to ask the enclaves again.
+  std::optional<GatewayConfig> Tick(MonotonicTime now);
   // The next Tick() reads the file, changed or not.
   void ReadAnyway() { read_anyway_ = true; }
 

@@ -49,8 +49,9 @@ class ConfigWatchTest : public testing::Test {
     std::vector<long> ttls;
     for (int i = 0; i < count; ++i) {
       now_ += ConfigWatch::kLookInterval;
-      std::optional<KeyPolicy> policy = watch.Tick(now_);
-      if (policy) ttls.push_back(std::chrono::duration_cast<minutes>(policy->dek_ttl_hard).count());
+      std::optional<GatewayConfig> config = watch.Tick(now_);
+      if (!config) continue;
+      ttls.push_back(std::chrono::duration_cast<minutes>(config->key_policy.dek_ttl_hard).count());
     }
     return ttls;
   }

@@ -9,7 +9,6 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "base/thread.h"
-#include "gateway/call_list.h"
 #include "gateway/credentials.h"
 #include "wire/grpc_callbacks.h"
 
@@ -24,10 +23,16 @@ constexpr milliseconds kUnlockTimeout{10'000};  // KMS's own connect timeout is 
 constexpr milliseconds kStoreTimeout{10'000};
 constexpr milliseconds kProbeTimeout{2000};
 constexpr milliseconds kConfigureTimeout{2000};
-// Spec S2: a lost connection is back in 200 ms. So the longest wait between two tries is below
-// that.
 constexpr milliseconds kReconnectMin{10};
-constexpr milliseconds kReconnectMax{150};
+// Spec S2: a lost connection is back in 200 ms. So where nobody listens, or the connection breaks,
+// the longest wait between two tries is below that: trying costs next to nothing.
+constexpr milliseconds kReconnectMax{100};
+// Somebody is there and cannot go on yet: KMS or the store is away. Each try is work for them.
+constexpr milliseconds kNotReadyMax{1000};
+// Somebody is there who speaks another protocol: a human has to come.
+constexpr milliseconds kStrangerMax{5000};
+// Streams that break as soon as they are opened are not opened as fast as they break.
+constexpr milliseconds kReopenPause{20};
 
 absl::Status FromGrpc(std::string_view what, const grpc::Status& status) {
   if (status.ok()) return absl::OkStatus();
@@ -56,22 +61,27 @@ absl::StatusOr<wire::v1::UnlockRequest> NewUnlockRequest(const std::string& cred
   return request;
 }
 
-// Exponential, with a jitter of half of it.
-milliseconds Backoff(int attempt) {
-  auto step = std::min(kReconnectMin * (1 << std::min(attempt, 10)), kReconnectMax);
+milliseconds LongestWait(const absl::Status& failure) {
+  if (absl::IsUnavailable(failure) || absl::IsCancelled(failure)) return kReconnectMax;
+  return absl::IsFailedPrecondition(failure) ? kStrangerMax : kNotReadyMax;
+}
+
+// Exponential up to what befits the failure, with a jitter of half of it.
+milliseconds Backoff(int attempt, const absl::Status& failure) {
+  auto step = std::min(kReconnectMin * (1 << std::min(attempt, 10)), LongestWait(failure));
   return step / 2 + milliseconds(RandomUint64() % static_cast<std::uint64_t>(step.count() / 2 + 1));
 }
 
 }  // namespace
 
-EnclaveLink::EnclaveLink(Options options, LinkEvents& events, KeyStore& store, const Clock& clock)
+EnclaveLink::EnclaveLink(Options options, LinkEvents& events, KeyStore& store,
+                         PoolMetrics& pool_metrics, const Clock& clock)
     : options_(std::move(options)),
       events_(events),
       store_(store),
       clock_(clock),
-      batcher_(options_.batch),
-      key_policy_(options_.key_policy),
-      streams_(std::make_shared<const Streams>()) {
+      pool_(options_.pool, *this, pool_metrics, clock),
+      key_policy_(options_.key_policy) {
   status_.address = name();
   KeepGrpcCallbackThreads();
 }
@@ -79,7 +89,7 @@ EnclaveLink::EnclaveLink(Options options, LinkEvents& events, KeyStore& store, c
 EnclaveLink::~EnclaveLink() { Stop(); }
 
 void EnclaveLink::Start() {
-  thread_ = StartThread(fmt::format("link-{}", options_.index), [this] { Run(); });
+  thread_ = StartThread(fmt::format("link-{}", options_.id), [this] { Run(); });
 }
 
 void EnclaveLink::Stop() {
@@ -89,12 +99,14 @@ void EnclaveLink::Stop() {
   }
   changed_.NotifyAll();
   if (thread_.joinable()) thread_.join();
-  SignCall* left = nullptr;
-  {
-    MutexLock lock(batch_mutex_);
-    left = batcher_.TakeAll();
-  }
-  FailAll(left, ErrorCode::kUnavailable);
+  pool_.FailGathered();
+}
+
+void EnclaveLink::Retire() {
+  MutexLock lock(mutex_);
+  stopping_ = true;
+  retiring_ = true;
+  changed_.NotifyAll();
 }
 
 void EnclaveLink::Run() {
@@ -106,6 +118,7 @@ void EnclaveLink::Run() {
       ready_.store(true, std::memory_order_release);
       LogInfo("enclave_ready", {{"enclave", name()}});
       lost = SuperviseBlocking();
+      if (retiring()) AwaitAnswersBlocking();
     }
     Disconnect();
     events_.OnLinkLost(*this);
@@ -116,8 +129,10 @@ void EnclaveLink::Run() {
       status_.last_error = lost.ToString();
       ++status_.reconnects;
     }
-    WaitFor(Backoff(attempt++));
+    WaitFor(Backoff(attempt++, lost));
   }
+  pool_.FailGathered();
+  retired_.store(true, std::memory_order_release);
 }
 
 absl::StatusOr<std::shared_ptr<grpc::Channel>> EnclaveLink::DialChannelBlocking() {
@@ -216,22 +231,14 @@ absl::Status EnclaveLink::StoreSealingDekBlocking(const wire::v1::SealingDek& de
 }
 
 absl::Status EnclaveLink::OpenStreamsBlocking() {
-  auto opened = std::make_shared<Streams>();
-  for (std::size_t i = 0; i < options_.streams; ++i) {
-    absl::StatusOr<std::shared_ptr<grpc::Channel>> channel = DialChannelBlocking();
-    if (!channel.ok()) {
-      for (const auto& stream : *opened) stream->Close();
-      return channel.status();
-    }
-    {
-      MutexLock lock(mutex_);
-      ++streams_alive_;
-    }
-    opened->push_back(
-        EnclaveStream::Open(*std::move(channel), *this, clock_, options_.batch.size_max));
+  {
+    MutexLock lock(mutex_);
+    streams_missing_ = false;
   }
-  MutexLock lock(mutex_);
-  streams_ = std::move(opened);
+  for (std::size_t missing = pool_.missing(); missing > 0; --missing) {
+    BULLA_ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, DialChannelBlocking());
+    pool_.Open(std::move(channel));
+  }
   return absl::OkStatus();
 }
 
@@ -239,16 +246,28 @@ absl::Status EnclaveLink::SuperviseBlocking() {
   while (true) {
     BULLA_RETURN_IF_ERROR(ProbeBlocking());
     bool policy_changed = false;
+    bool streams_missing = false;
     {
       MutexLock lock(mutex_);
       changed_.WaitFor(mutex_, options_.probe_interval, [this]() BULLA_NO_THREAD_SAFETY_ANALYSIS {
-        return stopping_ || stream_closed_ || policy_changed_;
+        return stopping_ || streams_missing_ || policy_changed_;
       });
       if (stopping_) return absl::CancelledError("stopping");
-      if (stream_closed_) return absl::UnavailableError("a stream was closed");
       policy_changed = policy_changed_;
+      streams_missing = streams_missing_;
     }
     if (policy_changed) BULLA_RETURN_IF_ERROR(ConfigureBlocking());
+    if (streams_missing) {
+      BULLA_RETURN_IF_ERROR(OpenStreamsBlocking());
+      WaitFor(kReopenPause);
+    }
+  }
+}
+
+void EnclaveLink::AwaitAnswersBlocking() {
+  const MonotonicTime deadline = clock_.Now() + kRetirePatience;
+  while (pool_.in_flight() > 0 && clock_.Now() < deadline) {
+    std::this_thread::sleep_for(milliseconds(1));
   }
 }
 
@@ -262,112 +281,41 @@ absl::Status EnclaveLink::ProbeBlocking() {
     EnclaveReport report = DecodeReport(reply);
     status_.worker_busy_ratio = status_.report ? WorkerBusyRatio(*status_.report, report) : 0;
     status_.report = std::move(report);
+    UpdateHitRate();
   }
   std::vector<DekId> deks = DecodeDeksToRenew(reply);
   if (!deks.empty()) events_.OnDeksToRenew(*this, deks);
   return absl::OkStatus();
 }
 
+// A signature whose key is not there is answered twice: that its blob is needed, and then.
+void EnclaveLink::UpdateHitRate() {
+  constexpr double kFade = 0.9;
+  const StreamPool::Outcomes now = pool_.outcomes();
+  const auto misses = static_cast<double>(now.needed_blob - outcomes_seen_.needed_blob);
+  const auto answers = static_cast<double>(now.answered - outcomes_seen_.answered);
+  outcomes_seen_ = now;
+  recent_misses_ = kFade * recent_misses_ + misses;
+  recent_signatures_ = kFade * recent_signatures_ + std::max(answers - misses, misses);
+  status_.sticky_hit_rate = recent_signatures_ < 1 ? 1 : 1 - recent_misses_ / recent_signatures_;
+}
+
 void EnclaveLink::Disconnect() {
   ready_.store(false, std::memory_order_release);
-  std::shared_ptr<const Streams> closing;
   {
     MutexLock lock(mutex_);
-    closing = std::exchange(streams_, std::make_shared<const Streams>());
     control_.reset();
   }
-  for (const auto& stream : *closing) stream->Close();
+  pool_.CloseBlocking();
   MutexLock lock(mutex_);
-  changed_.Wait(mutex_, [this]() BULLA_NO_THREAD_SAFETY_ANALYSIS {
-    return streams_alive_ == 0 && unlocks_under_way_ == 0;
-  });
-  stream_closed_ = false;
+  changed_.Wait(mutex_,
+                [this]() BULLA_NO_THREAD_SAFETY_ANALYSIS { return unlocks_under_way_ == 0; });
 }
 
-void EnclaveLink::OnStreamClosed() {
-  // Notified under the lock: after it, Stop() may return and this object go.
+void EnclaveLink::OnMissing() {
   MutexLock lock(mutex_);
-  stream_closed_ = true;
-  --streams_alive_;
+  streams_missing_ = true;
   changed_.NotifyAll();
-}
-
-void EnclaveLink::Sign(SignCall* first) {
-  const MonotonicTime now = clock_.Now();
-  {
-    MutexLock lock(batch_mutex_);
-    while (first != nullptr) batcher_.Add(PopFirst(first), now);
-  }
-  const MonotonicTime due = SendDue(now);
-  if (due != MonotonicTime::max()) events_.OnWaiting(due);
-}
-
-MonotonicTime EnclaveLink::SendDue(MonotonicTime now) {
-  for (;;) {
-    SignCall* frame = nullptr;
-    {
-      MutexLock lock(batch_mutex_);
-      frame = batcher_.Take(now);
-      if (frame == nullptr) return batcher_.waiting() ? batcher_.due_at() : MonotonicTime::max();
-    }
-    SendFrame(frame);
-  }
-}
-
-// Streams are filled in order: the first that has few requests in flight takes the frame. So at low
-// load all frames share one stream, and under load more streams join in.
-void EnclaveLink::SendFrame(SignCall* first) {
-  std::shared_ptr<const Streams> open = streams();
-  for (std::size_t in_flight_max : {kFrameSignsMax, EnclaveStream::kSlotsMax}) {
-    for (const auto& stream : *open) {
-      if (first == nullptr) return;
-      if (stream->in_flight() < in_flight_max) first = stream->Sign(first);
-    }
-  }
-  std::size_t refused = 0;
-  for (SignCall* call = first; call != nullptr; call = call->next) ++refused;
-  if (refused == 0) return;
-  const bool lost = std::ranges::all_of(*open, [](const auto& stream) { return stream->closed(); });
-  if (lost) {
-    events_.OnLost(*this, first);
-  } else {
-    FailAll(first, ErrorCode::kRetryLater);
-  }
-  MutexLock lock(batch_mutex_);
-  batcher_.Answered(refused);
-}
-
-void EnclaveLink::OnAnswered(std::size_t count) {
-  {
-    MutexLock lock(batch_mutex_);
-    batcher_.Answered(count);
-    if (!batcher_.waiting()) return;
-  }
-  // What is left may be due sooner than it was.
-  const MonotonicTime due = SendDue(clock_.Now());
-  if (due != MonotonicTime::max()) events_.OnWaiting(due);
-}
-
-bool EnclaveLink::SignWithBlob(SignCall* call, Bytes blob) {
-  std::shared_ptr<const Streams> open = streams();
-  {
-    MutexLock lock(batch_mutex_);
-    batcher_.Sent(1);  // before it can be answered
-  }
-  if (std::any_of(open->begin(), open->end(),
-                  [&](const auto& stream) { return stream->SignWithBlob(call, blob); })) {
-    return true;
-  }
-  MutexLock lock(batch_mutex_);
-  batcher_.Answered(1);
-  return false;
-}
-
-bool EnclaveLink::Create(const KeyId& key_id, MonotonicTime deadline,
-                         EnclaveStream::CreateDone done) {
-  std::shared_ptr<const Streams> open = streams();
-  return std::any_of(open->begin(), open->end(),
-                     [&](const auto& stream) { return stream->Create(key_id, deadline, done); });
 }
 
 void EnclaveLink::OpenDek(const DekRow& dek, std::function<void(absl::Status)> done) {
@@ -401,36 +349,24 @@ void EnclaveLink::OpenDek(const DekRow& dek, std::function<void(absl::Status)> d
 }
 
 void EnclaveLink::SetKeyPolicy(const KeyPolicy& policy) {
-  // Notified under the lock: see OnStreamClosed().
+  // Notified under the lock: after it, Stop() may return and this object go.
   MutexLock lock(mutex_);
   key_policy_ = policy;
   policy_changed_ = true;
   changed_.NotifyAll();
 }
 
-void EnclaveLink::Expire(MonotonicTime now) {
-  const std::shared_ptr<const Streams> open = streams();  // held: the link may close meanwhile
-  for (const auto& stream : *open) stream->Expire(now);
-}
-
 EnclaveLink::Status EnclaveLink::status() const {
-  std::shared_ptr<const Streams> open = streams();
   Status status;
   {
     MutexLock lock(mutex_);
     status = status_;
   }
   status.ready = ready();
-  for (const auto& stream : *open) {
-    status.streams_open += stream->closed() ? 0 : 1;
-    status.in_flight += stream->in_flight();
-  }
+  status.streams_open = pool_.open();
+  status.in_flight = pool_.in_flight();
+  status.stream_resets = pool_.resets();
   return status;
-}
-
-std::shared_ptr<const EnclaveLink::Streams> EnclaveLink::streams() const {
-  MutexLock lock(mutex_);
-  return streams_;
 }
 
 void EnclaveLink::WaitFor(milliseconds time) {
@@ -446,6 +382,11 @@ std::shared_ptr<wire::v1::Enclave::Stub> EnclaveLink::control() const {
 bool EnclaveLink::stopping() const {
   MutexLock lock(mutex_);
   return stopping_;
+}
+
+bool EnclaveLink::retiring() const {
+  MutexLock lock(mutex_);
+  return retiring_;
 }
 
 }  // namespace bulla

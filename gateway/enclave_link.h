@@ -1,10 +1,10 @@
 #pragma once
 
-// The gateway's connection to one enclave: 16 to 32 long-lived streams, each on a connection of its
-// own, and one control connection. A thread of its own connects, greets, sees to it that the
+// The gateway's connection to one enclave: a pool of long-lived streams, each on a connection of
+// its own, and one control connection. A thread of its own connects, greets, sees to it that the
 // enclave's sealing DEK is durable before the link counts as ready, probes, tells the enclave which
-// key policy is wanted, and connects again after a loss. No signature ever waits for a connection
-// to be made.
+// key policy is wanted, replaces streams that are lost, and connects again when the enclave is. No
+// signature ever waits for a connection to be made.
 
 #include <atomic>
 #include <functional>
@@ -18,8 +18,7 @@
 #include "base/mutex.h"
 #include "base/status.h"
 #include "gateway/enclave_report.h"
-#include "gateway/enclave_stream.h"
-#include "gateway/sign_batcher.h"
+#include "gateway/stream_pool.h"
 #include "store/key_store.h"
 #include "wire/address.h"
 #include "wire/enclave.grpc.pb.h"
@@ -48,13 +47,12 @@ class LinkEvents {
 };
 
 // Thread-safe.
-class EnclaveLink final : private StreamEvents {
+class EnclaveLink final : public std::enable_shared_from_this<EnclaveLink>, private PoolEvents {
  public:
   struct Options {
     Address address;
-    std::size_t index = 0;  // in the ring
-    std::size_t streams = 16;
-    SignBatcher::Options batch;
+    std::uint32_t id = 0;  // no other link of this process ever has it
+    StreamPool::Options pool;
     std::string credentials_file;
     KeyPolicy key_policy = NothingWanted();  // until SetKeyPolicy() says otherwise
     // An enclave that does not answer a probe within two seconds is as good as gone.
@@ -69,32 +67,33 @@ class EnclaveLink final : private StreamEvents {
     std::size_t streams_open = 0;
     std::size_t in_flight = 0;
     std::uint64_t reconnects = 0;
+    std::uint64_t stream_resets = 0;  // since the start
+    double sticky_hit_rate = 1;       // signatures that found their key there, of the last seconds
     std::string last_error;
     std::string policy_refused;           // the enclave's reason; empty when it took the policy
     std::optional<EnclaveReport> report;  // of the last probe; nothing before the first
     double worker_busy_ratio = 0;         // between the last two probes
   };
 
-  EnclaveLink(Options options, LinkEvents& events, KeyStore& store, const Clock& clock);
+  EnclaveLink(Options options, LinkEvents& events, KeyStore& store, PoolMetrics& pool_metrics,
+              const Clock& clock);
   ~EnclaveLink() override;
 
   void Start();
-  // Closes every stream, answers what is in flight, joins. Idempotent.
-  void Stop();
+  // Closes every stream, gives back what is in flight, joins. Idempotent.
+  void Stop() BULLA_EXCLUDES(mutex_);
+  // The same without waiting, once what is in flight is answered or kRetirePatience is over. Then
+  // retired() is true. For a link to which nothing is sent any more.
+  void Retire() BULLA_EXCLUDES(mutex_);
+  bool retired() const { return retired_.load(std::memory_order_acquire); }
 
-  std::size_t index() const { return options_.index; }
+  std::uint32_t id() const { return options_.id; }
+  const Address& address() const { return options_.address; }
   const std::string& name() const { return options_.address.ToString(); }
   bool ready() const { return ready_.load(std::memory_order_acquire); }
-
-  // Each call is answered: with kRetryLater when every stream is full. Or it goes to OnLost.
-  void Sign(SignCall* first) BULLA_EXCLUDES(mutex_, batch_mutex_);
-  // Sends what has been held back long enough. Returns when the next is due; max() when nothing
-  // waits.
-  MonotonicTime SendDue(MonotonicTime now) BULLA_EXCLUDES(mutex_, batch_mutex_);
-  // As EnclaveStream's: false when there is no room.
-  bool SignWithBlob(SignCall* call, Bytes blob) BULLA_EXCLUDES(mutex_, batch_mutex_);
-  bool Create(const KeyId& key_id, MonotonicTime deadline, EnclaveStream::CreateDone done)
-      BULLA_EXCLUDES(mutex_);
+  // The way to the enclave, for signatures and new keys.
+  StreamPool& pool() { return pool_; }
+  const StreamPool& pool() const { return pool_; }
 
   // Has the enclave open a DEK by KMS Decrypt. `done` is called exactly once, on any thread.
   void OpenDek(const DekRow& dek, std::function<void(absl::Status)> done) BULLA_EXCLUDES(mutex_);
@@ -103,21 +102,17 @@ class EnclaveLink final : private StreamEvents {
   // the link's own thread does the asking, so that two policies cannot overtake each other.
   void SetKeyPolicy(const KeyPolicy& policy) BULLA_EXCLUDES(mutex_);
 
-  // Gives up what is past its deadline.
-  void Expire(MonotonicTime now);
   Status status() const BULLA_EXCLUDES(mutex_);
 
  private:
-  using Streams = std::vector<std::shared_ptr<EnclaveStream>>;
+  static constexpr std::chrono::milliseconds kRetirePatience{2000};
 
   void OnNeedBlob(SignCall* first) override { events_.OnNeedBlob(*this, first); }
   void OnNeedDek(SignCall* first) override { events_.OnNeedDek(*this, first); }
   void OnLost(SignCall* first) override { events_.OnLost(*this, first); }
-  void OnAnswered(std::size_t count) override BULLA_EXCLUDES(mutex_, batch_mutex_);
-  void OnStreamClosed() override BULLA_EXCLUDES(mutex_);
+  void OnWaiting(MonotonicTime due) override { events_.OnWaiting(due); }
+  void OnMissing() override BULLA_EXCLUDES(mutex_);
 
-  // Sends a frame's worth; refuses what finds no room, and gives back what finds no stream.
-  void SendFrame(SignCall* first) BULLA_EXCLUDES(mutex_, batch_mutex_);
   void Run();
   // Everything from dialling to open streams.
   absl::Status ConnectBlocking();
@@ -129,38 +124,41 @@ class EnclaveLink final : private StreamEvents {
   absl::Status EnsureSealingDekBlocking();
   absl::Status StoreSealingDekBlocking(const wire::v1::SealingDek& dek);
   absl::Status ProbeBlocking();
-  absl::Status OpenStreamsBlocking();
+  void UpdateHitRate() BULLA_REQUIRES(mutex_);
+  // Opens those that are missing.
+  absl::Status OpenStreamsBlocking() BULLA_EXCLUDES(mutex_);
+  void AwaitAnswersBlocking();
   void Disconnect();
   absl::StatusOr<std::shared_ptr<grpc::Channel>> DialChannelBlocking();
   // Waits for `time`, or until Stop().
   void WaitFor(std::chrono::milliseconds time) BULLA_EXCLUDES(mutex_);
   bool stopping() const BULLA_EXCLUDES(mutex_);
+  bool retiring() const BULLA_EXCLUDES(mutex_);
   // The control connection; null only between Disconnect() and the next dial.
   std::shared_ptr<wire::v1::Enclave::Stub> control() const BULLA_EXCLUDES(mutex_);
-
-  // The open streams; the first with room is the right one to ask first: see SendFrame().
-  std::shared_ptr<const Streams> streams() const BULLA_EXCLUDES(mutex_);
 
   const Options options_;
   LinkEvents& events_;
   KeyStore& store_;
   const Clock& clock_;
   std::atomic<bool> ready_{false};
-
-  Mutex batch_mutex_;
-  SignBatcher batcher_ BULLA_GUARDED_BY(batch_mutex_);
+  std::atomic<bool> retired_{false};
+  StreamPool pool_;
 
   mutable Mutex mutex_;
   CondVar changed_;
   bool stopping_ BULLA_GUARDED_BY(mutex_) = false;
-  bool stream_closed_ BULLA_GUARDED_BY(mutex_) = false;
+  bool retiring_ BULLA_GUARDED_BY(mutex_) = false;
+  bool streams_missing_ BULLA_GUARDED_BY(mutex_) = false;
   KeyPolicy key_policy_ BULLA_GUARDED_BY(mutex_);
-  bool policy_changed_ BULLA_GUARDED_BY(mutex_) = false;    // and not yet asked for
-  std::size_t streams_alive_ BULLA_GUARDED_BY(mutex_) = 0;  // opened and not yet reported closed
+  bool policy_changed_ BULLA_GUARDED_BY(mutex_) = false;  // and not yet asked for
   std::size_t unlocks_under_way_ BULLA_GUARDED_BY(mutex_) = 0;
-  std::shared_ptr<const Streams> streams_ BULLA_GUARDED_BY(mutex_);
   std::shared_ptr<wire::v1::Enclave::Stub> control_ BULLA_GUARDED_BY(mutex_);
   Status status_ BULLA_GUARDED_BY(mutex_);
+  // Of the last probes, the older the less.
+  double recent_signatures_ BULLA_GUARDED_BY(mutex_) = 0;
+  double recent_misses_ BULLA_GUARDED_BY(mutex_) = 0;
+  StreamPool::Outcomes outcomes_seen_ BULLA_GUARDED_BY(mutex_);
 
   std::thread thread_;
 };

@@ -10,7 +10,7 @@ namespace {
 using prometheus::ClientMetric;
 using prometheus::MetricFamily;
 using prometheus::MetricType;
-using Statuses = std::vector<EnclaveLink::Status>;
+using Statuses = std::vector<Fleet::Status>;
 
 // A number of the report as a metric. Those of one name follow each other and differ in a label.
 struct Row {
@@ -70,18 +70,18 @@ const Row kRows[] = {
      &EnclaveReport::deks_open},
 };
 
-ClientMetric NewMetric(const EnclaveLink::Status& enclave) {
+ClientMetric NewMetric(const Fleet::Status& enclave) {
   ClientMetric metric;
-  metric.label = {{"enclave", enclave.address}};
+  metric.label = {{"enclave", enclave.link.address}};
   return metric;
 }
 
 void AppendSeries(const Row& row, const Statuses& enclaves, std::vector<ClientMetric>& out) {
-  for (const EnclaveLink::Status& enclave : enclaves) {
-    if (!enclave.report || (row.type == MetricType::Gauge && !enclave.ready)) continue;
+  for (const Fleet::Status& enclave : enclaves) {
+    if (!enclave.link.report || (row.type == MetricType::Gauge && !enclave.link.ready)) continue;
     ClientMetric metric = NewMetric(enclave);
     if (row.label != nullptr) metric.label.push_back({row.label, row.label_value});
-    auto value = static_cast<double>((*enclave.report).*row.value);
+    auto value = static_cast<double>((*enclave.link.report).*row.value);
     (row.type == MetricType::Gauge ? metric.gauge.value : metric.counter.value) = value;
     out.push_back(std::move(metric));
   }
@@ -115,25 +115,63 @@ const HistogramRow kHistograms[] = {
 
 MetricFamily FamilyOf(const HistogramRow& row, const Statuses& enclaves) {
   MetricFamily family{.name = row.name, .help = row.help, .type = MetricType::Histogram};
-  for (const EnclaveLink::Status& enclave : enclaves) {
-    if (!enclave.report || !((*enclave.report).*row.value)) continue;
+  for (const Fleet::Status& enclave : enclaves) {
+    if (!enclave.link.report || !((*enclave.link.report).*row.value)) continue;
     ClientMetric metric = NewMetric(enclave);
-    metric.histogram = Cumulative(*((*enclave.report).*row.value));
+    metric.histogram = Cumulative(*((*enclave.link.report).*row.value));
     family.metric.push_back(std::move(metric));
   }
   return family;
 }
 
 MetricFamily GaugeFamily(const char* name, const char* help, const Statuses& enclaves,
-                         double (*value)(const EnclaveLink::Status&)) {
+                         double (*value)(const Fleet::Status&)) {
   MetricFamily family{.name = name, .help = help, .type = MetricType::Gauge};
-  for (const EnclaveLink::Status& enclave : enclaves) {
-    if (!enclave.report || !enclave.ready) continue;
+  for (const Fleet::Status& enclave : enclaves) {
+    if (!enclave.link.report || !enclave.link.ready) continue;
     ClientMetric metric = NewMetric(enclave);
     metric.gauge.value = value(enclave);
     family.metric.push_back(std::move(metric));
   }
   return family;
+}
+
+// What the gateway knows of each enclave whether it can be reached or not.
+struct LinkRow {
+  const char* name;
+  const char* help;
+  MetricType type;
+  double (*value)(const Fleet::Status&);
+};
+
+const LinkRow kLinkRows[] = {
+    {"active_conns", "Open streams to the enclave", MetricType::Gauge,
+     [](const Fleet::Status& enclave) { return static_cast<double>(enclave.link.streams_open); }},
+    {"grpc_stream_resets", "Streams to the enclave that were lost", MetricType::Counter,
+     [](const Fleet::Status& enclave) { return static_cast<double>(enclave.link.stream_resets); }},
+    {"bulla_gateway_enclave_in_flight", "Requests that the enclave has not answered yet",
+     MetricType::Gauge,
+     [](const Fleet::Status& enclave) { return static_cast<double>(enclave.link.in_flight); }},
+    {"bulla_gateway_enclave_weight", "Share of the keys, in percent of an enclave's usual one",
+     MetricType::Gauge,
+     [](const Fleet::Status& enclave) { return static_cast<double>(enclave.weight); }},
+    {"bulla_gateway_enclave_serving", "1: connected and prepared, whether ejected or not",
+     MetricType::Gauge, [](const Fleet::Status& enclave) { return enclave.serves ? 1.0 : 0.0; }},
+    {"bulla_gateway_enclave_ejected", "1: its circuit breaker keeps signatures from it",
+     MetricType::Gauge, [](const Fleet::Status& enclave) { return enclave.ejected ? 1.0 : 0.0; }},
+};
+
+void AppendLinkFamilies(const Statuses& enclaves, std::vector<MetricFamily>& out) {
+  for (const LinkRow& row : kLinkRows) {
+    MetricFamily family{.name = row.name, .help = row.help, .type = row.type};
+    for (const Fleet::Status& enclave : enclaves) {
+      ClientMetric metric = NewMetric(enclave);
+      (row.type == MetricType::Gauge ? metric.gauge.value : metric.counter.value) =
+          row.value(enclave);
+      family.metric.push_back(std::move(metric));
+    }
+    out.push_back(std::move(family));
+  }
 }
 
 }  // namespace
@@ -149,12 +187,17 @@ std::vector<MetricFamily> EnclaveFamilies(const Statuses& enclaves) {
   for (const HistogramRow& row : kHistograms) families.push_back(FamilyOf(row, enclaves));
   families.push_back(GaugeFamily(
       "worker_busy_ratio", "Share of the last probe's interval that workers were at work, 0 to 1",
-      enclaves, [](const EnclaveLink::Status& enclave) { return enclave.worker_busy_ratio; }));
+      enclaves, [](const Fleet::Status& enclave) { return enclave.link.worker_busy_ratio; }));
   families.push_back(GaugeFamily(
       "engine_init_ms", "Time that the engine took to be made and to test itself, in ms", enclaves,
-      [](const EnclaveLink::Status& enclave) {
-        return static_cast<double>(enclave.report->engine_init_us) / 1000;
+      [](const Fleet::Status& enclave) {
+        return static_cast<double>(enclave.link.report->engine_init_us) / 1000;
       }));
+  families.push_back(GaugeFamily(
+      "sticky_hit_rate",
+      "Share of the last seconds' signatures whose key was in the enclave already, 0 to 1",
+      enclaves, [](const Fleet::Status& enclave) { return enclave.link.sticky_hit_rate; }));
+  AppendLinkFamilies(enclaves, families);
   std::erase_if(families, [](const MetricFamily& family) { return family.metric.empty(); });
   return families;
 }

@@ -6,14 +6,13 @@
 #include <prometheus/metric_family.h>
 #include <vector>
 
-#include "gateway/enclave_link.h"
+#include "gateway/fleet.h"
 
 namespace bulla {
 
-// One series for each enclave that was ever reached, with its address as the label `enclave`. What
-// an enclave held is gone with it, so its gauges are there only while it is ready; its counters
-// stay as they were last.
-std::vector<prometheus::MetricFamily> EnclaveFamilies(
-    const std::vector<EnclaveLink::Status>& enclaves);
+// One series for each enclave, with its address as the label `enclave`. What an enclave reports is
+// there from when it was first reached; what it held is gone with it, so those gauges are there
+// only while it is ready, and its counters stay as they were last.
+std::vector<prometheus::MetricFamily> EnclaveFamilies(const std::vector<Fleet::Status>& enclaves);
 
 }  // namespace bulla

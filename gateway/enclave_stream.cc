@@ -82,20 +82,20 @@ SignCall* EnclaveStream::Sign(SignCall* first) {
   return first;
 }
 
-bool EnclaveStream::SignWithBlob(SignCall* call, Bytes blob) {
+SignCall* EnclaveStream::SignWithBlob(SignCall* first, const Bytes& blob) {
   {
     MutexLock lock(mutex_);
-    // The blob must not leave in a later frame than the call it precedes.
+    // The blob must not leave in a later frame than the first call that it precedes.
     if (!HasRoom() || queued_loads_.size() >= kFrameLoadsMax ||
         queued_signs_.size() >= kFrameSignsMax) {
-      return false;
+      return first;
     }
-    queued_loads_.push_back(std::move(blob));
-    QueueSign(call);
-    if (!BeginWrite()) return true;
+    queued_loads_.push_back(blob);
+    while (first != nullptr && HasRoom()) QueueSign(PopFirst(first));
+    if (!BeginWrite()) return first;
   }
   Write();
-  return true;
+  return first;
 }
 
 bool EnclaveStream::Create(const KeyId& key_id, MonotonicTime deadline, CreateDone& done) {
@@ -230,11 +230,12 @@ void EnclaveStream::HandleCreateReplies(std::vector<CreateReply>& replies) {
   }
 }
 
-EnclaveStream::Released EnclaveStream::ReleaseDue(MonotonicTime now) {
+template <typename IsDue>
+EnclaveStream::Released EnclaveStream::ReleaseIf(IsDue is_due) {
   Released released;
   if (free_slots_.size() == kSlotsMax) return released;
   for (std::uint32_t i = 0; i < kSlotsMax; ++i) {
-    if (!slots_[i].in_use || now < slots_[i].deadline) continue;
+    if (!slots_[i].in_use || !is_due(slots_[i], released)) continue;
     Slot slot = ReleaseSlot(slots_[i].generation << kSlotBits | i);
     if (slot.sign != nullptr) {
       released.signs.Append(slot.sign);
@@ -249,11 +250,24 @@ void EnclaveStream::Expire(MonotonicTime now) {
   Released expired;
   {
     MutexLock lock(mutex_);
-    expired = ReleaseDue(now);
+    expired = ReleaseIf([now](const Slot& slot, const Released&) { return now >= slot.deadline; });
   }
   FailAll(expired.signs.first(), ErrorCode::kUnavailable);
   for (CreateDone& done : expired.creates) done(ErrorCode::kUnavailable, {});
-  if (expired.sign_count > 0) events_.OnAnswered(expired.sign_count);
+  if (expired.sign_count > 0) events_.OnExpired(expired.sign_count);
+}
+
+std::size_t EnclaveStream::TakeBack(MonotonicTime since, std::size_t count_max) {
+  Released late;
+  {
+    MutexLock lock(mutex_);
+    late = ReleaseIf([since, count_max](const Slot& slot, const Released& so_far) {
+      return slot.sign != nullptr && slot.sign->gathered_at < since &&
+             so_far.sign_count < count_max;
+    });
+  }
+  if (late.sign_count > 0) events_.OnLost(late.signs.first(), late.sign_count);
+  return late.sign_count;
 }
 
 void EnclaveStream::LoseAllInFlight() {
@@ -264,11 +278,10 @@ void EnclaveStream::LoseAllInFlight() {
     queued_loads_.clear();
     queued_signs_.clear();
     queued_creates_.clear();
-    lost = ReleaseDue(MonotonicTime::max());
+    lost = ReleaseIf([](const Slot&, const Released&) { return true; });
   }
-  if (!lost.signs.empty()) events_.OnLost(lost.signs.first());
+  if (lost.sign_count > 0) events_.OnLost(lost.signs.first(), lost.sign_count);
   for (CreateDone& done : lost.creates) done(ErrorCode::kUnavailable, {});
-  if (lost.sign_count > 0) events_.OnAnswered(lost.sign_count);
   ReleaseHoldOnce();
 }
 

@@ -31,11 +31,13 @@ class StreamEvents {
   // The enclave lacks the blobs of these keys, or has their DEKs not open.
   virtual void OnNeedBlob(SignCall* first) = 0;
   virtual void OnNeedDek(SignCall* first) = 0;
-  // `count` signatures that were given to the stream are with it no more: they are answered, or
-  // given up, or went to one of the others.
+  // The enclave has answered `count` signatures: they went home, or to one of the above.
   virtual void OnAnswered(std::size_t count) = 0;
-  // These were with the enclave when the stream was lost. Nobody knows whether they were signed.
-  virtual void OnLost(SignCall* first) = 0;
+  // These `count` are given back unanswered: the stream was lost, or they took too long. Nobody
+  // knows whether they were signed.
+  virtual void OnLost(SignCall* first, std::size_t count) = 0;
+  // `count` signatures were given up at their deadline.
+  virtual void OnExpired(std::size_t count) = 0;
   // The stream is gone, and with it what was in flight: signatures went to OnLost, keys to be made
   // were answered with kUnavailable.
   virtual void OnStreamClosed() = 0;
@@ -60,13 +62,17 @@ class EnclaveStream final
 
   // Takes calls from the list while there are slots; returns the rest, null when it took them all.
   SignCall* Sign(SignCall* first) BULLA_EXCLUDES(mutex_);
-  // Sends the key's blob ahead of the call. False, with nothing taken, when closed or full.
-  bool SignWithBlob(SignCall* call, Bytes blob) BULLA_EXCLUDES(mutex_);
+  // The calls are all of one key, whose blob is sent ahead of them. Returns those that found no
+  // slot; all of them, with nothing sent, when the stream is closed or full.
+  SignCall* SignWithBlob(SignCall* first, const Bytes& blob) BULLA_EXCLUDES(mutex_);
   // False, with `done` not called, when closed or full.
   bool Create(const KeyId& key_id, MonotonicTime deadline, CreateDone& done) BULLA_EXCLUDES(mutex_);
 
   // Gives up what is past its deadline: kUnavailable.
   void Expire(MonotonicTime now) BULLA_EXCLUDES(mutex_);
+  // Gives back, through OnLost, at most `count_max` signatures that are on their way since before
+  // `since`. Returns how many.
+  std::size_t TakeBack(MonotonicTime since, std::size_t count_max) BULLA_EXCLUDES(mutex_);
   // Ends the stream as if it were lost. Idempotent.
   void Close();
 
@@ -104,13 +110,15 @@ class EnclaveStream final
   // or a write is under way.
   bool BeginWrite() BULLA_REQUIRES(mutex_);
   void Write();
-  // What is in flight and due by `now` leaves its slots.
+  // What left its slots unanswered.
   struct Released {
     CallList signs;
     std::size_t sign_count = 0;
     std::vector<CreateDone> creates;
   };
-  Released ReleaseDue(MonotonicTime now) BULLA_REQUIRES(mutex_);
+  // What is in flight and of which `is_due` is true leaves its slots.
+  template <typename IsDue>
+  Released ReleaseIf(IsDue is_due) BULLA_REQUIRES(mutex_);
   // Marks the stream closed and gives back what is in flight.
   void LoseAllInFlight() BULLA_EXCLUDES(mutex_);
   // Lets gRPC finish the call once no write can start any more.

@@ -1,5 +1,6 @@
 #include "gateway/gateway_config.h"
 
+#include <charconv>
 #include <fmt/format.h>
 #include <map>
 
@@ -46,9 +47,13 @@ void RegisterSettings(GatewayConfig& config, ConfigReader& reader) {
   reader.AddString("log_level", &config.log_level, "debug, info, warn or error.");
   reader.AddString("store", &config.store, "The key store: sqlite:///PATH. The folder must exist.");
   reader.AddStringList("enclaves", &config.enclaves, kEnclavesMax,
-                       "The enclaves: vsock:CID:PORT, unix:/PATH or tcp:IPV4:PORT.");
-  reader.AddInteger("streams_per_enclave", &config.streams_per_enclave, "connections", 1, 32,
-                    "Long-lived connections to each enclave. 16 to 32 in production.");
+                       "The enclaves: vsock:CID:PORT, unix:/PATH or tcp:IPV4:PORT; a larger or "
+                       "smaller share of the keys than usual with \" weight=N\" (percent) after "
+                       "it. Hot: a change of the file is taken at once.");
+  reader.AddInteger("pool.streams_min", &config.pool_streams_min, "connections", 1, 32,
+                    "Long-lived connections to each enclave. At least 16 in production.");
+  reader.AddInteger("pool.streams_max", &config.pool_streams_max, "connections", 1, 32,
+                    "How many they may become when all of them are well filled.");
   reader.AddInteger("batch.size_max", &config.batch.size_max, "signatures", 1, kFrameSignsMax,
                     "Signatures that travel to an enclave together; 1: each alone.");
   reader.AddDuration("batch.wait_max", &config.batch.wait_max, microseconds(0), milliseconds(10),
@@ -77,8 +82,17 @@ absl::Status Validate(const GatewayConfig& config, const ConfigReader& reader) {
     return absl::InvalidArgumentError(
         fmt::format("{}: got \"{}\", want sqlite:///PATH", reader.Where("store"), config.store));
   }
+  if (config.pool_streams_max < config.pool_streams_min) {
+    return absl::InvalidArgumentError(fmt::format(
+        "{}: got {}, want at least pool.streams_min, {}", reader.Where("pool.streams_max"),
+        config.pool_streams_max, config.pool_streams_min));
+  }
   if (config.enclaves.empty()) {
     return absl::InvalidArgumentError(fmt::format("{}: is needed", reader.Where("enclaves")));
+  }
+  if (absl::StatusOr<std::vector<EnclaveSpec>> specs = EnclaveSpecs(config); !specs.ok()) {
+    return absl::InvalidArgumentError(
+        fmt::format("{}: {}", reader.Where("enclaves"), std::string(specs.status().message())));
   }
   for (const auto& [key, value] : {std::pair{"kms_forwarder.target", &config.kms_forwarder_target},
                                    std::pair{"credentials_file", &config.credentials_file}}) {
@@ -112,9 +126,37 @@ std::vector<std::string> ColdDifferences(GatewayConfig a, GatewayConfig b) {
   std::map<std::string, std::string> values_b = reader_b.Defaults();
   std::vector<std::string> keys;
   for (const auto& [key, value] : reader_a.Defaults()) {
-    if (!key.starts_with(kKeyPolicyPrefix) && value != values_b.at(key)) keys.push_back(key);
+    if (key == "enclaves" || key.starts_with(kKeyPolicyPrefix)) continue;
+    if (value != values_b.at(key)) keys.push_back(key);
   }
   return keys;
+}
+
+absl::StatusOr<std::vector<EnclaveSpec>> EnclaveSpecs(const GatewayConfig& config) {
+  constexpr std::string_view kWeight = " weight=";
+  std::vector<EnclaveSpec> specs;
+  for (std::string_view text : config.enclaves) {
+    const std::size_t at = text.find(kWeight);
+    BULLA_ASSIGN_OR_RETURN(Address address, Address::Parse(text.substr(0, at)));
+    EnclaveSpec spec{.address = address};
+    if (at != text.npos) {
+      std::string_view number = text.substr(at + kWeight.size());
+      auto [end, error] =
+          std::from_chars(number.data(), number.data() + number.size(), spec.weight);
+      if (error != std::errc() || end != number.data() + number.size() ||
+          spec.weight > HashRing::kWeightMax) {
+        return absl::InvalidArgumentError(fmt::format(
+            "got \"{}\", want weight=N with N from 0 to {}", text, HashRing::kWeightMax));
+      }
+    }
+    for (const EnclaveSpec& other : specs) {
+      if (other.address.ToString() == address.ToString()) {
+        return absl::InvalidArgumentError(fmt::format("\"{}\" is there twice", text));
+      }
+    }
+    specs.push_back(spec);
+  }
+  return specs;
 }
 
 std::string SqlitePath(const GatewayConfig& config) {

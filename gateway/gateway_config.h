@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/config.h"
 #include "base/status.h"
+#include "gateway/fleet.h"
 #include "gateway/sign_batcher.h"
 #include "wire/key_policy.h"
 
@@ -21,8 +22,9 @@ struct GatewayConfig {
   std::string admin_listen = "127.0.0.1:9091";
   std::string log_level = "info";
   std::string store = "sqlite:///var/lib/bulla/bulla.db";
-  std::vector<std::string> enclaves;
-  std::int64_t streams_per_enclave = 16;
+  std::vector<std::string> enclaves;  // hot
+  std::int64_t pool_streams_min = 16;
+  std::int64_t pool_streams_max = 32;
   SignBatcher::Options batch;
   std::string kms_forwarder_listen = "vsock:3:8000";
   std::string kms_forwarder_target;
@@ -46,7 +48,11 @@ absl::StatusOr<GatewayConfig> LoadGatewayConfig(
     const std::string& path,
     const ConfigReader::Environment& environment = ConfigReader::ProcessEnvironment);
 
-// The keys whose values differ, those of `key_policy` apart: what a restart is needed for.
+// `config.enclaves`: an address and, where it is not the usual 100, " weight=N". INVALID_ARGUMENT.
+absl::StatusOr<std::vector<EnclaveSpec>> EnclaveSpecs(const GatewayConfig& config);
+
+// The keys whose values differ, those of `key_policy` and `enclaves` apart: what a restart is
+// needed for.
 std::vector<std::string> ColdDifferences(GatewayConfig a, GatewayConfig b);
 
 // The path in `store`.

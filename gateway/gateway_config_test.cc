@@ -22,6 +22,27 @@ constexpr std::string_view kLeast =
     "kms_forwarder:\n"
     "  target: kms.eu-central-1.amazonaws.com:443\n";
 
+// Without its first line, the enclaves.
+constexpr std::string_view kRest = kLeast.substr(kLeast.find('\n') + 1);
+
+TEST(GatewayConfig, AnEnclaveMayHaveAWeight) {
+  GatewayConfig config;
+  ASSERT_TRUE(
+      Load(config, "enclaves: [\"unix:/a\", \"unix:/b weight=50\"]\n" + std::string(kRest)).ok());
+  std::vector<EnclaveSpec> specs = *EnclaveSpecs(config);
+  ASSERT_EQ(specs.size(), 2u);
+  EXPECT_EQ(specs[0].weight, HashRing::kFullWeight);
+  EXPECT_EQ(specs[1].weight, 50u);
+  EXPECT_EQ(specs[1].address.ToString(), "unix:/b");
+}
+
+TEST(GatewayConfig, AnEnclaveIsThereOnce) {
+  GatewayConfig config;
+  absl::Status status =
+      Load(config, "enclaves: [\"unix:/a\", \"unix:/a weight=50\"]\n" + std::string(kRest));
+  EXPECT_NE(std::string(status.message()).find("twice"), std::string::npos) << status;
+}
+
 TEST(GatewayConfig, TheLeastThatMustBeSaidIsEnough) {
   GatewayConfig config;
   EXPECT_TRUE(Load(config, kLeast).ok());
@@ -38,7 +59,9 @@ TEST(GatewayConfig, WhatIsMissingOrUnknownIsNamedInTheError) {
            {"credentials_file: /c\nkms_forwarder:\n  target: a:1\n", "enclaves"},
            {std::string(kLeast) + "store: mysql://x\n", "store"},
            {std::string(kLeast) + "stroe: sqlite:///x\n", "stroe"},
-           {std::string(kLeast) + "streams_per_enclave: 33\n", "streams_per_enclave"}}) {
+           {std::string(kLeast) + "pool:\n  streams_min: 33\n", "pool.streams_min"},
+           {std::string(kLeast) + "pool:\n  streams_max: 15\n", "pool.streams_max"},
+           {"enclaves: [\"unix:/e weight=1001\"]\n" + std::string(kRest), "weight=1001"}}) {
     GatewayConfig config;
     absl::Status status = Load(config, c.yaml);
     EXPECT_FALSE(status.ok()) << c.yaml;
@@ -75,15 +98,17 @@ TEST(GatewayConfig, AKeyPolicyThatContradictsItselfIsRefusedWithFileLineAndKey) 
   }
 }
 
-TEST(GatewayConfig, WhatDiffersIsNamedButForTheKeyPolicy) {
+TEST(GatewayConfig, WhatDiffersIsNamedButForWhatIsHot) {
   GatewayConfig a;
   GatewayConfig b;
   EXPECT_TRUE(ColdDifferences(a, b).empty());
   b.key_policy.dek_ttl_soft = std::chrono::minutes(5);
   EXPECT_TRUE(ColdDifferences(a, b).empty());
   b.enclaves = {"vsock:16:7000"};
+  EXPECT_TRUE(ColdDifferences(a, b).empty());
+  b.http_threads = 3;
   b.sign_timeout = std::chrono::milliseconds(999);
-  EXPECT_EQ(ColdDifferences(a, b), (std::vector<std::string>{"enclaves", "sign_timeout"}));
+  EXPECT_EQ(ColdDifferences(a, b), (std::vector<std::string>{"http.threads", "sign_timeout"}));
 }
 
 TEST(GatewayConfig, DocsConfigMdHasTheTableThatIsTrue) {

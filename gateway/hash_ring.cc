@@ -23,7 +23,7 @@ std::uint64_t Position(ByteSpan bytes) {
 HashRing::HashRing(const std::vector<Member>& members) {
   BULLA_CHECK(members.size() <= kMembersMax, "a ring has at most 64 members");
   for (std::size_t member = 0; member < members.size(); ++member) {
-    std::uint32_t points = members[member].weight * kPointsPerWeight;
+    const std::uint32_t points = members[member].weight * kPointsAtFullWeight / kFullWeight;
     for (std::uint32_t i = 0; i < points; ++i) {
       std::string label = members[member].name + "#" + std::to_string(i);
       points_.push_back({Position(AsBytes(label)), member});

@@ -17,20 +17,29 @@ namespace bulla {
 
 class HashRing {
  public:
+  // Weights are in percent of what one enclave takes by default.
+  static constexpr std::uint32_t kFullWeight = 100;
+  static constexpr std::uint32_t kWeightMax = 1000;
+
   struct Member {
     std::string name;
-    std::uint32_t weight = 1;
+    std::uint32_t weight = kFullWeight;  // 0: no keys
   };
   // Each enclave takes a whole number of vCPUs of one host, at least two.
   static constexpr std::size_t kMembersMax = 64;
-  // Points a unit of weight: shares then differ by some 8 % (1 / sqrt(160)).
-  static constexpr std::uint32_t kPointsPerWeight = 160;
+  // Points of a member of full weight: shares then differ by some 8 % (1 / sqrt(160)).
+  static constexpr std::uint32_t kPointsAtFullWeight = 160;
 
   // Requires: at most kMembersMax members.
   explicit HashRing(const std::vector<Member>& members);
 
+  // The member that a key belongs to; nothing when the ring is empty.
+  std::optional<std::size_t> OwnerOf(const KeyId& key_id) const {
+    return Find(key_id, [](std::size_t) { return true; });
+  }
+
   // The index of the first member, in ring order from the key's owner on, that `accepts`; nothing
-  // when none does. `accepts` is asked once for each member at most.
+  // when none does. `accepts` is asked once for each member at most, the owner first.
   template <typename Accepts>
   std::optional<std::size_t> Find(const KeyId& key_id, Accepts accepts) const {
     std::uint64_t asked = 0;

@@ -19,10 +19,6 @@ std::vector<KeyId> Keys(int count) {
   return keys;
 }
 
-std::size_t OwnerOf(const HashRing& ring, const KeyId& key) {
-  return *ring.Find(key, [](std::size_t) { return true; });
-}
-
 TEST(HashRing, RemovingOneMemberMovesOnlyItsKeys) {
   std::vector<HashRing::Member> five = Members(5);
   std::vector<HashRing::Member> four = five;
@@ -31,29 +27,46 @@ TEST(HashRing, RemovingOneMemberMovesOnlyItsKeys) {
   HashRing after(four);
   int moved = 0;
   for (const KeyId& key : Keys(20000)) {
-    std::size_t owner = OwnerOf(before, key);
+    std::size_t owner = *before.OwnerOf(key);
     if (owner == 4) {
       ++moved;
     } else {
-      EXPECT_EQ(OwnerOf(after, key), owner);
+      EXPECT_EQ(*after.OwnerOf(key), owner);
     }
   }
   EXPECT_GT(moved, 0);
 }
 
 TEST(HashRing, SharesFollowWeights) {
-  HashRing ring({{"a", 1}, {"b", 1}, {"c", 2}});
+  HashRing ring({{"a", 100}, {"b", 100}, {"c", 200}});
   std::map<std::size_t, int> share;
-  for (const KeyId& key : Keys(40000)) ++share[OwnerOf(ring, key)];
+  for (const KeyId& key : Keys(40000)) ++share[*ring.OwnerOf(key)];
   EXPECT_NEAR(share[0], 10000, 2500);
   EXPECT_NEAR(share[1], 10000, 2500);
   EXPECT_NEAR(share[2], 20000, 3500);
 }
 
+TEST(HashRing, RaisingAWeightMovesKeysOnlyToItsMember) {
+  HashRing before({{"a", 100}, {"b", 100}, {"c", 10}});
+  HashRing after({{"a", 100}, {"b", 100}, {"c", 20}});
+  int moved = 0;
+  for (const KeyId& key : Keys(20000)) {
+    if (before.OwnerOf(key) == after.OwnerOf(key)) continue;
+    EXPECT_EQ(after.OwnerOf(key), 2u);
+    ++moved;
+  }
+  EXPECT_NEAR(moved, 20000 / 22, 500);
+}
+
+TEST(HashRing, AMemberWithoutWeightHasNoKeys) {
+  HashRing ring({{"a", 0}, {"b", 100}});
+  for (const KeyId& key : Keys(1000)) EXPECT_EQ(ring.OwnerOf(key), 1u);
+}
+
 TEST(HashRing, ARefusedKeyGoesToOneNeighbourEachTime) {
   HashRing ring(Members(4));
   for (const KeyId& key : Keys(100)) {
-    std::size_t owner = OwnerOf(ring, key);
+    std::size_t owner = *ring.OwnerOf(key);
     auto not_owner = [&](std::size_t member) { return member != owner; };
     EXPECT_EQ(ring.Find(key, not_owner), ring.Find(key, not_owner));
     EXPECT_NE(*ring.Find(key, not_owner), owner);

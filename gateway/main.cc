@@ -56,16 +56,23 @@ absl::StatusOr<std::unique_ptr<KmsForwarder>> StartForwarder(const GatewayConfig
 }
 
 absl::StatusOr<Router::Options> RouterOptions(const GatewayConfig& config) {
-  Router::Options options{
-      .streams_per_enclave = static_cast<std::size_t>(config.streams_per_enclave),
-      .batch = config.batch,
-      .credentials_file = config.credentials_file,
-      .key_policy = config.key_policy};
-  for (const std::string& text : config.enclaves) {
-    BULLA_ASSIGN_OR_RETURN(Address address, Address::Parse(text));
-    options.enclaves.push_back(address);
-  }
-  return options;
+  BULLA_ASSIGN_OR_RETURN(std::vector<EnclaveSpec> enclaves, EnclaveSpecs(config));
+  return Router::Options{.enclaves = std::move(enclaves),
+                         .pool = {.size_min = static_cast<std::size_t>(config.pool_streams_min),
+                                  .size_max = static_cast<std::size_t>(config.pool_streams_max),
+                                  .batch = config.batch},
+                         .credentials_file = config.credentials_file,
+                         .key_policy = config.key_policy};
+}
+
+// What of a changed configuration takes effect at once. The enclaves only when the file says other
+// ones than before, so that what was changed by hand meanwhile outlives a change of something else.
+void Apply(const GatewayConfig& config, std::vector<std::string>& enclaves, Router& router) {
+  router.SetKeyPolicy(config.key_policy);
+  if (config.enclaves == enclaves) return;
+  enclaves = config.enclaves;
+  absl::StatusOr<std::vector<EnclaveSpec>> specs = EnclaveSpecs(config);
+  if (specs.ok()) router.fleet().Become(*specs);  // Validate() saw to it
 }
 
 // Writes the ready file once, when every enclave is there and the DEKs in use are open, or when
@@ -76,12 +83,14 @@ class ReadyFile {
       : path_(std::move(path)), text_(std::move(text)), started_(started) {}
 
   void Tick(const Router& router, GrpcServer& grpc, MonotonicTime now) {
-    grpc.SetServing(router.links_ready() > 0);
-    if (written_ || router.links_ready() == 0) return;
-    bool settled = router.links_ready() == router.links() && router.settled();
+    const std::size_t reliable = router.fleet().reliable();
+    grpc.SetServing(reliable > 0);
+    if (written_ || reliable == 0) return;
+    const bool settled =
+        reliable == router.fleet().table()->members.size() && router.unlocker().settled();
     if (!settled && now < started_ + kReadyPatience) return;
     written_ = true;
-    LogInfo("gateway_ready", {{"enclaves", router.links_ready()}});
+    LogInfo("gateway_ready", {{"enclaves", reliable}});
     if (path_.empty()) return;
     absl::Status status = WriteFileAtomically(path_, text_);
     if (!status.ok()) LogError("ready_file_failed", {{"reason", status.ToString()}});
@@ -110,7 +119,7 @@ absl::Status Serve(const Flags& flags) {
                          SqliteStore::Open({.path = SqlitePath(config)}));
   BULLA_ASSIGN_OR_RETURN(std::unique_ptr<KmsForwarder> forwarder, StartForwarder(config));
   Router router(std::move(router_options), *store, metrics, clock);
-  metrics.AddSource([&router] { return EnclaveFamilies(router.LinkStatuses()); });
+  metrics.AddSource([&router] { return EnclaveFamilies(router.fleet().statuses()); });
   HttpServer http({.listen = config.http_listen,
                    .threads = static_cast<int>(config.http_threads),
                    .sign_timeout = config.sign_timeout,
@@ -146,11 +155,14 @@ absl::Status Serve(const Flags& flags) {
                   fmt::format("{{\"http\": \"{}\", \"grpc\": \"{}\", \"admin\": \"{}\"}}\n",
                               http_address, grpc_address, admin_address),
                   clock.Now());
+  std::vector<std::string> enclaves = config.enclaves;  // the ticker's
   Ticker ticker("ticker", kTick, [&] {
     MonotonicTime now = clock.Now();
     router.Tick(now);
     if (hangup.exchange(false)) config_watch.ReadAnyway();
-    if (std::optional<KeyPolicy> policy = config_watch.Tick(now)) router.SetKeyPolicy(*policy);
+    if (std::optional<GatewayConfig> changed = config_watch.Tick(now)) {
+      Apply(*changed, enclaves, router);
+    }
     if (!draining) ready.Tick(router, grpc, now);
   });
 

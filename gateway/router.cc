@@ -1,42 +1,23 @@
 #include "gateway/router.h"
 
 #include <algorithm>
-#include <bit>
 #include <utility>
 
 #include <absl/container/inlined_vector.h>
 
 #include "base/log.h"
-#include "base/random.h"
 #include "gateway/call_list.h"
 
 namespace bulla {
 namespace {
 
-// DEKs opened in an enclave as soon as it is there, newest first. The rest are opened when asked
-// for.
-constexpr std::size_t kDeksOpenedAheadMax = 64;
+// How often a call is sent again for want of its key's blob: once with the blob, and while that is
+// under way. More than that, and the enclave has no room to keep it.
+constexpr std::uint8_t kBlobRequestsMax = 8;
 
-// A key's blob is sent at most twice for one call: the second time only if it was dropped between.
-constexpr std::uint8_t kBlobRequestsMax = 2;
-
-// Between two log lines about DEKs that are not in the store: an enclave could name 64 a second.
-constexpr std::chrono::minutes kMissingDekSilence{1};
-
-// From a KMS that is near to one that does not answer: an unlock's deadline is 10 s.
-const std::vector<double>& UnlockBucketsMs() {
-  static const std::vector<double> kBuckets = {1,   2,   5,    10,   20,   50,   100,
-                                               200, 500, 1000, 2000, 5000, 10000};
-  return kBuckets;
-}
-
-using Milliseconds = std::chrono::duration<double, std::milli>;
-
-std::vector<HashRing::Member> MembersOf(const std::vector<Address>& enclaves) {
-  std::vector<HashRing::Member> members;
-  for (const Address& address : enclaves) members.push_back({address.ToString(), 1});
-  return members;
-}
+// A tick that comes this late tells of a gateway that did not run. Its enclaves' answers wait to be
+// read: they are not stuck.
+constexpr std::chrono::milliseconds kLateTick{50};
 
 // What a caller learns when the store does not do what it should.
 Error StoreError(const absl::Status& status) {
@@ -46,186 +27,320 @@ Error StoreError(const absl::Status& status) {
           "the key store does not answer; try again after the given delay"};
 }
 
-void FailOne(SignCall* call, ErrorCode error) {
-  call->next = nullptr;
-  FailAll(call, error);
+prometheus::Counter& RetryCounter(Metrics& metrics, const std::string& reason) {
+  return metrics.AddCounter("retry_total",
+                            "Signatures that one enclave left unanswered (lost) or could not make "
+                            "(no_dek), and that were "
+                            "repeated in another; refused: the retry budget was spent",
+                            {{"reason", reason}});
 }
 
 }  // namespace
+
+// ---- Sorting calls by enclave ----------------------------------------------------------------
+
+class Router::Sorted {
+ public:
+  explicit Sorted(std::shared_ptr<const Fleet::Table> table)
+      : table_(std::move(table)), lists_(table_->members.size()) {}
+
+  const Fleet::Table& table() const { return *table_; }
+  void Append(std::size_t member, SignCall* call) { lists_[member].Append(call); }
+  void SendAll() {
+    for (std::size_t i = 0; i < lists_.size(); ++i) {
+      if (!lists_[i].empty()) table_->members[i]->link()->pool().Sign(lists_[i].first());
+    }
+  }
+
+ private:
+  const std::shared_ptr<const Fleet::Table> table_;
+  absl::InlinedVector<CallList, 8> lists_;
+};
+
+// ---- Life ------------------------------------------------------------------------------------
 
 Router::Router(Options options, KeyStore& store, Metrics& metrics, const Clock& clock)
     : options_(std::move(options)),
       store_(store),
       clock_(clock),
-      ring_(MembersOf(options_.enclaves)),
-      links_(MakeLinks()),
-      unlock_started_(metrics.AddCounter(
-          "unlock_bg_rate", "Unlocks started in the background, retries among them: use rate()")),
-      unlock_total_(metrics.AddCounter("bulla_gateway_unlocks_total",
-                                       "DEKs opened in an enclave by a KMS call")),
-      unlock_failed_(
-          metrics.AddCounter("unlock_fail_total", "Unlocks that failed; each is retried")),
-      unlock_latency_(metrics.AddHistogram(
-          "unlock_latency_ms", "Time of an unlock that succeeded, from its start, in ms",
-          UnlockBucketsMs())),
+      last_tick_(clock.Now()),
+      key_policy_(options_.key_policy),
+      repeated_lost_(RetryCounter(metrics, "lost")),
+      repeated_no_dek_(RetryCounter(metrics, "no_dek")),
+      repeats_refused_(RetryCounter(metrics, "refused")),
+      cross_enclave_(metrics.AddCounter(
+          "cross_enclave_route_total",
+          "Signatures sent to another enclave than the one that the key belongs to")),
+      pool_metrics_(metrics),
+      unlocker_(store, metrics, clock),
+      fleet_([this](const Address& address, std::uint32_t id) { return MakeLink(address, id); },
+             clock),
       batch_timer_("batches", clock, [this] {
         const MonotonicTime now = clock_.Now();
         MonotonicTime next = MonotonicTime::max();
-        for (const auto& link : links_) next = std::min(next, link->SendDue(now));
+        const std::shared_ptr<const Fleet::Table> table = fleet_.table();
+        for (const auto& member : table->members) {
+          next = std::min(next, member->link()->pool().SendDue(now));
+        }
         return next;
       }) {}
 
-std::vector<std::unique_ptr<EnclaveLink>> Router::MakeLinks() {
-  std::vector<std::unique_ptr<EnclaveLink>> links;
-  for (const Address& address : options_.enclaves) {
-    links.push_back(std::make_unique<EnclaveLink>(
-        EnclaveLink::Options{.address = address,
-                             .index = links.size(),
-                             .streams = options_.streams_per_enclave,
-                             .batch = options_.batch,
-                             .credentials_file = options_.credentials_file,
-                             .key_policy = options_.key_policy,
-                             .probe_interval = options_.probe_interval},
-        *this, store_, clock_));
+std::shared_ptr<EnclaveLink> Router::MakeLink(const Address& address, std::uint32_t id) {
+  KeyPolicy key_policy;
+  {
+    MutexLock lock(mutex_);
+    key_policy = key_policy_;
   }
-  return links;
+  return std::make_shared<EnclaveLink>(
+      EnclaveLink::Options{.address = address,
+                           .id = id,
+                           .pool = options_.pool,
+                           .credentials_file = options_.credentials_file,
+                           .key_policy = key_policy,
+                           .probe_interval = options_.probe_interval},
+      *this, store_, pool_metrics_, clock_);
 }
 
 Router::~Router() { Stop(); }
 
-void Router::Start() {
-  for (auto& link : links_) link->Start();
-}
+void Router::Start() { fleet_.Become(options_.enclaves); }
 
 void Router::Stop() {
   stopping_ = true;
   batch_timer_.Stop();
-  for (auto& link : links_) link->Stop();
+  fleet_.Stop();
 }
 
-EnclaveLink* Router::LinkFor(const KeyId& key_id) const {
-  std::optional<std::size_t> index =
-      ring_.Find(key_id, [this](std::size_t member) { return links_[member]->ready(); });
-  return index ? links_[*index].get() : nullptr;
+void Router::SetKeyPolicy(const KeyPolicy& policy) {
+  {
+    MutexLock lock(mutex_);
+    key_policy_ = policy;
+  }
+  const std::shared_ptr<const Fleet::Table> table = fleet_.table();
+  for (const auto& member : table->members) member->link()->SetKeyPolicy(policy);
 }
+
+// ---- Signing ---------------------------------------------------------------------------------
 
 void Router::Sign(SignCall* first) {
-  absl::InlinedVector<CallList, 8> for_link(links_.size());
+  Sorted sorted(fleet_.table());
   CallList unroutable;
+  std::size_t received = 0;
+  std::size_t crossed = 0;
   while (first != nullptr) {
     SignCall* call = PopFirst(first);
+    ++received;
     call->blob_requests = 0;
-    call->was_lost = false;
-    EnclaveLink* link = LinkFor(call->key_id);
-    (link == nullptr ? unroutable : for_link[link->index()]).Append(call);
-  }
-  FailAll(unroutable.first(), ErrorCode::kUnavailable);
-  for (std::size_t i = 0; i < links_.size(); ++i) {
-    if (!for_link[i].empty()) links_[i]->Sign(for_link[i].first());
-  }
-}
-
-// Signing is deterministic, so it does no harm when the lost enclave has signed already. Once only:
-// a statement that kills enclaves is not to kill them all.
-void Router::OnLost(EnclaveLink& lost, SignCall* first) {
-  const MonotonicTime now = clock_.Now();
-  absl::InlinedVector<CallList, 8> for_link(links_.size());
-  CallList given_up;
-  while (first != nullptr) {
-    SignCall* call = PopFirst(first);
-    std::optional<std::size_t> next;
-    if (!stopping_ && !std::exchange(call->was_lost, true) && now < call->deadline) {
-      next = ring_.Find(call->key_id, [&](std::size_t member) {
-        return member != lost.index() && links_[member]->ready();
-      });
+    call->repeats = 0;
+    std::size_t asked = 0;
+    std::optional<std::size_t> member =
+        sorted.table().ring.Find(call->key_id, [&](std::size_t index) {
+          ++asked;
+          return sorted.table().members[index]->Takes();
+        });
+    if (!member) {
+      unroutable.Append(call);
+      continue;
     }
-    (next ? for_link[*next] : given_up).Append(call);
+    if (asked > 1) ++crossed;
+    sorted.Append(*member, call);
   }
-  FailAll(given_up.first(), ErrorCode::kUnavailable);
-  for (std::size_t i = 0; i < links_.size(); ++i) {
-    if (!for_link[i].empty()) links_[i]->Sign(for_link[i].first());
-  }
+  retry_budget_.Earn(received);
+  if (crossed > 0) cross_enclave_.Increment(static_cast<double>(crossed));
+  FailAll(unroutable.first(), ErrorCode::kUnavailable);
+  sorted.SendAll();
 }
 
-void Router::OnNeedBlob(EnclaveLink& link, SignCall* first) {
-  while (first != nullptr) SendBlob(link, PopFirst(first));
-}
-
-void Router::SendBlob(EnclaveLink& link, SignCall* call) {
-  if (++call->blob_requests > kBlobRequestsMax) return FailOne(call, ErrorCode::kRetryLater);
-  store_.FindKey(call->key_id, [&link, call](absl::StatusOr<std::optional<KeyRow>> row) {
-    if (!row.ok()) return FailOne(call, StoreError(row.status()).code);
-    if (!row->has_value() || !(*row)->enabled) return FailOne(call, ErrorCode::kInvalidKey);
-    if (!link.SignWithBlob(call, std::move((*row)->blob))) FailOne(call, ErrorCode::kRetryLater);
-  });
+// Signing is deterministic, so it does no harm when the enclave has signed already.
+void Router::OnLost(EnclaveLink& link, SignCall* first) {
+  Repeat(link, first, RepeatReason::kLost, ErrorCode::kUnavailable);
 }
 
 void Router::OnNeedDek(EnclaveLink& link, SignCall* first) {
   for (SignCall* call = first; call != nullptr; call = call->next) {
-    store_.FindKey(call->key_id, [this, &link](absl::StatusOr<std::optional<KeyRow>> row) {
-      if (row.ok() && row->has_value()) WantUnlock(link.index(), (*row)->dek_id);
-    });
+    unlocker_.WantFor(link, call->key_id);
+    MutexLock lock(mutex_);
+    blob_loads_.Dropped(link.id(), call->key_id);
   }
-  FailAll(first, ErrorCode::kUnlockRequired);
+  Repeat(link, first, RepeatReason::kNoDek, ErrorCode::kUnlockRequired);
 }
 
-void Router::OnLinkReady(EnclaveLink& link) {
+std::optional<std::size_t> Router::Another(const Fleet::Table& table, const SignCall& call,
+                                           const EnclaveLink& from, RepeatReason reason) {
+  const auto begin = call.avoid.begin();
+  std::optional<std::size_t> other = table.ring.Find(call.key_id, [&](std::size_t index) {
+    Fleet::Member& member = *table.members[index];
+    return member.id() != from.id() &&
+           std::find(begin, begin + call.repeats, member.id()) == begin + call.repeats &&
+           member.Takes();
+  });
+  if (other || reason != RepeatReason::kLost) return other;
+  // One stream was cut, and the enclave has others.
+  return table.ring.Find(call.key_id, [&](std::size_t index) {
+    return table.members[index]->serves() && !table.members[index]->ejected();
+  });
+}
+
+void Router::Repeat(EnclaveLink& from, SignCall* first, RepeatReason reason, ErrorCode otherwise) {
+  const MonotonicTime now = clock_.Now();
+  Sorted sorted(fleet_.table());
+  CallList given_up;
+  std::size_t repeated = 0;
+  // A DEK that two enclaves have not open is open in none.
+  const int repeats_max = reason == RepeatReason::kNoDek ? 1 : SignCall::kRepeatsMax;
+  while (first != nullptr) {
+    SignCall* call = PopFirst(first);
+    std::optional<std::size_t> member;
+    if (!stopping_ && call->repeats < repeats_max && now < call->deadline) {
+      member = Another(sorted.table(), *call, from, reason);
+    }
+    if (member && !retry_budget_.Spend()) {
+      repeats_refused_.Increment();
+      member.reset();
+    }
+    if (!member) {
+      given_up.Append(call);
+      continue;
+    }
+    if (call->repeats == 0) call->deadline = std::min(call->deadline, now + kRepeatPatience);
+    call->avoid[call->repeats++] = from.id();
+    sorted.Append(*member, call);
+    ++repeated;
+  }
+  if (repeated > 0) {
+    (reason == RepeatReason::kLost ? repeated_lost_ : repeated_no_dek_)
+        .Increment(static_cast<double>(repeated));
+    cross_enclave_.Increment(static_cast<double>(repeated));
+  }
+  FailAll(given_up.first(), otherwise);
+  sorted.SendAll();
+}
+
+// Only while another enclave could do better, as much as the budget allows: those that are not
+// taken back go on waiting.
+void Router::TakeBackStuck(const Fleet::Table& table, MonotonicTime now) {
+  if (fleet_.reliable() < 2) return;
+  for (const auto& member : table.members) {
+    const std::size_t left = retry_budget_.left();
+    if (left > 0) member->link()->pool().TakeBack(now - kStuckAfter, left);
+  }
+}
+
+// ---- Blobs -----------------------------------------------------------------------------------
+
+void Router::OnNeedBlob(EnclaveLink& link, SignCall* first) {
+  CallList again;
+  CallList given_up;
+  std::vector<KeyId> to_fetch;
+  {
+    const MonotonicTime now = clock_.Now();
+    MutexLock lock(mutex_);
+    while (first != nullptr) {
+      SignCall* call = PopFirst(first);
+      if (++call->blob_requests > kBlobRequestsMax) {
+        given_up.Append(call);
+        continue;
+      }
+      const BlobLoads::Next next = blob_loads_.Ask(link.id(), call, now);
+      if (next == BlobLoads::Next::kRepeat) again.Append(call);
+      if (next == BlobLoads::Next::kFetch) to_fetch.push_back(call->key_id);
+    }
+  }
+  FailAll(given_up.first(), ErrorCode::kRetryLater);
+  if (!again.empty()) link.pool().Sign(again.first());
+  for (const KeyId& key_id : to_fetch) FetchBlob(link, key_id);
+}
+
+void Router::FetchBlob(EnclaveLink& link, const KeyId& key_id) {
+  store_.FindKey(key_id, [this, link = link.shared_from_this(),
+                          key_id](absl::StatusOr<std::optional<KeyRow>> row) {
+    if (!row.ok()) return SendBlob(*link, key_id, nullptr, StoreError(row.status()).code);
+    if (!row->has_value() || !(*row)->enabled) {
+      return SendBlob(*link, key_id, nullptr, ErrorCode::kInvalidKey);
+    }
+    SendBlob(*link, key_id, &(*row)->blob, ErrorCode::kRetryLater);
+  });
+}
+
+void Router::SendBlob(EnclaveLink& link, const KeyId& key_id, const Bytes* blob,
+                      ErrorCode otherwise) {
+  SignCall* first = nullptr;
   {
     MutexLock lock(mutex_);
-    unlocks_.Forget(link.index());
-    ++dek_lists_awaited_;
+    first = blob_loads_.TakeWaiting(link.id(), key_id, blob != nullptr, clock_.Now());
   }
-  store_.ListDeksInUse(kDeksOpenedAheadMax,
-                       [this, &link](absl::StatusOr<std::vector<DekRow>> deks) {
-                         if (deks.ok()) {
-                           for (const DekRow& dek : *deks) WantUnlock(link.index(), dek.dek_id);
-                         }
-                         MutexLock lock(mutex_);
-                         --dek_lists_awaited_;
-                       });
+  if (first == nullptr) return;
+  if (blob == nullptr) return FailAll(first, otherwise);
+  SignCall* rest = link.pool().SignWithBlob(first, *blob);
+  if (rest == nullptr) return;
+  if (rest != first) return link.pool().Sign(rest);  // the blob is under way
+  link.ready() ? FailAll(first, otherwise) : OnLost(link, first);
 }
 
-// What was wanted of it is asked for anew when it is back; until then each attempt would only fail.
-void Router::OnLinkLost(EnclaveLink& link) {
-  MutexLock lock(mutex_);
-  unlocks_.Forget(link.index());
-}
+// ---- Links -----------------------------------------------------------------------------------
+
+void Router::OnLinkReady(EnclaveLink& link) { unlocker_.Attach(link.shared_from_this()); }
+
+void Router::OnLinkLost(EnclaveLink& link) { unlocker_.Detach(link); }
 
 // Renewing is opening: the enclave knows that what is past its soft TTL means a call to KMS.
 void Router::OnDeksToRenew(EnclaveLink& link, const std::vector<DekId>& deks) {
-  for (const DekId& dek_id : deks) WantUnlock(link.index(), dek_id);
+  for (const DekId& dek_id : deks) unlocker_.Want(link, dek_id);
 }
 
-void Router::SetKeyPolicy(const KeyPolicy& policy) {
-  for (auto& link : links_) link->SetKeyPolicy(policy);
+void Router::Tick(MonotonicTime now) {
+  const bool late = now - std::exchange(last_tick_, now) >= kLateTick;
+  retry_budget_.Tick(now);
+  const std::shared_ptr<const Fleet::Table> table = fleet_.table();
+  for (const auto& member : table->members) member->link()->pool().Expire(now);
+  if (!late) TakeBackStuck(*table, now);
+  fleet_.Tick(now, [this](const EnclaveLink& link) { return unlocker_.settled(link); });
+  unlocker_.Tick(now);
+  MutexLock lock(mutex_);
+  blob_loads_.Prune(now);
 }
+
+// ---- Keys ------------------------------------------------------------------------------------
 
 void Router::Create(CreateCall call, KeyDone done) {
-  if (call.idempotency_key.empty()) return MakeKey(std::move(call), std::move(done));
+  if (call.idempotency_key.empty()) return MakeKey(std::move(call), std::move(done), false);
   std::string idempotency_key = call.idempotency_key;
   store_.FindKeyByIdempotencyKey(
       idempotency_key, [this, call = std::move(call),
                         done = std::move(done)](absl::StatusOr<std::optional<KeyRow>> row) mutable {
         if (!row.ok()) return done(StoreError(row.status()), {});
         if (row->has_value()) return done({}, **row);
-        MakeKey(std::move(call), std::move(done));
+        MakeKey(std::move(call), std::move(done), false);
       });
 }
 
-void Router::MakeKey(CreateCall call, KeyDone done) {
-  KeyId key_id = KeyId::New(clock_.WallNow());
-  EnclaveLink* link = LinkFor(key_id);
-  if (link == nullptr) return done({ErrorCode::kUnavailable, ""}, {});
-  MonotonicTime deadline = call.deadline;
-  auto made = [this, link, key_id, call = std::move(call), done](ErrorCode error,
-                                                                 CreateReply reply) mutable {
+// One that is lost with its enclave is made again under another id: nobody has heard of the first.
+void Router::MakeKey(CreateCall call, KeyDone done, bool again) {
+  const KeyId key_id = KeyId::New(clock_.WallNow());
+  const std::shared_ptr<const Fleet::Table> table = fleet_.table();
+  const MonotonicTime deadline = call.deadline;
+  auto maker = std::make_shared<std::uint32_t>();  // the enclave's id
+  EnclaveStream::CreateDone made = [this, maker, key_id, again, call = std::move(call), done](
+                                       ErrorCode error, CreateReply reply) mutable {
+    if (error == ErrorCode::kUnavailable && !again && !stopping_ && clock_.Now() < call.deadline &&
+        retry_budget_.Spend()) {
+      return MakeKey(std::move(call), std::move(done), true);
+    }
     if (error != ErrorCode::kOk) return done({error, ""}, {});
-    StoreKey(*link, key_id, std::move(call), std::move(reply), std::move(done));
+    StoreKey(*maker, key_id, std::move(call), std::move(reply), std::move(done));
   };
-  if (!link->Create(key_id, deadline, std::move(made))) done({ErrorCode::kRetryLater, ""}, {});
+  ErrorCode otherwise = ErrorCode::kUnavailable;
+  const std::optional<std::size_t> member = table->ring.Find(key_id, [&](std::size_t index) {
+    const Fleet::Member& candidate = *table->members[index];
+    if (!candidate.serves() || candidate.ejected()) return false;
+    otherwise = ErrorCode::kRetryLater;
+    *maker = candidate.id();
+    return candidate.link()->pool().Create(key_id, deadline, made);
+  });
+  if (!member) done({otherwise, ""}, {});
 }
 
-void Router::StoreKey(const EnclaveLink& link, const KeyId& key_id, CreateCall call,
+void Router::StoreKey(std::uint32_t enclave, const KeyId& key_id, CreateCall call,
                       CreateReply reply, KeyDone done) {
   DekId dek_id = reply.dek_id;
   store_.PutKey({.key_id = key_id,
@@ -235,9 +350,9 @@ void Router::StoreKey(const EnclaveLink& link, const KeyId& key_id, CreateCall c
                  .address = std::move(reply.address),
                  .created_at = clock_.WallNow(),
                  .idempotency_key = std::move(call.idempotency_key)},
-                [this, &link, dek_id, done = std::move(done)](absl::StatusOr<KeyRow> row) {
+                [this, enclave, dek_id, done = std::move(done)](absl::StatusOr<KeyRow> row) {
                   if (!row.ok()) return done(StoreError(row.status()), {});
-                  ShareDek(link, dek_id);
+                  unlocker_.Share(enclave, dek_id);
                   done({}, *row);
                 });
 }
@@ -248,112 +363,6 @@ void Router::GetKey(const KeyId& key_id, KeyDone done) {
     if (!row->has_value()) return done({ErrorCode::kInvalidKey, "there is no such key"}, {});
     done({}, **row);
   });
-}
-
-void Router::ShareDek(const EnclaveLink& owner, const DekId& dek_id) {
-  {
-    MutexLock lock(mutex_);
-    if (!shared_deks_.insert(dek_id).second) return;
-  }
-  for (const auto& link : links_) {
-    if (link.get() != &owner) WantUnlock(link->index(), dek_id);
-  }
-}
-
-void Router::WantUnlock(std::size_t link, const DekId& dek_id) {
-  MonotonicTime now = clock_.Now();
-  {
-    MutexLock lock(mutex_);
-    if (!unlocks_.Want({link, dek_id}, now)) return;
-  }
-  StartUnlocks(now);
-}
-
-void Router::StartUnlocks(MonotonicTime now) {
-  std::vector<UnlockQueue::Task> due;
-  {
-    MutexLock lock(mutex_);
-    due = unlocks_.Start(now);
-  }
-  for (const UnlockQueue::Task& task : due) {
-    unlock_started_.Increment();
-    store_.FindDek(task.dek_id, [this, task, now](absl::StatusOr<std::optional<DekRow>> row) {
-      if (!row.ok()) return FinishUnlock(task, row.status());
-      if (!row->has_value()) return GiveUpUnlock(task, now);
-      links_[task.link]->OpenDek(**row, [this, task, now](absl::Status status) {
-        if (status.ok()) {
-          unlock_latency_.Observe(Milliseconds(clock_.Now() - now).count());
-        }
-        FinishUnlock(task, status);
-      });
-    });
-  }
-}
-
-void Router::FinishUnlock(const UnlockQueue::Task& task, const absl::Status& status) {
-  const std::string& enclave = links_[task.link]->name();
-  if (status.ok()) {
-    unlock_total_.Increment();
-    LogInfo("dek_opened", {{"enclave", enclave}, {"dek", task.dek_id.Short()}});
-    MutexLock lock(mutex_);
-    unlocks_.Succeeded(task);
-    return;
-  }
-  unlock_failed_.Increment();
-  unsigned attempts = 0;
-  {
-    MutexLock lock(mutex_);
-    attempts = unlocks_.Failed(task, clock_.Now(), RandomUint64());
-  }
-  if (!std::has_single_bit(attempts)) return;  // an outage with many DEKs must not fill the log
-  LogWarn("unlock_failed", {{"enclave", enclave},
-                            {"dek", task.dek_id.Short()},
-                            {"attempts", attempts},
-                            {"reason", status.ToString()}});
-}
-
-// Rows are never deleted, so a DEK without one is of another store, or the enclave made it up:
-// nothing under it is here to be signed with, and no repetition helps. An enclave that has it open
-// names it again at each probe until its hard TTL; each costs one look at the store.
-void Router::GiveUpUnlock(const UnlockQueue::Task& task, MonotonicTime now) {
-  unlock_failed_.Increment();
-  bool say = false;
-  {
-    MutexLock lock(mutex_);
-    unlocks_.GaveUp(task);
-    say = now >= missing_dek_silence_until_;
-    if (say) missing_dek_silence_until_ = now + kMissingDekSilence;
-  }
-  if (!say) return;
-  LogWarn("dek_not_in_store",
-          {{"enclave", links_[task.link]->name()}, {"dek", task.dek_id.Short()}});
-}
-
-void Router::Tick(MonotonicTime now) {
-  for (auto& link : links_) link->Expire(now);
-  StartUnlocks(now);
-}
-
-std::size_t Router::links_ready() const {
-  std::size_t ready = 0;
-  for (const auto& link : links_) ready += link->ready() ? 1 : 0;
-  return ready;
-}
-
-std::size_t Router::unlocks_pending() const {
-  MutexLock lock(mutex_);
-  return unlocks_.size();
-}
-
-bool Router::settled() const {
-  MutexLock lock(mutex_);
-  return dek_lists_awaited_ == 0 && unlocks_.size() == 0;
-}
-
-std::vector<EnclaveLink::Status> Router::LinkStatuses() const {
-  std::vector<EnclaveLink::Status> statuses;
-  for (const auto& link : links_) statuses.push_back(link->status());
-  return statuses;
 }
 
 }  // namespace bulla

@@ -2,24 +2,27 @@
 
 // Routes calls to enclaves: key id -> ring -> link. What an enclave cannot do yet it says, and the
 // router sees to it: a missing blob is fetched from the store and sent ahead of the repeated call;
-// a DEK that is not open is unlocked in the background while the caller is told to come back. What
-// finds every slot of its enclave's streams taken is refused at once: nothing waits in the gateway.
+// a DEK that is not open is unlocked in the background while the caller is told to come back.
+//
+// What an enclave does not answer is repeated in another, since signing is deterministic: at most
+// SignCall::kRepeatsMax times and kRepeatPatience in all, as far as the retry budget goes. What
+// finds no room is refused at once: nothing queues in the gateway.
 
 #include <atomic>
 #include <memory>
 #include <optional>
 #include <vector>
 
-#include <absl/container/flat_hash_set.h>
-
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "base/mutex.h"
 #include "base/wake_timer.h"
+#include "gateway/blob_loads.h"
 #include "gateway/enclave_link.h"
-#include "gateway/hash_ring.h"
+#include "gateway/fleet.h"
+#include "gateway/retry_budget.h"
 #include "gateway/signer_service.h"
-#include "gateway/unlock_queue.h"
+#include "gateway/unlocker.h"
 #include "store/key_store.h"
 
 namespace bulla {
@@ -27,10 +30,15 @@ namespace bulla {
 // Thread-safe.
 class Router final : public SignerService, public LinkEvents {
  public:
+  // An enclave that has not answered a signature by then is taken to be stuck, when there is
+  // another that could answer: a hundred times what it takes.
+  static constexpr std::chrono::milliseconds kStuckAfter{100};
+  // From the first repetition of a call to its end, whatever that is.
+  static constexpr std::chrono::milliseconds kRepeatPatience{200};
+
   struct Options {
-    std::vector<Address> enclaves;
-    std::size_t streams_per_enclave = 16;
-    SignBatcher::Options batch;
+    std::vector<EnclaveSpec> enclaves;
+    StreamPool::Options pool;
     std::string credentials_file;
     KeyPolicy key_policy = NothingWanted();
     std::chrono::milliseconds probe_interval{1000};
@@ -48,7 +56,7 @@ class Router final : public SignerService, public LinkEvents {
   void GetKey(const KeyId& key_id, KeyDone done) override;
 
   // For the links alone.
-  void OnNeedBlob(EnclaveLink& link, SignCall* first) override;
+  void OnNeedBlob(EnclaveLink& link, SignCall* first) override BULLA_EXCLUDES(mutex_);
   void OnNeedDek(EnclaveLink& link, SignCall* first) override;
   void OnLost(EnclaveLink& link, SignCall* first) override;
   void OnLinkReady(EnclaveLink& link) override;
@@ -57,55 +65,56 @@ class Router final : public SignerService, public LinkEvents {
   void OnWaiting(MonotonicTime due) override { batch_timer_.WakeBy(due); }
 
   // What is asked of every enclave from now on. Does not block.
-  void SetKeyPolicy(const KeyPolicy& policy);
+  void SetKeyPolicy(const KeyPolicy& policy) BULLA_EXCLUDES(mutex_);
 
-  // Called every few milliseconds: gives up what is past its deadline, starts unlocks that are due.
+  // Called every few milliseconds: gives up what is past its deadline, takes back what is stuck,
+  // judges the enclaves, starts unlocks that are due.
   void Tick(MonotonicTime now) BULLA_EXCLUDES(mutex_);
 
-  std::size_t links_ready() const;
-  std::size_t links() const { return links_.size(); }
-  // Unlocks wanted and not done.
-  std::size_t unlocks_pending() const BULLA_EXCLUDES(mutex_);
-  // Nothing is being opened or about to be: what was in use before is usable in every enclave.
-  bool settled() const BULLA_EXCLUDES(mutex_);
-  std::vector<EnclaveLink::Status> LinkStatuses() const;
+  // The enclaves, to be added, removed and weighed.
+  Fleet& fleet() { return fleet_; }
+  const Fleet& fleet() const { return fleet_; }
+  const Unlocker& unlocker() const { return unlocker_; }
 
  private:
-  std::vector<std::unique_ptr<EnclaveLink>> MakeLinks();
-  // The ready link that the ring gives a key to; nothing when none is ready.
-  EnclaveLink* LinkFor(const KeyId& key_id) const;
-  void SendBlob(EnclaveLink& link, SignCall* call);
-  void MakeKey(CreateCall call, KeyDone done);
-  void StoreKey(const EnclaveLink& link, const KeyId& key_id, CreateCall call, CreateReply reply,
-                KeyDone done);
-  // The first key under a DEK: its siblings open it too, so that failing over needs no KMS.
-  void ShareDek(const EnclaveLink& owner, const DekId& dek_id) BULLA_EXCLUDES(mutex_);
-  void WantUnlock(std::size_t link, const DekId& dek_id) BULLA_EXCLUDES(mutex_);
-  void StartUnlocks(MonotonicTime now) BULLA_EXCLUDES(mutex_);
-  void FinishUnlock(const UnlockQueue::Task& task, const absl::Status& status)
+  enum class RepeatReason { kLost, kNoDek };
+  // Lists of calls by the member of a table that they go to.
+  class Sorted;
+
+  std::shared_ptr<EnclaveLink> MakeLink(const Address& address, std::uint32_t id);
+  // Finds each call's enclave. Those that may not be repeated, or for which there is none, are
+  // answered with `otherwise`.
+  void Repeat(EnclaveLink& from, SignCall* first, RepeatReason reason, ErrorCode otherwise);
+  // Where to repeat a call that `from` has not answered; nothing when nowhere.
+  static std::optional<std::size_t> Another(const Fleet::Table& table, const SignCall& call,
+                                            const EnclaveLink& from, RepeatReason reason);
+  void FetchBlob(EnclaveLink& link, const KeyId& key_id);
+  void SendBlob(EnclaveLink& link, const KeyId& key_id, const Bytes* blob, ErrorCode otherwise)
       BULLA_EXCLUDES(mutex_);
-  // For a DEK that is not in the store.
-  void GiveUpUnlock(const UnlockQueue::Task& task, MonotonicTime now) BULLA_EXCLUDES(mutex_);
+  void MakeKey(CreateCall call, KeyDone done, bool again);
+  void StoreKey(std::uint32_t enclave, const KeyId& key_id, CreateCall call, CreateReply reply,
+                KeyDone done);
+  void TakeBackStuck(const Fleet::Table& table, MonotonicTime now);
 
   const Options options_;
   KeyStore& store_;
   const Clock& clock_;
-  const HashRing ring_;
-  const std::vector<std::unique_ptr<EnclaveLink>> links_;
   std::atomic<bool> stopping_{false};  // what is lost then has nowhere to go
+  RetryBudget retry_budget_;
+  MonotonicTime last_tick_;
 
-  mutable Mutex mutex_;
-  UnlockQueue unlocks_ BULLA_GUARDED_BY(mutex_);
-  absl::flat_hash_set<DekId> shared_deks_ BULLA_GUARDED_BY(mutex_);
-  int dek_lists_awaited_ BULLA_GUARDED_BY(mutex_) = 0;  // asked of the store, for new links
+  Mutex mutex_;
+  BlobLoads blob_loads_ BULLA_GUARDED_BY(mutex_);
+  KeyPolicy key_policy_ BULLA_GUARDED_BY(mutex_);
 
-  MonotonicTime missing_dek_silence_until_ BULLA_GUARDED_BY(mutex_);
+  prometheus::Counter& repeated_lost_;
+  prometheus::Counter& repeated_no_dek_;
+  prometheus::Counter& repeats_refused_;
+  prometheus::Counter& cross_enclave_;
+  PoolMetrics pool_metrics_;
 
-  prometheus::Counter& unlock_started_;
-  prometheus::Counter& unlock_total_;
-  prometheus::Counter& unlock_failed_;
-  prometheus::Histogram& unlock_latency_;
-
+  Unlocker unlocker_;
+  Fleet fleet_;
   WakeTimer batch_timer_;  // sends what was held back; the last to be made, the first to go
 };
 

@@ -77,11 +77,11 @@ class RouterTest : public testing::Test {
     enclaves_[enclave] = std::make_unique<FakeEnclave>(AddressOf(enclave));
   }
   void StartRouter(int enclaves, const KeyPolicy& policy = NothingWanted()) {
-    Router::Options options{.streams_per_enclave = 2,
+    Router::Options options{.pool = {.size_min = 2, .size_max = 2},
                             .credentials_file = dir_ + "/credentials.json",
                             .key_policy = policy,
                             .probe_interval = milliseconds(2)};
-    for (int i = 0; i < enclaves; ++i) options.enclaves.push_back(AddressOf(i));
+    for (int i = 0; i < enclaves; ++i) options.enclaves.push_back({AddressOf(i)});
     router_ = std::make_unique<Router>(options, store_, metrics_, clock_);
     router_->Start();
     ticker_ = std::thread([this] {
@@ -98,7 +98,7 @@ class RouterTest : public testing::Test {
   void StartAll(int enclaves) {
     for (int i = 0; i < enclaves; ++i) StartEnclave(i);
     StartRouter(enclaves);
-    WaitUntil([&] { return router_->links_ready() == static_cast<std::size_t>(enclaves); });
+    WaitUntil([&] { return router_->fleet().reliable() == static_cast<std::size_t>(enclaves); });
   }
 
   // A DEK that is in the store, and an enclave that wants it opened again, probe by probe.
@@ -135,6 +135,10 @@ class RouterTest : public testing::Test {
     return error;
   }
 
+  EnclaveLink::Status Status(std::size_t enclave = 0) const {
+    return router_->fleet().statuses()[enclave].link;
+  }
+
   std::string dir_;
   const RealClock clock_{};
   Metrics metrics_;
@@ -157,11 +161,11 @@ TEST_F(RouterTest, TheSealingDekIsDurableBeforeTheLinkIsReady) {
   StartEnclave(0);
   store_.FailWith(absl::UnavailableError("disk full"));
   StartRouter(1);
-  WaitUntil([&] { return !router_->LinkStatuses()[0].last_error.empty(); });
-  EXPECT_EQ(router_->links_ready(), 0u);
+  WaitUntil([&] { return !Status().last_error.empty(); });
+  EXPECT_EQ(router_->fleet().reliable(), 0u);
   EXPECT_EQ(Create().first.code, ErrorCode::kUnavailable);
   store_.FailWith(absl::OkStatus());
-  WaitUntil([&] { return router_->links_ready() == 1; });
+  WaitUntil([&] { return router_->fleet().reliable() == 1; });
   EXPECT_EQ(store_.dek_count(), 1u);
 }
 
@@ -188,9 +192,11 @@ TEST_F(RouterTest, ARestartedEnclaveGetsTheBlobBeforeTheRepeatedCall) {
   KeyId key_id = Create().second.key_id;
   DekId old_dek = enclaves_[0]->sealing_dek();
   enclaves_[0].reset();
-  WaitUntil([&] { return router_->links_ready() == 0; });
+  WaitUntil([&] { return router_->fleet().reliable() == 0; });
   StartEnclave(0);
-  WaitUntil([&] { return router_->links_ready() == 1 && router_->unlocks_pending() == 0; });
+  WaitUntil([&] {
+    return router_->fleet().reliable() == 1 && router_->unlocker().progress().pending == 0;
+  });
   EXPECT_NE(enclaves_[0]->sealing_dek(), old_dek);
   WaitUntil([&] { return enclaves_[0]->deks_opened() == 1; });
   EXPECT_EQ(Sign(key_id), ErrorCode::kOk);
@@ -224,7 +230,7 @@ TEST_F(RouterTest, AKeyThatIsOpenedForTooLongAsksToComeBackAndStartsNoUnlock) {
     return true;
   });
   EXPECT_EQ(Sign(key_id), ErrorCode::kUnlockRequired);
-  EXPECT_EQ(router_->unlocks_pending(), 0u);
+  EXPECT_EQ(router_->unlocker().progress().pending, 0u);
   EXPECT_EQ(enclaves_[0]->unlocks_begun(), 0);
 }
 
@@ -235,11 +241,11 @@ TEST_F(RouterTest, AReportedDekIsOpenedAgainOnceWhileItsFlightRuns) {
   WaitUntil([&] { return enclaves_[0]->unlocks_begun() > 0; });
   WaitForProbes(0, 5);
   EXPECT_EQ(enclaves_[0]->unlocks_begun(), 1);
-  EXPECT_EQ(router_->unlocks_pending(), 1u);
+  EXPECT_EQ(router_->unlocker().progress().pending, 1u);
   enclaves_[0]->SetProbe({});
   WaitForProbes(0, 2);  // so that none that names it is on its way
   enclaves_[0]->HoldUnlocks(false);
-  WaitUntil([&] { return router_->unlocks_pending() == 0; });
+  WaitUntil([&] { return router_->unlocker().progress().pending == 0; });
   EXPECT_EQ(enclaves_[0]->deks_opened(), 1);
   EXPECT_EQ(enclaves_[0]->unlocks_begun(), 1);
 }
@@ -250,7 +256,9 @@ TEST_F(RouterTest, AReportedDekIsTriedUntilKmsIsBackThoughTheEnclaveNamesItOnce)
   ReportDek(1);
   WaitUntil([&] { return enclaves_[1]->unlocks_begun() > 0; });
   enclaves_[1]->SetProbe({});
-  WaitUntil([&] { return enclaves_[1]->deks_opened() > 0 && router_->unlocks_pending() == 0; });
+  WaitUntil([&] {
+    return enclaves_[1]->deks_opened() > 0 && router_->unlocker().progress().pending == 0;
+  });
   EXPECT_EQ(enclaves_[0]->unlocks_begun(), 0) << "the other enclave did not ask";
 }
 
@@ -259,7 +267,7 @@ TEST_F(RouterTest, AReportedDekThatIsNotInTheStoreIsDropped) {
   ReportDek(0, /*in_store=*/false);
   WaitForProbes(0, 5);
   enclaves_[0]->SetProbe({});
-  WaitUntil([&] { return router_->unlocks_pending() == 0; });
+  WaitUntil([&] { return router_->unlocker().progress().pending == 0; });
   EXPECT_EQ(enclaves_[0]->unlocks_begun(), 0);
 }
 
@@ -267,10 +275,10 @@ TEST_F(RouterTest, ALostEnclavesUnlocksAreNotTriedWhileItIsGone) {
   StartAll(1);
   enclaves_[0]->FailUnlocks(1'000'000);
   ReportDek(0);
-  WaitUntil([&] { return router_->unlocks_pending() == 1; });
+  WaitUntil([&] { return router_->unlocker().progress().pending == 1; });
   enclaves_[0].reset();
-  WaitUntil([&] { return router_->unlocks_pending() == 0; });
-  EXPECT_EQ(router_->links_ready(), 0u);
+  WaitUntil([&] { return router_->unlocker().progress().pending == 0; });
+  EXPECT_EQ(router_->fleet().reliable(), 0u);
 }
 
 TEST_F(RouterTest, EveryEnclaveIsAskedForTheKeyPolicyWhenItIsConnectedAndWhenItChanges) {
@@ -279,7 +287,7 @@ TEST_F(RouterTest, EveryEnclaveIsAskedForTheKeyPolicyWhenItIsConnectedAndWhenItC
   StartEnclave(0);
   StartEnclave(1);
   StartRouter(2, policy);
-  WaitUntil([&] { return router_->links_ready() == 2; });
+  WaitUntil([&] { return router_->fleet().reliable() == 2; });
   EXPECT_EQ(enclaves_[0]->key_policy(), policy);
   EXPECT_EQ(enclaves_[1]->key_policy(), policy);
 
@@ -288,9 +296,9 @@ TEST_F(RouterTest, EveryEnclaveIsAskedForTheKeyPolicyWhenItIsConnectedAndWhenItC
   for (int i : {0, 1}) WaitUntil([&] { return enclaves_[i]->key_policy() == policy; });
 
   enclaves_[0].reset();
-  WaitUntil([&] { return router_->links_ready() == 1; });
+  WaitUntil([&] { return router_->fleet().reliable() == 1; });
   StartEnclave(0);
-  WaitUntil([&] { return router_->links_ready() == 2; });
+  WaitUntil([&] { return router_->fleet().reliable() == 2; });
   EXPECT_EQ(enclaves_[0]->key_policy(), policy) << "the changed one, after a restart too";
 }
 
@@ -304,20 +312,20 @@ TEST_F(RouterTest, ARefusedKeyPolicyIsShownAndTheLinkGoesOn) {
   StartEnclave(0);
   enclaves_[0]->RefusePolicies("dek.ttl_hard: got 1h,\nbut 30m is the most");
   StartRouter(1);
-  WaitUntil([&] { return router_->links_ready() == 1; });
-  EXPECT_EQ(router_->LinkStatuses()[0].policy_refused, "dek.ttl_hard: got 1h,?but 30m is the most");
+  WaitUntil([&] { return router_->fleet().reliable() == 1; });
+  EXPECT_EQ(Status().policy_refused, "dek.ttl_hard: got 1h,?but 30m is the most");
   EXPECT_EQ(Sign(Create().second.key_id), ErrorCode::kOk);
   EXPECT_NE(StatusJson(*router_).find("policyRefused"), std::string::npos);
 
   enclaves_[0]->RefusePolicies("");
   router_->SetKeyPolicy(NothingWanted());
-  WaitUntil([&] { return router_->LinkStatuses()[0].policy_refused == "INVALID_ARGUMENT"; });
+  WaitUntil([&] { return Status().policy_refused == "INVALID_ARGUMENT"; });
 
   enclaves_[0]->RefusePolicies(std::nullopt);
   router_->SetKeyPolicy(NothingWanted());
-  WaitUntil([&] { return router_->LinkStatuses()[0].policy_refused.empty(); });
+  WaitUntil([&] { return Status().policy_refused.empty(); });
   EXPECT_EQ(StatusJson(*router_).find("policyRefused"), std::string::npos);
-  EXPECT_EQ(router_->LinkStatuses()[0].reconnects, 0u);
+  EXPECT_EQ(Status().reconnects, 0u);
 }
 
 TEST_F(RouterTest, AnEnclavesReportIsInItsStatus) {
@@ -326,7 +334,7 @@ TEST_F(RouterTest, AnEnclavesReportIsInItsStatus) {
   probe.set_keys_invalid(7);
   enclaves_[0]->SetProbe(probe);
   WaitUntil([&] {
-    std::optional<EnclaveReport> report = router_->LinkStatuses()[0].report;
+    std::optional<EnclaveReport> report = Status().report;
     return report && report->keys_invalid == 7;
   });
   EXPECT_NE(StatusJson(*router_).find(R"("keysInvalid":7)"), std::string::npos);
@@ -337,7 +345,7 @@ TEST_F(RouterTest, SiblingsOpenADekAsSoonAsOneKeyIsSealedUnderIt) {
   EXPECT_EQ(enclaves_[0]->deks_opened() + enclaves_[1]->deks_opened(), 0);
   for (int i = 0; i < 50; ++i) Create();
   WaitUntil([&] { return enclaves_[0]->deks_opened() == 1 && enclaves_[1]->deks_opened() == 1; });
-  EXPECT_EQ(router_->unlocks_pending(), 0u);
+  EXPECT_EQ(router_->unlocker().progress().pending, 0u);
 }
 
 TEST_F(RouterTest, WhenItsEnclaveIsGoneAKeySignsInTheSibling) {
@@ -346,7 +354,7 @@ TEST_F(RouterTest, WhenItsEnclaveIsGoneAKeySignsInTheSibling) {
   for (int i = 0; i < 30; ++i) keys.push_back(Create().second.key_id);
   WaitUntil([&] { return enclaves_[0]->deks_opened() == 1 && enclaves_[1]->deks_opened() == 1; });
   enclaves_[0].reset();
-  WaitUntil([&] { return router_->links_ready() == 1; });
+  WaitUntil([&] { return router_->fleet().reliable() == 1; });
   for (const KeyId& key_id : keys) EXPECT_EQ(Sign(key_id), ErrorCode::kOk);
 }
 
@@ -392,18 +400,120 @@ TEST_F(RouterTest, CallsInFlightInALostEnclaveAreSignedByItsSibling) {
   }
 }
 
-TEST_F(RouterTest, ACallIsRepeatedOnceAndNotMore) {
-  StartAll(3);
+TEST_F(RouterTest, ACallIsRepeatedTwiceAndNotMore) {
+  StartAll(4);
   KeyId key_id = Create().second.key_id;
   std::atomic<int> asked = 0;
-  for (int i = 0; i < 3; ++i) {
+  for (int i = 0; i < 4; ++i) {
     enclaves_[i]->SetScript([&](const RequestBatch& requests, ReplyBatch&) {
       asked += static_cast<int>(requests.signs.size());
       return false;
     });
   }
   EXPECT_EQ(Sign(key_id), ErrorCode::kUnavailable);
-  EXPECT_EQ(asked, 2);
+  EXPECT_EQ(asked, 3);
+}
+
+TEST_F(RouterTest, ManyCallsForOneColdKeyLoadItOnce) {
+  StartAll(1);
+  KeyId key_id = Create().second.key_id;
+  enclaves_[0].reset();
+  WaitUntil([&] { return router_->fleet().reliable() == 0; });
+  StartEnclave(0);
+  WaitUntil([&] { return router_->fleet().reliable() == 1 && router_->unlocker().settled(); });
+  std::vector<std::unique_ptr<TestCall>> calls;
+  for (std::size_t i = 0; i < 500; ++i) {
+    calls.push_back(std::make_unique<TestCall>(key_id, static_cast<std::uint8_t>(i)));
+    if (i % 50 != 0) calls[i - 1]->next = calls[i].get();  // ten lists
+  }
+  for (std::size_t i = 0; i < 500; i += 50) router_->Sign(calls[i].get());
+  for (auto& call : calls) {
+    ASSERT_EQ(call->Wait(), ErrorCode::kOk);
+    EXPECT_EQ(call->signature, FakeEnclave::SignatureOf(call->digest));
+  }
+  EXPECT_EQ(enclaves_[0]->blobs_loaded(), 1);
+}
+
+TEST_F(RouterTest, ACutStreamIsReplacedAndItsCallsAreRepeatedInTheSameEnclave) {
+  StartAll(1);
+  KeyId key_id = Create().second.key_id;
+  std::atomic<bool> cut{false};
+  enclaves_[0]->SetScript([&](const RequestBatch& requests, ReplyBatch& replies) {
+    if (!cut.exchange(true)) return false;  // ends this stream and no other
+    for (const SignItem& item : requests.signs) {
+      replies.signs.push_back({.sequence = item.sequence,
+                               .status = ItemStatus::kOk,
+                               .signature = FakeEnclave::SignatureOf(item.digest)});
+    }
+    return true;
+  });
+  EXPECT_EQ(Sign(key_id), ErrorCode::kOk);
+  WaitUntil([&] { return Status().streams_open == 2; });
+  EXPECT_EQ(Status().stream_resets, 1u);
+  EXPECT_EQ(Status().reconnects, 0u) << "the enclave itself was not lost";
+}
+
+TEST_F(RouterTest, WhatAnEnclaveDoesNotAnswerItsSiblingSigns) {
+  StartAll(2);
+  std::vector<KeyId> keys;
+  for (int i = 0; i < 30; ++i) keys.push_back(Create().second.key_id);
+  WaitUntil([&] { return enclaves_[0]->deks_opened() == 1 && enclaves_[1]->deks_opened() == 1; });
+  enclaves_[0]->SetScript([](const RequestBatch&, ReplyBatch&) { return true; });  // silent
+  WaitUntil([&] {
+    for (const KeyId& key_id : keys) EXPECT_EQ(Sign(key_id), ErrorCode::kOk);
+    return router_->fleet().statuses()[0].ejected;
+  });
+  EXPECT_EQ(router_->fleet().reliable(), 1u);
+
+  enclaves_[0]->SetScript(nullptr);  // and back, through trials
+  WaitUntil([&] {
+    for (const KeyId& key_id : keys) EXPECT_EQ(Sign(key_id), ErrorCode::kOk);
+    return router_->fleet().reliable() == 2;
+  });
+}
+
+TEST_F(RouterTest, AnEnclaveThatIsAddedTakesKeysAndOneThatIsRemovedGivesThemBack) {
+  StartEnclave(0);
+  StartEnclave(1);
+  StartRouter(1);
+  WaitUntil([&] { return router_->fleet().reliable() == 1; });
+  std::vector<KeyId> keys;
+  for (int i = 0; i < 30; ++i) keys.push_back(Create().second.key_id);
+
+  ASSERT_TRUE(router_->fleet().Add({AddressOf(1)}).ok());
+  EXPECT_EQ(router_->fleet().Add({AddressOf(1)}).code(), absl::StatusCode::kAlreadyExists);
+  WaitUntil([&] { return router_->fleet().reliable() == 2; });
+  for (const KeyId& key_id : keys) EXPECT_EQ(Sign(key_id), ErrorCode::kOk);
+  EXPECT_GT(enclaves_[1]->blobs_loaded(), 0);
+
+  ASSERT_TRUE(router_->fleet().Remove(AddressOf(0)).ok());
+  EXPECT_EQ(router_->fleet().Remove(AddressOf(0)).code(), absl::StatusCode::kNotFound);
+  for (const KeyId& key_id : keys) EXPECT_EQ(Sign(key_id), ErrorCode::kOk);
+  EXPECT_EQ(enclaves_[1]->blobs_loaded(), 30);
+}
+
+TEST_F(RouterTest, AnEnclaveWithoutWeightGetsNoKeys) {
+  StartAll(2);
+  ASSERT_TRUE(router_->fleet().SetWeight(AddressOf(0), 0).ok());
+  const int frames = enclaves_[0]->frames();
+  for (int i = 0; i < 30; ++i) EXPECT_EQ(Sign(Create().second.key_id), ErrorCode::kOk);
+  EXPECT_EQ(enclaves_[0]->frames(), frames);
+  EXPECT_FALSE(router_->fleet().SetWeight(AddressOf(0), HashRing::kWeightMax + 1).ok());
+}
+
+TEST_F(RouterTest, ARestartedEnclaveServesOnlyWhenTheDeksInUseAreOpenWhileOthersDo) {
+  StartAll(2);
+  for (int i = 0; i < 30; ++i) Create();
+  WaitUntil([&] { return enclaves_[0]->deks_opened() == 1 && enclaves_[1]->deks_opened() == 1; });
+  enclaves_[0].reset();
+  WaitUntil([&] { return router_->fleet().reliable() == 1; });
+  StartEnclave(0);
+  enclaves_[0]->HoldUnlocks(true);
+  WaitUntil([&] { return Status(0).ready && enclaves_[0]->unlocks_begun() > 0; });
+  EXPECT_EQ(router_->fleet().reliable(), 1u);
+  enclaves_[0]->HoldUnlocks(false);
+  WaitUntil([&] { return router_->fleet().reliable() == 2; });
+  EXPECT_GT(enclaves_[0]->deks_opened(), 0);
 }
 
 TEST_F(RouterTest, ASilentEnclaveCostsACallItsDeadlineAndNoMore) {

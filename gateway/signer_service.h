@@ -3,6 +3,7 @@
 // What both faces (http_server, grpc_server) ask for, in value types: the seam between the public
 // protocols and the routing behind them. The router implements it; tests of the faces use a fake.
 
+#include <array>
 #include <functional>
 #include <string>
 
@@ -40,10 +41,12 @@ class SignCall {
   RecoverableSignature signature;  // when error is kOk
   // A link for whoever holds the call.
   SignCall* next = nullptr;
-  // The router's own: how often the enclave has asked for the key's blob; whether an enclave was
-  // lost while it had the call; since when the call is held back.
+  // The router's own: how often enclaves have asked for the key's blob; which enclaves the call was
+  // taken back from, to be repeated elsewhere, and how many of them; since when it is on its way.
+  static constexpr std::uint8_t kRepeatsMax = 2;
   std::uint8_t blob_requests = 0;
-  bool was_lost = false;
+  std::uint8_t repeats = 0;
+  std::array<std::uint32_t, kRepeatsMax> avoid{};
   MonotonicTime gathered_at;
 
  protected:

@@ -30,15 +30,21 @@ void DescribeReport(const EnclaveReport& report, json::object& object) {
   object["lockedBudgetBytes"] = report.locked_budget_bytes;
 }
 
-json::object Describe(const EnclaveLink::Status& link) {
+json::object Describe(const Fleet::Status& enclave) {
+  const EnclaveLink::Status& link = enclave.link;
   json::object object;
   object["address"] = link.address;
   object["ready"] = link.ready;
+  object["serving"] = enclave.serves && !enclave.ejected;
+  object["ejected"] = enclave.ejected;
+  object["weight"] = enclave.weight;
   object["platform"] = link.platform;
   object["bootId"] = link.boot_id;
   object["streamsOpen"] = link.streams_open;
   object["inFlight"] = link.in_flight;
   object["reconnects"] = link.reconnects;
+  object["streamResets"] = link.stream_resets;
+  object["stickyHitRate"] = link.sticky_hit_rate;
   if (link.report) DescribeReport(*link.report, object);
   if (!link.policy_refused.empty()) object["policyRefused"] = link.policy_refused;
   if (!link.last_error.empty()) object["lastError"] = link.last_error;
@@ -49,20 +55,30 @@ json::object Describe(const EnclaveLink::Status& link) {
 
 std::string StatusJson(const Router& router) {
   json::array enclaves;
-  for (const EnclaveLink::Status& link : router.LinkStatuses()) enclaves.push_back(Describe(link));
+  for (const Fleet::Status& enclave : router.fleet().statuses()) {
+    enclaves.push_back(Describe(enclave));
+  }
+  const Unlocker::Progress unlocks = router.unlocker().progress();
   json::object object;
   object["ready"] = NotReadyBecause(router).empty();
-  object["unlocksPending"] = router.unlocks_pending();
+  object["unlocksPending"] = unlocks.pending;
+  object["unlocksRunning"] = unlocks.running;
+  object["unlocksDone"] = unlocks.done;
+  object["unlocksFailed"] = unlocks.failed;
   object["enclaves"] = std::move(enclaves);
   return json::serialize(object);
 }
 
 std::vector<std::string> NotReadyBecause(const Router& router) {
-  if (router.links_ready() > 0) return {};
+  if (router.fleet().reliable() > 0) return {};
   std::vector<std::string> reasons;
-  for (const EnclaveLink::Status& link : router.LinkStatuses()) {
-    reasons.push_back(fmt::format("enclave {}: {}", link.address,
-                                  link.last_error.empty() ? "connecting" : link.last_error));
+  for (const Fleet::Status& enclave : router.fleet().statuses()) {
+    const std::string& error = enclave.link.last_error;
+    reasons.push_back(fmt::format("enclave {}: {}", enclave.link.address,
+                                  enclave.ejected      ? "does not answer"
+                                  : enclave.link.ready ? "opening the data keys in use"
+                                  : error.empty()      ? "connecting"
+                                                       : error));
   }
   if (reasons.empty()) reasons.push_back("no enclave is configured");
   return reasons;

@@ -10,8 +10,9 @@
 
 namespace bulla {
 
-// {"ready", "unlocksPending", "enclaves": [{"address", "ready", "platform", ...}]}. An enclave that
-// was never reached has no counters, one that took the key policy no "policyRefused".
+// {"ready", "unlocksPending", ..., "enclaves": [{"address", "ready", "serving", "ejected",
+// "weight", "platform", ...}]}. An enclave that was never reached has no counters, one that took
+// the key policy no "policyRefused".
 std::string StatusJson(const Router& router);
 
 // In words; empty when the gateway can take calls.

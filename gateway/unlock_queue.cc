@@ -27,12 +27,17 @@ bool UnlockQueue::Want(const Task& task, MonotonicTime now) {
 
 std::vector<UnlockQueue::Task> UnlockQueue::Start(MonotonicTime now) {
   std::vector<Task> started;
-  if (running_ >= kConcurrencyMax) return started;
+  if (now - second_begin_ >= std::chrono::seconds(1)) {
+    second_begin_ = now;
+    begun_in_second_ = 0;
+  }
+  if (running_ >= kConcurrencyMax || begun_in_second_ >= kRateMax) return started;
   std::vector<std::pair<MonotonicTime, const Task*>> due;
   for (const auto& [task, flight] : flights_) {
     if (!flight.running && flight.not_before <= now) due.emplace_back(flight.not_before, &task);
   }
-  std::size_t room = std::min(kConcurrencyMax - running_, due.size());
+  const std::size_t room =
+      std::min({kConcurrencyMax - running_, kRateMax - begun_in_second_, due.size()});
   std::partial_sort(due.begin(), due.begin() + static_cast<std::ptrdiff_t>(room), due.end(),
                     [](const auto& a, const auto& b) { return a.first < b.first; });
   for (std::size_t i = 0; i < room; ++i) {
@@ -40,6 +45,7 @@ std::vector<UnlockQueue::Task> UnlockQueue::Start(MonotonicTime now) {
     flights_[started.back()].running = true;
   }
   running_ += room;
+  begun_in_second_ += room;
   return started;
 }
 
@@ -64,15 +70,21 @@ unsigned UnlockQueue::Failed(const Task& task, MonotonicTime now, std::uint64_t 
   return ++flight.attempts;
 }
 
-void UnlockQueue::Forget(std::size_t link) {
+void UnlockQueue::Forget(std::uint32_t enclave) {
   for (auto it = flights_.begin(); it != flights_.end();) {
-    if (it->first.link == link && !it->second.running) {
+    if (it->first.enclave == enclave && !it->second.running) {
       it = flights_.erase(it);
     } else {
-      it->second.forgotten |= it->first.link == link;
+      it->second.forgotten |= it->first.enclave == enclave;
       ++it;
     }
   }
+}
+
+std::size_t UnlockQueue::size(std::uint32_t enclave) const {
+  return static_cast<std::size_t>(
+      std::count_if(flights_.begin(), flights_.end(),
+                    [enclave](const auto& flight) { return flight.first.enclave == enclave; }));
 }
 
 }  // namespace bulla

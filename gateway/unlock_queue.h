@@ -19,13 +19,15 @@ namespace bulla {
 class UnlockQueue {
  public:
   struct Task {
-    std::size_t link = 0;  // which enclave
+    std::uint32_t enclave = 0;  // EnclaveLink::id()
     DekId dek_id;
     friend auto operator<=>(const Task&, const Task&) = default;
   };
 
   // An unlock takes 10 ms of KMS's time; four at once keep the way to it busy without a herd.
   static constexpr std::size_t kConcurrencyMax = 4;
+  // Begun within a second, retries among them: KMS's quotas are for all of an account together.
+  static constexpr std::size_t kRateMax = 100;
   // Pairs known at once. More than that is refused: its callers ask again.
   static constexpr std::size_t kTasksMax = 16384;
 
@@ -45,9 +47,12 @@ class UnlockQueue {
   void GaveUp(const Task& task);
 
   // An enclave is gone: what was wanted of it is forgotten, and asked for anew when it is back.
-  void Forget(std::size_t link);
+  void Forget(std::uint32_t enclave);
 
   std::size_t size() const { return flights_.size(); }
+  std::size_t running() const { return running_; }
+  // Those of one enclave.
+  std::size_t size(std::uint32_t enclave) const;
 
  private:
   struct Flight {
@@ -59,6 +64,9 @@ class UnlockQueue {
 
   std::map<Task, Flight> flights_;
   std::size_t running_ = 0;
+  // Of the second that began then.
+  MonotonicTime second_begin_{};
+  std::size_t begun_in_second_ = 0;
 };
 
 }  // namespace bulla

@@ -12,7 +12,7 @@ using std::chrono::seconds;
 
 constexpr MonotonicTime kStart{};
 
-UnlockQueue::Task NewTask(std::size_t link) { return {link, DekId::New({})}; }
+UnlockQueue::Task NewTask(std::uint32_t enclave) { return {enclave, DekId::New({})}; }
 
 TEST(UnlockQueue, OnePairIsOneFlightHoweverOftenItIsWanted) {
   UnlockQueue queue;
@@ -33,6 +33,21 @@ TEST(UnlockQueue, NoMoreThanTheLimitAreInFlight) {
   EXPECT_TRUE(queue.Start(kStart).empty());
   queue.Succeeded(first[0]);
   EXPECT_EQ(queue.Start(kStart).size(), 1u);
+}
+
+TEST(UnlockQueue, NoMoreThanTheRateBeginInASecond) {
+  UnlockQueue queue;
+  for (std::size_t i = 0; i < 3 * UnlockQueue::kRateMax; ++i) queue.Want(NewTask(0), kStart);
+  const MonotonicTime second = kStart + seconds(10);
+  std::size_t begun = 0;
+  for (int ms = 0; ms < 1000; ++ms) {
+    for (const UnlockQueue::Task& task : queue.Start(second + milliseconds(ms))) {
+      ++begun;
+      queue.Succeeded(task);
+    }
+  }
+  EXPECT_EQ(begun, UnlockQueue::kRateMax);
+  EXPECT_FALSE(queue.Start(second + seconds(1)).empty());
 }
 
 TEST(UnlockQueue, AFailureIsRetriedLaterAndLater) {

@@ -1,0 +1,44 @@
+#include "gateway/blob_loads.h"
+
+#include <utility>
+
+namespace bulla {
+
+BlobLoads::Next BlobLoads::Ask(std::uint32_t enclave, SignCall* call, MonotonicTime now) {
+  auto [it, is_new] = loads_.try_emplace({enclave, call->key_id});
+  Load& load = it->second;
+  if (!is_new && !load.fetching) {
+    if (now - load.sent_at < kUnderWay) return Next::kRepeat;
+    load = Load{};
+    is_new = true;
+  }
+  load.waiting.Append(call);
+  return is_new ? Next::kFetch : Next::kWait;
+}
+
+SignCall* BlobLoads::TakeWaiting(std::uint32_t enclave, const KeyId& key_id, bool found,
+                                 MonotonicTime now) {
+  auto it = loads_.find({enclave, key_id});
+  if (it == loads_.end()) return nullptr;
+  SignCall* first = std::exchange(it->second.waiting, {}).first();
+  if (found) {
+    it->second.fetching = false;
+    it->second.sent_at = now;
+  } else {
+    loads_.erase(it);
+  }
+  return first;
+}
+
+void BlobLoads::Dropped(std::uint32_t enclave, const KeyId& key_id) {
+  auto it = loads_.find({enclave, key_id});
+  if (it != loads_.end() && !it->second.fetching) loads_.erase(it);
+}
+
+void BlobLoads::Prune(MonotonicTime now) {
+  absl::erase_if(loads_, [now](const auto& load) {
+    return !load.second.fetching && now - load.second.sent_at >= kUnderWay;
+  });
+}
+
+}  // namespace bulla

@@ -1,0 +1,54 @@
+#pragma once
+
+// Which keys' blobs are on their way to which enclave, so that one key is fetched and sent once
+// however many signatures wait for it.
+//
+// Pure: owns no thread, lock or clock. Not thread-safe: the router guards it.
+
+#include <cstdint>
+
+#include <absl/container/flat_hash_map.h>
+
+#include "base/clock.h"
+#include "base/ids.h"
+#include "gateway/call_list.h"
+#include "gateway/signer_service.h"
+
+namespace bulla {
+
+class BlobLoads {
+ public:
+  // A blob that left this long ago has arrived, whatever the enclave says.
+  static constexpr std::chrono::milliseconds kUnderWay{100};
+
+  enum class Next {
+    kFetch,   // fetch the blob, then TakeWaiting(): the call is among those
+    kWait,    // somebody fetches it already: the call is kept until then
+    kRepeat,  // it is on its way to the enclave: send the call again
+  };
+
+  // An enclave lacks the blob of the call's key.
+  Next Ask(std::uint32_t enclave, SignCall* call, MonotonicTime now);
+  // The fetch has ended: those that wait for the blob. When it was `found`, it leaves ahead of
+  // them.
+  SignCall* TakeWaiting(std::uint32_t enclave, const KeyId& key_id, bool found, MonotonicTime now);
+
+  // The enclave did not keep it, since the key's DEK is not open there: the next who asks fetches
+  // it again.
+  void Dropped(std::uint32_t enclave, const KeyId& key_id);
+  // Forgets what has arrived. To be called now and then.
+  void Prune(MonotonicTime now);
+  std::size_t size() const { return loads_.size(); }
+
+ private:
+  struct Load {
+    bool fetching = true;
+    MonotonicTime sent_at;
+    CallList waiting;
+  };
+  using Key = std::pair<std::uint32_t, KeyId>;
+
+  absl::flat_hash_map<Key, Load> loads_;
+};
+
+}  // namespace bulla

@@ -1,0 +1,137 @@
+#pragma once
+
+// The enclaves of a gateway: which there are, how the keys are shared out among them, and which can
+// be relied on now. Enclaves come, go and change weight while signatures flow: whoever routes takes
+// the table as it stands, which is immutable and swapped whole.
+//
+// Two things keep an enclave from being routed to. It is not ready: there is no connection, or the
+// data keys in use are not open in it yet. Or it is ejected: its circuit breaker says that it does
+// not do its work. Detected and ejected are kept apart: at most kEjectedMaxPercent of those ready
+// are ejected, since when all look bad the fault is likely ours, and a few signatures are better
+// than none.
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "base/status.h"
+#include "gateway/circuit_breaker.h"
+#include "gateway/enclave_link.h"
+#include "gateway/hash_ring.h"
+
+namespace bulla {
+
+struct EnclaveSpec {
+  Address address;
+  std::uint32_t weight = HashRing::kFullWeight;
+  friend bool operator==(const EnclaveSpec& a, const EnclaveSpec& b) {
+    return a.address.ToString() == b.address.ToString() && a.weight == b.weight;
+  }
+};
+
+// Thread-safe.
+class Fleet {
+ public:
+  static constexpr std::size_t kEjectedMaxPercent = 50;
+  // How long an enclave that is connected waits for the data keys in use, while others serve.
+  static constexpr std::chrono::seconds kPreparePatience{5};
+
+  // One enclave, from the moment it is added until it is removed and nobody holds it.
+  class Member {
+   public:
+    Member(std::shared_ptr<EnclaveLink> link, MonotonicTime now)
+        : link_(std::move(link)), breaker_(now) {}
+
+    const std::shared_ptr<EnclaveLink>& link() const { return link_; }
+    std::uint32_t id() const { return link_->id(); }
+    bool serves() const { return link_->ready() && prepared_.load(std::memory_order_acquire); }
+    bool ejected() const { return standing_.load(std::memory_order_relaxed) != Standing::kRelied; }
+    // Whether a signature may go there now. One that goes as a trial uses that trial up.
+    bool Takes();
+
+   private:
+    friend class Fleet;
+    enum class Standing : std::uint8_t { kRelied, kEjected, kTrial };
+
+    const std::shared_ptr<EnclaveLink> link_;
+    std::atomic<bool> prepared_{false};
+    std::atomic<Standing> standing_{Standing::kRelied};
+    std::atomic<int> trials_left_{0};
+    // The ticking thread's own.
+    CircuitBreaker breaker_;
+    StreamPool::Outcomes seen_;
+    std::optional<MonotonicTime> connected_at_;
+    MonotonicTime trials_given_at_;
+  };
+
+  struct Table {
+    HashRing ring{{}};
+    std::vector<std::shared_ptr<Member>> members;  // by their index in the ring
+    std::vector<std::uint32_t> weights;
+  };
+
+  struct Status {
+    EnclaveLink::Status link;
+    std::uint32_t weight = 0;
+    bool serves = false;
+    bool ejected = false;
+  };
+
+  using MakeLink = std::function<std::shared_ptr<EnclaveLink>(const Address&, std::uint32_t id)>;
+
+  // The links are made by `make_link` and started when they are added.
+  Fleet(MakeLink make_link, const Clock& clock);
+  ~Fleet();
+
+  std::shared_ptr<const Table> table() const BULLA_EXCLUDES(mutex_);
+
+  // ALREADY_EXISTS, RESOURCE_EXHAUSTED (HashRing::kMembersMax), INVALID_ARGUMENT (weight).
+  absl::Status Add(const EnclaveSpec& spec) BULLA_EXCLUDES(mutex_);
+  // Its keys go to the others at once; what is under way there is still answered. NOT_FOUND.
+  absl::Status Remove(const Address& address) BULLA_EXCLUDES(mutex_);
+  // NOT_FOUND, INVALID_ARGUMENT.
+  absl::Status SetWeight(const Address& address, std::uint32_t weight) BULLA_EXCLUDES(mutex_);
+  // Adds, removes and changes what differs. The specs' addresses are distinct.
+  void Become(const std::vector<EnclaveSpec>& specs) BULLA_EXCLUDES(mutex_);
+  // Ends every link. Idempotent.
+  void Stop() BULLA_EXCLUDES(mutex_);
+
+  // Called every few milliseconds by one thread: judges the enclaves. `is_settled` says whether
+  // nothing is being opened in an enclave.
+  void Tick(MonotonicTime now, const std::function<bool(const EnclaveLink&)>& is_settled)
+      BULLA_EXCLUDES(mutex_);
+
+  // Enclaves that serve and are not ejected.
+  std::size_t reliable() const BULLA_EXCLUDES(mutex_);
+  std::vector<Status> statuses() const BULLA_EXCLUDES(mutex_);
+
+ private:
+  static constexpr std::size_t kNone = static_cast<std::size_t>(-1);
+
+  std::size_t IndexOf(const Address& address) const BULLA_REQUIRES(mutex_);
+  absl::Status AddLocked(const EnclaveSpec& spec) BULLA_REQUIRES(mutex_);
+  void RemoveLocked(std::size_t index) BULLA_REQUIRES(mutex_);
+  // Makes the members and their weights the table that is routed by.
+  void Publish(Table next) BULLA_REQUIRES(mutex_);
+  static void Prepare(Member& member, MonotonicTime now, bool settled, bool others_serve);
+  static void Judge(const Table& table, MonotonicTime now);
+  static void GiveTrials(Member& member, MonotonicTime now);
+  void ReapRetired() BULLA_EXCLUDES(mutex_);
+
+  const MakeLink make_link_;
+  const Clock& clock_;
+
+  mutable Mutex mutex_;
+  std::shared_ptr<const Table> table_ BULLA_GUARDED_BY(mutex_);
+  std::vector<std::shared_ptr<EnclaveLink>> retiring_ BULLA_GUARDED_BY(mutex_);
+  std::uint32_t next_id_ BULLA_GUARDED_BY(mutex_) = 1;
+  bool stopped_ BULLA_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace bulla

@@ -1,0 +1,43 @@
+#pragma once
+
+// How many signatures the gateway may repeat by itself: one for every ten that it was asked for,
+// so that a fault of all enclaves at once does not become a storm; and a few a second whatever the
+// traffic. What is not used is saved up to kSavedMax: an enclave that dies takes a few hundred with
+// it at one moment, and those are what repeating is for.
+//
+// Pure but for being atomic: owns no lock, thread or clock.
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "base/clock.h"
+
+namespace bulla {
+
+// Thread-safe.
+class RetryBudget {
+ public:
+  static constexpr std::int64_t kRequestsPerRepeat = 10;
+  static constexpr std::int64_t kSavedMax = 500;
+  // Below kFloor it fills up by itself, one in kFloorInterval.
+  static constexpr std::int64_t kFloor = 10;
+  static constexpr std::chrono::milliseconds kFloorInterval{100};
+
+  // `requests` arrived.
+  void Earn(std::size_t requests);
+  // Time passes. For one thread.
+  void Tick(MonotonicTime now);
+  // Takes one repetition; false when there is none.
+  bool Spend();
+
+  std::size_t left() const;
+
+ private:
+  void Add(std::int64_t tenths, std::int64_t tenths_max);
+
+  std::atomic<std::int64_t> tenths_{kSavedMax * kRequestsPerRepeat};  // of a repetition
+  MonotonicTime next_;
+};
+
+}  // namespace bulla
