@@ -34,6 +34,7 @@ class LinkEvents {
   virtual ~LinkEvents() = default;
   virtual void OnNeedBlob(EnclaveLink& link, SignCall* first) = 0;
   virtual void OnNeedDek(EnclaveLink& link, SignCall* first) = 0;
+  virtual void OnWaitedOut(EnclaveLink& link, SignCall* first) = 0;
   // The enclave is lost, and these were with it or on their way to it.
   virtual void OnLost(EnclaveLink& link, SignCall* first) = 0;
   // The link is about to take calls; no DEK but its sealing DEK need be open yet.
@@ -109,6 +110,7 @@ class EnclaveLink final : public std::enable_shared_from_this<EnclaveLink>, priv
 
   void OnNeedBlob(SignCall* first) override { events_.OnNeedBlob(*this, first); }
   void OnNeedDek(SignCall* first) override { events_.OnNeedDek(*this, first); }
+  void OnWaitedOut(SignCall* first) override { events_.OnWaitedOut(*this, first); }
   void OnLost(SignCall* first) override { events_.OnLost(*this, first); }
   void OnWaiting(MonotonicTime due) override { events_.OnWaiting(due); }
   void OnMissing() override BULLA_EXCLUDES(mutex_);

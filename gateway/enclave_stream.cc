@@ -15,7 +15,7 @@ static_assert(EnclaveStream::kSlotsMax == 1u << kSlotBits);
 constexpr std::uint32_t kSlotMask = (1u << kSlotBits) - 1;
 constexpr std::uint32_t kGenerationMask = 0xffffffffu >> kSlotBits;
 
-// What the caller learns. The two that the router handles first are not in it.
+// What the caller learns. Those that the router handles first are not in it.
 ErrorCode ErrorOf(ItemStatus status) {
   switch (status) {
     case ItemStatus::kOk:
@@ -26,7 +26,6 @@ ErrorCode ErrorOf(ItemStatus status) {
     case ItemStatus::kNoSealingDek:
       return ErrorCode::kUnavailable;
     case ItemStatus::kWaitedOut:
-      return ErrorCode::kUnlockRequired;
     case ItemStatus::kNeedBlob:
     case ItemStatus::kNeedDek:
     case ItemStatus::kRefused:
@@ -195,6 +194,7 @@ void EnclaveStream::HandleSignReplies(const std::vector<SignReply>& replies) {
   CallList done;
   CallList need_blob;
   CallList need_dek;
+  CallList waited_out;
   std::size_t answered = 0;
   {
     MutexLock lock(mutex_);
@@ -206,6 +206,8 @@ void EnclaveStream::HandleSignReplies(const std::vector<SignReply>& replies) {
         need_blob.Append(call);
       } else if (reply.status == ItemStatus::kNeedDek) {
         need_dek.Append(call);
+      } else if (reply.status == ItemStatus::kWaitedOut) {
+        waited_out.Append(call);
       } else {
         call->error = ErrorOf(reply.status);
         call->signature = reply.signature;
@@ -216,6 +218,7 @@ void EnclaveStream::HandleSignReplies(const std::vector<SignReply>& replies) {
   if (!done.empty()) DeliverAll(done.first());
   if (!need_blob.empty()) events_.OnNeedBlob(need_blob.first());
   if (!need_dek.empty()) events_.OnNeedDek(need_dek.first());
+  if (!waited_out.empty()) events_.OnWaitedOut(waited_out.first());
   if (answered > 0) events_.OnAnswered(answered);
 }
 

@@ -31,6 +31,8 @@ class StreamEvents {
   // The enclave lacks the blobs of these keys, or has their DEKs not open.
   virtual void OnNeedBlob(SignCall* first) = 0;
   virtual void OnNeedDek(SignCall* first) = 0;
+  // Their keys are being opened in the enclave, which took longer than a signature waits for it.
+  virtual void OnWaitedOut(SignCall* first) = 0;
   // The enclave has answered `count` signatures: they went home, or to one of the above.
   virtual void OnAnswered(std::size_t count) = 0;
   // These `count` are given back unanswered: the stream was lost, or they took too long. Nobody

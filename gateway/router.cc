@@ -28,13 +28,13 @@ Error StoreError(const absl::Status& status) {
 }
 
 prometheus::Counter& RetryCounter(Metrics& metrics, const std::string& reason) {
-  return metrics.AddCounter("retry_total",
-                            "Signatures that one enclave left unanswered (lost) or could not make "
-                            "(no_dek), and that were "
-                            "repeated in another; refused: the retry budget was spent",
-                            {{"reason", reason}});
+  return metrics.AddCounter(
+      "retry_total",
+      "Signatures repeated: an enclave left them unanswered (lost), had the DEK not open (no_dek), "
+      "or "
+      "was still opening the key (waited_out); refused: not repeated, the retry budget was spent",
+      {{"reason", reason}});
 }
-
 }  // namespace
 
 // ---- Sorting calls by enclave ----------------------------------------------------------------
@@ -65,8 +65,8 @@ Router::Router(Options options, KeyStore& store, Metrics& metrics, const Clock& 
       clock_(clock),
       last_tick_(clock.Now()),
       key_policy_(options_.key_policy),
-      repeated_lost_(RetryCounter(metrics, "lost")),
-      repeated_no_dek_(RetryCounter(metrics, "no_dek")),
+      repeated_{&RetryCounter(metrics, "lost"), &RetryCounter(metrics, "no_dek"),
+                &RetryCounter(metrics, "waited_out")},
       repeats_refused_(RetryCounter(metrics, "refused")),
       cross_enclave_(metrics.AddCounter(
           "cross_enclave_route_total",
@@ -165,8 +165,18 @@ void Router::OnNeedDek(EnclaveLink& link, SignCall* first) {
   Repeat(link, first, RepeatReason::kNoDek, ErrorCode::kUnlockRequired);
 }
 
+// The enclave goes on opening the keys meanwhile, so the next try there finds them open.
+void Router::OnWaitedOut(EnclaveLink& link, SignCall* first) {
+  Repeat(link, first, RepeatReason::kWaitedOut, ErrorCode::kUnlockRequired);
+}
+
 std::optional<std::size_t> Router::Another(const Fleet::Table& table, const SignCall& call,
                                            const EnclaveLink& from, RepeatReason reason) {
+  if (reason == RepeatReason::kWaitedOut) {
+    return table.ring.Find(call.key_id, [&](std::size_t index) {
+      return table.members[index]->id() == from.id() && table.members[index]->Takes();
+    });
+  }
   const auto begin = call.avoid.begin();
   std::optional<std::size_t> other = table.ring.Find(call.key_id, [&](std::size_t index) {
     Fleet::Member& member = *table.members[index];
@@ -208,9 +218,8 @@ void Router::Repeat(EnclaveLink& from, SignCall* first, RepeatReason reason, Err
     ++repeated;
   }
   if (repeated > 0) {
-    (reason == RepeatReason::kLost ? repeated_lost_ : repeated_no_dek_)
-        .Increment(static_cast<double>(repeated));
-    cross_enclave_.Increment(static_cast<double>(repeated));
+    repeated_[static_cast<std::size_t>(reason)]->Increment(static_cast<double>(repeated));
+    if (reason != RepeatReason::kWaitedOut) cross_enclave_.Increment(static_cast<double>(repeated));
   }
   FailAll(given_up.first(), otherwise);
   sorted.SendAll();
@@ -219,10 +228,12 @@ void Router::Repeat(EnclaveLink& from, SignCall* first, RepeatReason reason, Err
 // Only while another enclave could do better, as much as the budget allows: those that are not
 // taken back go on waiting.
 void Router::TakeBackStuck(const Fleet::Table& table, MonotonicTime now) {
-  if (fleet_.reliable() < 2) return;
   for (const auto& member : table.members) {
+    const bool another = std::ranges::any_of(table.members, [&](const auto& other) {
+      return other != member && other->serves() && !other->ejected();
+    });
     const std::size_t left = retry_budget_.left();
-    if (left > 0) member->link()->pool().TakeBack(now - kStuckAfter, left);
+    if (another && left > 0) member->link()->pool().TakeBack(now - kStuckAfter, left);
   }
 }
 

@@ -8,6 +8,7 @@
 // SignCall::kRepeatsMax times and kRepeatPatience in all, as far as the retry budget goes. What
 // finds no room is refused at once: nothing queues in the gateway.
 
+#include <array>
 #include <atomic>
 #include <memory>
 #include <optional>
@@ -57,7 +58,8 @@ class Router final : public SignerService, public LinkEvents {
 
   // For the links alone.
   void OnNeedBlob(EnclaveLink& link, SignCall* first) override BULLA_EXCLUDES(mutex_);
-  void OnNeedDek(EnclaveLink& link, SignCall* first) override;
+  void OnNeedDek(EnclaveLink& link, SignCall* first) override BULLA_EXCLUDES(mutex_);
+  void OnWaitedOut(EnclaveLink& link, SignCall* first) override;
   void OnLost(EnclaveLink& link, SignCall* first) override;
   void OnLinkReady(EnclaveLink& link) override;
   void OnLinkLost(EnclaveLink& link) override;
@@ -77,7 +79,7 @@ class Router final : public SignerService, public LinkEvents {
   const Unlocker& unlocker() const { return unlocker_; }
 
  private:
-  enum class RepeatReason { kLost, kNoDek };
+  enum class RepeatReason { kLost, kNoDek, kWaitedOut };
   // Lists of calls by the member of a table that they go to.
   class Sorted;
 
@@ -107,8 +109,7 @@ class Router final : public SignerService, public LinkEvents {
   BlobLoads blob_loads_ BULLA_GUARDED_BY(mutex_);
   KeyPolicy key_policy_ BULLA_GUARDED_BY(mutex_);
 
-  prometheus::Counter& repeated_lost_;
-  prometheus::Counter& repeated_no_dek_;
+  std::array<prometheus::Counter*, 3> repeated_;  // by RepeatReason
   prometheus::Counter& repeats_refused_;
   prometheus::Counter& cross_enclave_;
   PoolMetrics pool_metrics_;

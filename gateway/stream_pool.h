@@ -27,6 +27,7 @@ class PoolEvents {
   virtual ~PoolEvents() = default;
   virtual void OnNeedBlob(SignCall* first) = 0;
   virtual void OnNeedDek(SignCall* first) = 0;
+  virtual void OnWaitedOut(SignCall* first) = 0;
   // Given back unanswered; nobody knows whether the enclave has signed.
   virtual void OnLost(SignCall* first) = 0;
   // Signatures are held back to travel together: SendDue() is to be called at `due`.
@@ -96,6 +97,7 @@ class StreamPool final : private StreamEvents {
 
   void OnNeedBlob(SignCall* first) override;
   void OnNeedDek(SignCall* first) override { events_.OnNeedDek(first); }
+  void OnWaitedOut(SignCall* first) override { events_.OnWaitedOut(first); }
   void OnAnswered(std::size_t count) override BULLA_EXCLUDES(mutex_, batch_mutex_);
   void OnLost(SignCall* first, std::size_t count) override BULLA_EXCLUDES(mutex_, batch_mutex_);
   void OnExpired(std::size_t count) override BULLA_EXCLUDES(mutex_, batch_mutex_);

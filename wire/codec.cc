@@ -3,6 +3,8 @@
 #include <cstring>
 #include <fmt/format.h>
 
+#include <zlib.h>
+
 #include "wire/enclave.pb.h"
 
 namespace bulla {
@@ -54,6 +56,64 @@ absl::StatusOr<std::size_t> CountItems(std::string_view name, const std::string&
 template <std::size_t N>
 void Copy(ByteSpan from, ByteArray<N>& to) {
   std::memcpy(to.data(), from.data(), N);
+}
+
+// CRC-32 over fields, each with its length, so that a byte that moves from one to the next shows.
+class Checksum {
+ public:
+  Checksum& Add(const std::string& field) {
+    Add(field.size());
+    value_ = ::crc32_z(value_, AsBytes(field).data(), field.size());
+    return *this;
+  }
+  Checksum& Add(std::uint64_t number) {
+    ByteArray<4> bytes;
+    StoreBigEndian32(static_cast<std::uint32_t>(number), bytes.data());
+    value_ = ::crc32_z(value_, bytes.data(), bytes.size());
+    return *this;
+  }
+  std::uint32_t value() const { return static_cast<std::uint32_t>(value_); }
+
+ private:
+  uLong value_ = 0;
+};
+
+std::uint32_t ChecksumOf(const wire::v1::RequestFrame& frame) {
+  Checksum sum;
+  for (const std::string& blob : frame.load_blobs()) sum.Add(blob);
+  return sum.Add(frame.sign_sequences())
+      .Add(frame.sign_key_ids())
+      .Add(frame.sign_digests())
+      .Add(frame.sign_budgets_us())
+      .Add(frame.create_sequences())
+      .Add(frame.create_key_ids())
+      .value();
+}
+
+std::uint32_t ChecksumOf(const wire::v1::ReplyFrame& frame) {
+  Checksum sum;
+  for (const wire::v1::CreatedKey& key : frame.created()) {
+    sum.Add(key.sequence())
+        .Add(key.status())
+        .Add(key.dek_id())
+        .Add(key.blob())
+        .Add(key.public_key())
+        .Add(key.address());
+  }
+  return sum.Add(frame.sign_sequences())
+      .Add(frame.sign_statuses())
+      .Add(frame.sign_recovery_ids())
+      .Add(frame.signatures())
+      .value();
+}
+
+template <typename Frame>
+absl::Status CheckChecksum(const Frame& frame) {
+  if (const std::uint32_t sum = ChecksumOf(frame); frame.checksum() != sum) {
+    return absl::DataLossError(
+        fmt::format("frame: checksum {:08x}, want {:08x}", frame.checksum(), sum));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status DecodeCreated(const wire::v1::CreatedKey& key, CreateReply& reply) {
@@ -120,6 +180,7 @@ void EncodeRequest(const RequestBatch& batch, wire::v1::RequestFrame& frame) {
     create_sequences.Add32(item.sequence);
     create_ids.Add(item.key_id.bytes);
   }
+  frame.set_checksum(ChecksumOf(frame));
 }
 
 absl::Status DecodeRequest(const wire::v1::RequestFrame& frame, RequestBatch& batch) {
@@ -158,7 +219,7 @@ absl::Status DecodeRequest(const wire::v1::RequestFrame& frame, RequestBatch& ba
     batch.creates[i].sequence = LoadBigEndian32(Item(frame.create_sequences(), i, 4).data());
     batch.creates[i].key_id = KeyId::FromBytes(Item(frame.create_key_ids(), i, KeyId::kBytes));
   }
-  return absl::OkStatus();
+  return CheckChecksum(frame);
 }
 
 void EncodeReply(const ReplyBatch& batch, wire::v1::ReplyFrame& frame) {
@@ -185,6 +246,7 @@ void EncodeReply(const ReplyBatch& batch, wire::v1::ReplyFrame& frame) {
     key.set_public_key(reply.public_key.data(), reply.public_key.size());
     key.set_address(reply.address);
   }
+  frame.set_checksum(ChecksumOf(frame));
 }
 
 absl::Status DecodeReply(const wire::v1::ReplyFrame& frame, ReplyBatch& batch) {
@@ -217,7 +279,7 @@ absl::Status DecodeReply(const wire::v1::ReplyFrame& frame, ReplyBatch& batch) {
   for (std::size_t i = 0; i < batch.creates.size(); ++i) {
     BULLA_RETURN_IF_ERROR(DecodeCreated(frame.created(static_cast<int>(i)), batch.creates[i]));
   }
-  return absl::OkStatus();
+  return CheckChecksum(frame);
 }
 
 }  // namespace bulla

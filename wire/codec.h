@@ -3,7 +3,8 @@
 // Batches as value types, and their columnar form on the wire (enclave.proto). Generated types stop
 // here and at the two ends of a stream. Decoding takes nothing on trust: each end treats the
 // other's bytes as hostile, so every column's length is checked against the count before a byte is
-// read. Pure: no lock, no I/O.
+// read. And a checksum is checked over all of them, since one bit that turned on the way makes a
+// signature of another digest, or a wrong one. Pure: no lock, no I/O.
 
 #include <cstdint>
 #include <vector>
@@ -21,7 +22,7 @@ class ReplyFrame;
 namespace bulla {
 
 // Both ends are built from one tree; another version is refused at Hello.
-inline constexpr std::uint32_t kWireProtocolVersion = 2;
+inline constexpr std::uint32_t kWireProtocolVersion = 3;
 
 // Signatures in one frame. 32 of them make 1.8 KiB out and 2.2 KiB back; vsock's latency is flat to
 // 4 KiB a write, and 32 is what spreads a frame's fixed cost (15 us a side) to half a microsecond.
@@ -99,8 +100,8 @@ struct ReplyBatch {
 void EncodeRequest(const RequestBatch& batch, wire::v1::RequestFrame& frame);
 void EncodeReply(const ReplyBatch& batch, wire::v1::ReplyFrame& frame);
 
-// `batch` is overwritten. InvalidArgument, naming the column, for a frame that is not well formed
-// or is over a limit; `batch` is unspecified then.
+// `batch` is overwritten. InvalidArgument, naming the column, for a frame that is not well formed or
+// is over a limit, DataLoss for one whose checksum is another; `batch` is unspecified then.
 absl::Status DecodeRequest(const wire::v1::RequestFrame& frame, RequestBatch& batch);
 absl::Status DecodeReply(const wire::v1::ReplyFrame& frame, ReplyBatch& batch);
 

@@ -56,6 +56,33 @@ TEST(Codec, RequestSurvivesTheRoundTrip) {
   EXPECT_EQ(back.creates.back().key_id, batch.creates.back().key_id);
 }
 
+// Each bit of the encoded frame, turned: the frame is refused, or says the same as before.
+template <typename Frame, typename Batch, typename Decode, typename Encode>
+void TurnEachBit(const Batch& batch, Decode decode, Encode encode) {
+  Frame frame;
+  encode(batch, frame);
+  const std::string text = frame.SerializeAsString();
+  for (std::size_t bit = 0; bit < 8 * text.size(); ++bit) {
+    std::string turned = text;
+    turned[bit / 8] = static_cast<char>(turned[bit / 8] ^ (1 << (bit % 8)));
+    Frame garbled;
+    Batch back;
+    if (!garbled.ParseFromString(turned) || !decode(garbled, back).ok()) continue;
+    Frame again;
+    encode(back, again);
+    ASSERT_EQ(again.SerializeAsString(), text) << "bit " << bit;
+  }
+}
+
+TEST(Codec, ATurnedBitIsNoticedWhereverItIs) {
+  RequestBatch request = FullRequest();
+  request.signs.resize(2);
+  TurnEachBit<wire::v1::RequestFrame>(request, DecodeRequest, EncodeRequest);
+  ReplyBatch reply = FullReply();
+  reply.signs.resize(2);
+  TurnEachBit<wire::v1::ReplyFrame>(reply, DecodeReply, EncodeReply);
+}
+
 TEST(Codec, ReplySurvivesTheRoundTrip) {
   ReplyBatch batch = FullReply();
   wire::v1::ReplyFrame frame;
