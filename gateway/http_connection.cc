@@ -194,7 +194,7 @@ bool HttpConnection::WriteRest() {
     out_sent_ +=
         socket_.write_some(asio::buffer(out_.data() + out_sent_, out_.size() - out_sent_), ec);
     if (ec == asio::error::would_block) {
-      deadline_ = worker_.Now() + limits::kHttpWriteTimeout;
+      deadline_ = worker_.Now() + worker_.shared().options.write_timeout;
       ++outstanding_;
       socket_.async_wait(tcp::socket::wait_write,
                          [this](const error_code& wait_ec) { OnWritable(wait_ec); });

@@ -38,6 +38,7 @@ class HttpServer {
     Duration idle_timeout = limits::kHttpIdleTimeout;
     Duration header_timeout = limits::kHttpHeaderTimeout;
     Duration body_timeout = limits::kHttpBodyTimeout;
+    Duration write_timeout = limits::kHttpWriteTimeout;
     Duration sign_timeout = limits::kSignTimeout;
     Duration create_timeout = limits::kCreateTimeout;
   };

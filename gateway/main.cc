@@ -113,6 +113,10 @@ absl::Status Serve(const Flags& flags) {
   metrics.AddSource([&router] { return EnclaveFamilies(router.LinkStatuses()); });
   HttpServer http({.listen = config.http_listen,
                    .threads = static_cast<int>(config.http_threads),
+                   .idle_timeout = config.http_idle_timeout,
+                   .header_timeout = config.http_header_timeout,
+                   .body_timeout = config.http_body_timeout,
+                   .write_timeout = config.http_write_timeout,
                    .sign_timeout = config.sign_timeout,
                    .create_timeout = config.create_timeout},
                   router, metrics, clock);
