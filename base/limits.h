@@ -34,6 +34,9 @@ inline constexpr std::size_t kIdempotencyKeyCharsMax = 255;
 
 // Callers keep connections open; each costs some 8 KiB here and a descriptor.
 inline constexpr std::size_t kHttpConnectionsMax = 16 * 1024;
+// Connections above those that are told so and then linger as after any refusal, lest the request
+// that was on its way to us destroy the answer. What is over this too gets no more than a try.
+inline constexpr std::size_t kHttpTurnedAwayMax = 512;
 // Signatures asked for and not yet answered, over all connections. At 30 us each on one core this
 // is two seconds of work: more than any deadline allows, so more would only be refused later.
 inline constexpr std::size_t kFaceCallsInFlightMax = 64 * 1024;

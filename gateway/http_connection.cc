@@ -33,6 +33,10 @@ HttpConnection::HttpConnection(HttpWorker& worker, tcp::socket socket)
       in_(kReadBytes) {}
 
 void HttpConnection::Start() {
+  if (turned_away) {
+    RefuseRequest(Refuse(ErrorCode::kRetryLater, ""));
+    return DeleteIfDone();
+  }
   deadline_ = worker_.Now() + worker_.shared().options.idle_timeout;
   if (worker_.draining()) OnDrain();
   if (phase_ == Phase::kReading) ReadMore();

@@ -38,7 +38,8 @@ class HttpConnection {
   void OnDrain();
   void OnStop();
 
-  std::size_t place = 0;  // in HttpWorker::connections_
+  std::size_t place = 0;     // in HttpWorker::connections_
+  bool turned_away = false;  // one too many: it is told so, whatever it asks for
 
  private:
   enum class Phase { kReading, kWorking, kWriting, kLingering, kClosed };

@@ -317,8 +317,24 @@ TEST_F(HttpServerTest, TooManyConnectionsAreRefusedAtOnce) {
   EXPECT_EQ(first.Post("/sign", SignBody()).status, 200);
   EXPECT_EQ(second.Post("/sign", SignBody()).status, 200);
   RawHttpClient third(address_);
-  EXPECT_EQ(third.Read().status, 429);
+  ExpectError(third.Read(), 429, "RETRY_LATER", "at its limit");
   EXPECT_TRUE(third.ReadsEnd());
+}
+
+TEST_F(HttpServerTest, RefusalOfAConnectionOutlivesTheRequestThatMeetsIt) {
+  HttpServer::Options options;
+  options.connections_max = 1;
+  StartServer(options);
+  RawHttpClient first(address_);
+  EXPECT_EQ(first.Post("/sign", SignBody()).status, 200);
+  for (int i = 0; i < 100; ++i) {
+    RawHttpClient another(address_);
+    another.Send(RawHttpClient::PostText("/sign", SignBody()));
+    another.Send(std::string(1'000'000, ' '));  // more than the listener's buffers take
+    ASSERT_EQ(another.Read().status, 429) << i;
+    EXPECT_TRUE(another.ReadsEnd());
+  }
+  EXPECT_EQ(first.Post("/sign", SignBody()).status, 200);
 }
 
 TEST_F(HttpServerTest, TooManyCallsInFlightAreRefusedAtOnce) {

@@ -13,6 +13,13 @@
 
 namespace bulla {
 
+// Takes one of `max` places: false when there is none. Thread-safe.
+inline bool TakePlace(std::atomic<std::size_t>& taken, std::size_t max) {
+  if (taken.fetch_add(1) < max) return true;
+  taken.fetch_sub(1);
+  return false;
+}
+
 // Thread-safe.
 struct HttpShared {
   HttpShared(HttpServer::Options o, SignerService& s, Metrics& m, const Clock& c)
@@ -23,6 +30,7 @@ struct HttpShared {
   const Clock& clock;
   FaceMetrics metrics;
   std::atomic<std::size_t> connections{0};      // against connections_max
+  std::atomic<std::size_t> turned_away{0};      // against limits::kHttpTurnedAwayMax
   std::atomic<std::size_t> body_pool_bytes{0};  // against limits::kHttpBodyPoolBytes
 };
 
