@@ -42,6 +42,11 @@ inline constexpr std::size_t kHttpTurnedAwayMax = 512;
 inline constexpr std::size_t kFaceCallsInFlightMax = 64 * 1024;
 // Bodies beyond the first 64 KiB each, over all connections: sixty-four of the largest at a time.
 inline constexpr std::size_t kHttpBodyPoolBytes = 256 * 1024 * 1024;
+// Answers that their callers do not take, over all connections; beyond it, such a caller is let go.
+// A batch of 2 KiB is answered with some 200 KiB, even if nothing in it is right, so without a
+// bound every connection would hold a hundred times what it sent. Eight hundred of the largest at a
+// time; an answer that the kernel takes at once, as it does for callers who read, does not count.
+inline constexpr std::size_t kHttpAnswerPoolBytes = 256 * 1024 * 1024;
 
 // Longer than the 60 s at which common proxies and load balancers give up an idle connection, so
 // that it is they who close it and no request meets a closing door.

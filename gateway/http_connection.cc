@@ -164,17 +164,7 @@ bool HttpConnection::AccountBody() {
   std::size_t size = reader_.request().body.size();
   if (size <= kHttpKeptBytesMax + body_pool_bytes_) return true;
   std::size_t more = size - kHttpKeptBytesMax - body_pool_bytes_;
-  std::atomic<std::size_t>& pool = worker_.shared().body_pool_bytes;
-  if (pool.fetch_add(more) + more <= limits::kHttpBodyPoolBytes) {
-    body_pool_bytes_ += more;
-    return true;
-  }
-  pool.fetch_sub(more);
-  return false;
-}
-
-void HttpConnection::ReturnBodyPool() {
-  worker_.shared().body_pool_bytes.fetch_sub(std::exchange(body_pool_bytes_, 0));
+  return worker_.shared().body_pool.Take(more, body_pool_bytes_);
 }
 
 // ---- Writing ---------------------------------------------------------------------------------
@@ -183,6 +173,10 @@ bool HttpConnection::WriteAnswer() {
   phase_ = Phase::kWriting;
   if (worker_.draining() && !MoreHasArrived()) close_after_ = true;
   AppendAnswer(exchange_.answer(), reader_.request(), worker_.HttpDate(), close_after_, out_);
+  // A caller who does not take his answer holds nothing but that.
+  exchange_.Reset();
+  reader_.Reset();
+  worker_.shared().body_pool.Return(body_pool_bytes_);
   return WriteRest();
 }
 
@@ -198,10 +192,7 @@ bool HttpConnection::WriteRest() {
     out_sent_ +=
         socket_.write_some(asio::buffer(out_.data() + out_sent_, out_.size() - out_sent_), ec);
     if (ec == asio::error::would_block) {
-      deadline_ = worker_.Now() + worker_.shared().options.write_timeout;
-      ++outstanding_;
-      socket_.async_wait(tcp::socket::wait_write,
-                         [this](const error_code& wait_ec) { OnWritable(wait_ec); });
+      AwaitWritable();
       return false;
     }
     if (ec) {
@@ -210,6 +201,18 @@ bool HttpConnection::WriteRest() {
     }
   }
   return true;
+}
+
+// The kernel's buffer is full. The deadline is the whole answer's: a caller who takes a little now
+// and then does not move it.
+void HttpConnection::AwaitWritable() {
+  HttpShared& shared = worker_.shared();
+  if (answer_pool_bytes_ == 0) {
+    if (!shared.answer_pool.Take(out_.capacity(), answer_pool_bytes_)) return Close();
+    deadline_ = worker_.Now() + shared.options.write_timeout;
+  }
+  ++outstanding_;
+  socket_.async_wait(tcp::socket::wait_write, [this](const error_code& ec) { OnWritable(ec); });
 }
 
 void HttpConnection::OnWritable(const error_code& ec) {
@@ -229,7 +232,7 @@ bool HttpConnection::FinishRequest() {
   out_.clear();
   out_sent_ = 0;
   if (out_.capacity() > kHttpKeptBytesMax) out_.shrink_to_fit();
-  exchange_.Reset();
+  ReturnPools();
   if (close_after_) {
     Linger();
     return false;
@@ -238,8 +241,6 @@ bool HttpConnection::FinishRequest() {
     in_ = std::vector<char>(kReadBytes);
     in_begin_ = in_end_ = 0;
   }
-  ReturnBodyPool();
-  reader_.Reset();
   noted_state_ = HttpRequestReader::State::kIdle;
   sent_continue_ = false;
   phase_ = Phase::kReading;
@@ -273,8 +274,6 @@ void HttpConnection::OnStop() {
 
 // Says that nothing more will come, and drops what still arrives until the other side closes too.
 void HttpConnection::Linger() {
-  ReturnBodyPool();
-  reader_.Reset();
   error_code ec;
   socket_.shutdown(tcp::socket::shutdown_send, ec);
   if (ec) return Close();
@@ -282,6 +281,11 @@ void HttpConnection::Linger() {
   deadline_ = worker_.Now() + limits::kHttpLingerTimeout;
   in_begin_ = in_end_ = 0;
   ReadMore();
+}
+
+void HttpConnection::ReturnPools() {
+  worker_.shared().body_pool.Return(body_pool_bytes_);
+  worker_.shared().answer_pool.Return(answer_pool_bytes_);
 }
 
 void HttpConnection::Close() {

@@ -44,6 +44,12 @@ class HttpServerTest : public ::testing::Test {
     HexDecode(kDigestText, digest);
     return HexEncode0x(FakeSignerService::SignatureOf(key_id_, digest).rs);
   }
+  // 2 KiB that are answered with 200 KiB.
+  static std::string BadBatch() {
+    std::string items = "1";
+    for (std::size_t i = 1; i < limits::kBatchItemsMax; ++i) items += ",1";
+    return RawHttpClient::PostText("/sign/batch", fmt::format(R"({{"items":[{}]}})", items));
+  }
   // What every test of something bad ends with: the next caller is served.
   void ExpectStillServes() {
     RawHttpClient client(address_);
@@ -335,6 +341,28 @@ TEST_F(HttpServerTest, RefusalOfAConnectionOutlivesTheRequestThatMeetsIt) {
     EXPECT_TRUE(another.ReadsEnd());
   }
   EXPECT_EQ(first.Post("/sign", SignBody()).status, 200);
+}
+
+TEST_F(HttpServerTest, CallerWhoDoesNotReadIsLetGoWhenThePoolOfAnswersIsUsedUp) {
+  HttpServer::Options options;
+  options.answer_pool_bytes = 0;
+  StartServer(options);
+  RawHttpClient client(address_);
+  int sent = 0;
+  // Were they held for him instead, he could not send on for want of room, and then read all.
+  while (client.Send(BadBatch())) ++sent;
+  int answers = 0;
+  while (client.Read().status == 200) ++answers;
+  EXPECT_LT(answers, sent);
+  ExpectStillServes();
+}
+
+TEST_F(HttpServerTest, CallerWhoReadsLateGetsEveryAnswer) {
+  StartServer();
+  RawHttpClient client(address_);
+  constexpr int kBatches = 200;  // 40 MB of answers: more than the kernel holds of one connection
+  for (int i = 0; i < kBatches; ++i) ASSERT_TRUE(client.Send(BadBatch()));
+  for (int i = 0; i < kBatches; ++i) ASSERT_EQ(client.Read().status, 200) << i;
 }
 
 TEST_F(HttpServerTest, TooManyCallsInFlightAreRefusedAtOnce) {
