@@ -40,8 +40,9 @@ inline constexpr std::size_t kHttpTurnedAwayMax = 512;
 // Signatures asked for and not yet answered, over all connections. At 30 us each on one core this
 // is two seconds of work: more than any deadline allows, so more would only be refused later.
 inline constexpr std::size_t kFaceCallsInFlightMax = 64 * 1024;
-// Bodies beyond the first 64 KiB each, over all connections: sixty-four of the largest at a time.
-inline constexpr std::size_t kHttpBodyPoolBytes = 256 * 1024 * 1024;
+// What was read of requests, beyond the first 4 KiB of each one's body and 4 KiB of its header,
+// over all connections: sixty-four of the largest at a time, or 1600 batches of 1024.
+inline constexpr std::size_t kHttpRequestPoolBytes = 256 * 1024 * 1024;
 // Answers that their callers do not take, over all connections; beyond it, such a caller is let go.
 // A batch of 2 KiB is answered with some 200 KiB, even if nothing in it is right, so without a
 // bound every connection would hold a hundred times what it sent. Eight hundred of the largest at a

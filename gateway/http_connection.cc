@@ -32,6 +32,13 @@ HttpConnection::HttpConnection(HttpWorker& worker, tcp::socket socket)
       exchange_(worker, *this),
       in_(kReadBytes) {}
 
+HttpConnection::~HttpConnection() {
+  HttpShared& shared = worker_.shared();
+  shared.request_pool.Return(in_pool_bytes_);
+  shared.request_pool.Return(body_pool_bytes_);
+  shared.answer_pool.Return(answer_pool_bytes_);
+}
+
 void HttpConnection::Start() {
   if (turned_away) {
     RefuseRequest(Refuse(ErrorCode::kRetryLater, ""));
@@ -105,6 +112,9 @@ void HttpConnection::ReadMore() {
     // The reader refuses a header over the limit before this; what is left is a monstrous chunk
     // header.
     if (in_.size() >= kReadBytesMax) return Close();
+    if (!worker_.shared().request_pool.Take(in_.size(), in_pool_bytes_)) {
+      return RefuseRequest(Refuse(ErrorCode::kRetryLater, ""));
+    }
     in_.resize(2 * in_.size());
   }
   ++outstanding_;
@@ -159,12 +169,12 @@ void HttpConnection::NoteRequestPhase() {
   }
 }
 
-// Large bodies share one pool of memory. False when it is used up.
+// What a body has beyond the ordinary comes out of the pool. False when that is used up.
 bool HttpConnection::AccountBody() {
   std::size_t size = reader_.request().body.size();
   if (size <= kHttpKeptBytesMax + body_pool_bytes_) return true;
   std::size_t more = size - kHttpKeptBytesMax - body_pool_bytes_;
-  return worker_.shared().body_pool.Take(more, body_pool_bytes_);
+  return worker_.shared().request_pool.Take(more, body_pool_bytes_);
 }
 
 // ---- Writing ---------------------------------------------------------------------------------
@@ -176,7 +186,7 @@ bool HttpConnection::WriteAnswer() {
   // A caller who does not take his answer holds nothing but that.
   exchange_.Reset();
   reader_.Reset();
-  worker_.shared().body_pool.Return(body_pool_bytes_);
+  worker_.shared().request_pool.Return(body_pool_bytes_);
   return WriteRest();
 }
 
@@ -232,7 +242,7 @@ bool HttpConnection::FinishRequest() {
   out_.clear();
   out_sent_ = 0;
   if (out_.capacity() > kHttpKeptBytesMax) out_.shrink_to_fit();
-  ReturnPools();
+  worker_.shared().answer_pool.Return(answer_pool_bytes_);
   if (close_after_) {
     Linger();
     return false;
@@ -240,6 +250,7 @@ bool HttpConnection::FinishRequest() {
   if (in_.size() > kReadBytes && in_begin_ == in_end_) {
     in_ = std::vector<char>(kReadBytes);
     in_begin_ = in_end_ = 0;
+    worker_.shared().request_pool.Return(in_pool_bytes_);
   }
   noted_state_ = HttpRequestReader::State::kIdle;
   sent_continue_ = false;
@@ -281,11 +292,6 @@ void HttpConnection::Linger() {
   deadline_ = worker_.Now() + limits::kHttpLingerTimeout;
   in_begin_ = in_end_ = 0;
   ReadMore();
-}
-
-void HttpConnection::ReturnPools() {
-  worker_.shared().body_pool.Return(body_pool_bytes_);
-  worker_.shared().answer_pool.Return(answer_pool_bytes_);
 }
 
 void HttpConnection::Close() {

@@ -28,7 +28,7 @@ class HttpConnection {
   HttpConnection(HttpWorker& worker, boost::asio::ip::tcp::socket socket);
   HttpConnection(const HttpConnection&) = delete;
   HttpConnection& operator=(const HttpConnection&) = delete;
-  ~HttpConnection() { ReturnPools(); }
+  ~HttpConnection();
 
   // Each of these is an entry from the event loop and may delete the connection.
   void Start();
@@ -64,7 +64,6 @@ class HttpConnection {
   bool FinishRequest();
 
   // The end.
-  void ReturnPools();
   void Linger();
   void Close();
   void DeleteIfDone();
@@ -84,7 +83,8 @@ class HttpConnection {
   std::size_t in_end_ = 0;
   MonotonicTime read_at_;  // the last of it
   HttpRequestReader::State noted_state_ = HttpRequestReader::State::kIdle;
-  std::size_t body_pool_bytes_ = 0;    // this connection's part of the pool of bodies
+  std::size_t in_pool_bytes_ = 0;      // this connection's part of the pool of requests, for in_
+  std::size_t body_pool_bytes_ = 0;    // and for the body
   std::size_t answer_pool_bytes_ = 0;  // of that of answers; 0: the answer was not held up
   std::size_t lingered_bytes_ = 0;
 

@@ -343,6 +343,22 @@ TEST_F(HttpServerTest, RefusalOfAConnectionOutlivesTheRequestThatMeetsIt) {
   EXPECT_EQ(first.Post("/sign", SignBody()).status, 200);
 }
 
+TEST_F(HttpServerTest, LargeRequestsAreRefusedWhenTheirPoolIsUsedUp) {
+  HttpServer::Options options;
+  options.request_pool_bytes = 0;
+  StartServer(options);
+  std::string field = "A: " + std::string(5000, 'a') + "\r\n";
+  for (const std::string& large :
+       {RawHttpClient::PostText("/sign", SignBody(), field),
+        RawHttpClient::PostText("/sign", SignBody() + std::string(5000, ' '))}) {
+    RawHttpClient client(address_);
+    client.Send(large);
+    ExpectError(client.Read(), 429, "RETRY_LATER", "at its limit");
+    EXPECT_TRUE(client.ReadsEnd());
+  }
+  ExpectStillServes();
+}
+
 TEST_F(HttpServerTest, CallerWhoDoesNotReadIsLetGoWhenThePoolOfAnswersIsUsedUp) {
   HttpServer::Options options;
   options.answer_pool_bytes = 0;

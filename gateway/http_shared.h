@@ -48,6 +48,7 @@ struct HttpShared {
         service(s),
         clock(c),
         metrics(m, "http"),
+        request_pool(options.request_pool_bytes),
         answer_pool(options.answer_pool_bytes) {}
 
   const HttpServer::Options options;
@@ -56,7 +57,7 @@ struct HttpShared {
   FaceMetrics metrics;
   std::atomic<std::size_t> connections{0};  // against connections_max
   std::atomic<std::size_t> turned_away{0};  // against limits::kHttpTurnedAwayMax
-  HttpPool body_pool{limits::kHttpBodyPoolBytes};
+  HttpPool request_pool;
   HttpPool answer_pool;
 };
 
