@@ -97,6 +97,7 @@ class ReadyFile {
 absl::Status Serve(const Flags& flags) {
   std::atomic<bool> hangup{false};
   StopSignals stop([&] { hangup = true; });
+  ReturnLargeBuffersAtOnce();
   std::size_t descriptors_max = RaiseDescriptorLimit();
   BULLA_ASSIGN_OR_RETURN(ConfigWatch config_watch, ConfigWatch::Load(flags.config_file));
   const GatewayConfig& config = config_watch.running();
