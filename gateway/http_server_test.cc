@@ -362,6 +362,7 @@ TEST_F(HttpServerTest, LargeRequestsAreRefusedWhenTheirPoolIsUsedUp) {
 TEST_F(HttpServerTest, CallerWhoDoesNotReadIsLetGoWhenThePoolOfAnswersIsUsedUp) {
   HttpServer::Options options;
   options.answer_pool_bytes = 0;
+  options.write_timeout = std::chrono::hours(1);  // not for the time he takes
   StartServer(options);
   RawHttpClient client(address_);
   int sent = 0;
