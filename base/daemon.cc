@@ -51,7 +51,7 @@ std::size_t RaiseDescriptorLimit() {
   return limit.rlim_cur;
 }
 
-void ReturnLargeBuffersAtOnce() { ::mallopt(M_MMAP_THRESHOLD, 64 * 1024); }
+void ReturnLargeBuffersAtOnce() { ::mallopt(M_MMAP_THRESHOLD, 256 * 1024); }
 
 absl::Status WriteFileAtomically(const std::string& path, std::string_view text) {
   std::string temporary = path + ".new";
