@@ -10,6 +10,7 @@
 #include <utility>
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <pthread.h>
 
 #include "base/fd.h"
@@ -49,6 +50,8 @@ std::size_t RaiseDescriptorLimit() {
   ::getrlimit(RLIMIT_NOFILE, &limit);
   return limit.rlim_cur;
 }
+
+void ReturnLargeBuffersAtOnce() { ::mallopt(M_MMAP_THRESHOLD, 256 * 1024); }
 
 absl::Status WriteFileAtomically(const std::string& path, std::string_view text) {
   std::string temporary = path + ".new";

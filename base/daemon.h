@@ -31,6 +31,11 @@ class StopSignals {
 // machines, is below what a gateway's connections need. Returns what is allowed now.
 std::size_t RaiseDescriptorLimit();
 
+// Has the allocator give buffers of 256 KiB and more back to the system as soon as they are freed.
+// Left to itself it raises that bound to the largest buffer it has seen freed, up to 32 MiB, and
+// what a wave of large requests took stays taken, in pieces. First thing in main.
+void ReturnLargeBuffersAtOnce();
+
 // Writes `text` to `path` whole or not at all, so that whoever waits for the file can read it as
 // soon as it is there. Mode 0600.
 absl::Status WriteFileAtomically(const std::string& path, std::string_view text);

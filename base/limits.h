@@ -34,11 +34,20 @@ inline constexpr std::size_t kIdempotencyKeyCharsMax = 255;
 
 // Callers keep connections open; each costs some 8 KiB here and a descriptor.
 inline constexpr std::size_t kHttpConnectionsMax = 16 * 1024;
+// Connections above those that are told so and then linger as after any refusal, lest the request
+// that was on its way to us destroy the answer. What is over this too gets no more than a try.
+inline constexpr std::size_t kHttpTurnedAwayMax = 512;
 // Signatures asked for and not yet answered, over all connections. At 30 us each on one core this
 // is two seconds of work: more than any deadline allows, so more would only be refused later.
 inline constexpr std::size_t kFaceCallsInFlightMax = 64 * 1024;
-// Bodies beyond the first 64 KiB each, over all connections: sixty-four of the largest at a time.
-inline constexpr std::size_t kHttpBodyPoolBytes = 256 * 1024 * 1024;
+// What was read of requests, beyond the first 4 KiB of each one's body and 4 KiB of its header,
+// over all connections: sixty-four of the largest at a time, or 1600 batches of 1024.
+inline constexpr std::size_t kHttpRequestPoolBytes = 256 * 1024 * 1024;
+// Answers that their callers do not take, over all connections; beyond it, such a caller is let go.
+// A batch of 2 KiB is answered with some 200 KiB, even if nothing in it is right, so without a
+// bound every connection would hold a hundred times what it sent. Eight hundred of the largest at a
+// time; an answer that the kernel takes at once, as it does for callers who read, does not count.
+inline constexpr std::size_t kHttpAnswerPoolBytes = 256 * 1024 * 1024;
 
 // Longer than the 60 s at which common proxies and load balancers give up an idle connection, so
 // that it is they who close it and no request meets a closing door.

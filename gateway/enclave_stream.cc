@@ -84,11 +84,8 @@ SignCall* EnclaveStream::Sign(SignCall* first) {
 SignCall* EnclaveStream::SignWithBlob(SignCall* first, const Bytes& blob) {
   {
     MutexLock lock(mutex_);
-    // The blob must not leave in a later frame than the first call that it precedes.
-    if (!HasRoom() || queued_loads_.size() >= kFrameLoadsMax ||
-        queued_signs_.size() >= kFrameSignsMax) {
-      return first;
-    }
+    // Blobs leave with the next frame, so never behind the calls that they precede.
+    if (!HasRoom() || queued_loads_.size() >= kFrameLoadsMax) return first;
     queued_loads_.push_back(blob);
     while (first != nullptr && HasRoom()) QueueSign(PopFirst(first));
     if (!BeginWrite()) return first;

@@ -34,6 +34,21 @@ absl::Status CheckWantedKeyPolicy(KeyPolicy policy, const ConfigReader& reader) 
       fmt::format("{}{}", reader.Where(key), message.substr(name_end)));
 }
 
+// How long a caller may take; over it, the connection is closed.
+void RegisterHttpTimeouts(GatewayConfig& config, ConfigReader& reader) {
+  constexpr milliseconds kMin{10};
+  constexpr milliseconds kMax = minutes(60);
+  reader.AddDuration("http.idle_timeout", &config.http_idle_timeout, kMin, kMax,
+                     "A connection without a request is closed after this. Longer than the load "
+                     "balancer's, so that it is the balancer who closes.");
+  reader.AddDuration("http.header_timeout", &config.http_header_timeout, kMin, kMax,
+                     "From a request's first byte to the end of its header.");
+  reader.AddDuration("http.body_timeout", &config.http_body_timeout, kMin, kMax,
+                     "From there to the end of its body.");
+  reader.AddDuration("http.write_timeout", &config.http_write_timeout, kMin, kMax,
+                     "For the caller to take an answer off our hands.");
+}
+
 }  // namespace
 
 void RegisterSettings(GatewayConfig& config, ConfigReader& reader) {
@@ -41,6 +56,7 @@ void RegisterSettings(GatewayConfig& config, ConfigReader& reader) {
                    "HOST:PORT of the HTTP face; port 0 picks a free one.");
   reader.AddInteger("http.threads", &config.http_threads, "threads", 1, 64,
                     "I/O threads of the HTTP face. Two serve 500 connections.");
+  RegisterHttpTimeouts(config, reader);
   reader.AddString("grpc.listen", &config.grpc_listen, "HOST:PORT of the gRPC face.");
   reader.AddString("admin.listen", &config.admin_listen,
                    "HOST:PORT of health, metrics and status. Keep it off public networks.");

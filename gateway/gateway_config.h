@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/config.h"
+#include "base/limits.h"
 #include "base/status.h"
 #include "gateway/fleet.h"
 #include "gateway/sign_batcher.h"
@@ -18,6 +19,10 @@ namespace bulla {
 struct GatewayConfig {
   std::string http_listen = "127.0.0.1:8080";
   std::int64_t http_threads = 2;
+  std::chrono::milliseconds http_idle_timeout = limits::kHttpIdleTimeout;
+  std::chrono::milliseconds http_header_timeout = limits::kHttpHeaderTimeout;
+  std::chrono::milliseconds http_body_timeout = limits::kHttpBodyTimeout;
+  std::chrono::milliseconds http_write_timeout = limits::kHttpWriteTimeout;
   std::string grpc_listen = "127.0.0.1:9090";
   std::string admin_listen = "127.0.0.1:9091";
   std::string log_level = "info";

@@ -32,7 +32,18 @@ HttpConnection::HttpConnection(HttpWorker& worker, tcp::socket socket)
       exchange_(worker, *this),
       in_(kReadBytes) {}
 
+HttpConnection::~HttpConnection() {
+  HttpShared& shared = worker_.shared();
+  shared.request_pool.Return(in_pool_bytes_);
+  shared.request_pool.Return(body_pool_bytes_);
+  shared.answer_pool.Return(answer_pool_bytes_);
+}
+
 void HttpConnection::Start() {
+  if (turned_away) {
+    RefuseRequest(Refuse(ErrorCode::kRetryLater, ""));
+    return DeleteIfDone();
+  }
   deadline_ = worker_.Now() + worker_.shared().options.idle_timeout;
   if (worker_.draining()) OnDrain();
   if (phase_ == Phase::kReading) ReadMore();
@@ -101,6 +112,9 @@ void HttpConnection::ReadMore() {
     // The reader refuses a header over the limit before this; what is left is a monstrous chunk
     // header.
     if (in_.size() >= kReadBytesMax) return Close();
+    if (!worker_.shared().request_pool.Take(in_.size(), in_pool_bytes_)) {
+      return RefuseRequest(Refuse(ErrorCode::kRetryLater, ""));
+    }
     in_.resize(2 * in_.size());
   }
   ++outstanding_;
@@ -155,22 +169,12 @@ void HttpConnection::NoteRequestPhase() {
   }
 }
 
-// Large bodies share one pool of memory. False when it is used up.
+// What a body has beyond the ordinary comes out of the pool. False when that is used up.
 bool HttpConnection::AccountBody() {
   std::size_t size = reader_.request().body.size();
   if (size <= kHttpKeptBytesMax + body_pool_bytes_) return true;
   std::size_t more = size - kHttpKeptBytesMax - body_pool_bytes_;
-  std::atomic<std::size_t>& pool = worker_.shared().body_pool_bytes;
-  if (pool.fetch_add(more) + more <= limits::kHttpBodyPoolBytes) {
-    body_pool_bytes_ += more;
-    return true;
-  }
-  pool.fetch_sub(more);
-  return false;
-}
-
-void HttpConnection::ReturnBodyPool() {
-  worker_.shared().body_pool_bytes.fetch_sub(std::exchange(body_pool_bytes_, 0));
+  return worker_.shared().request_pool.Take(more, body_pool_bytes_);
 }
 
 // ---- Writing ---------------------------------------------------------------------------------
@@ -179,6 +183,10 @@ bool HttpConnection::WriteAnswer() {
   phase_ = Phase::kWriting;
   if (worker_.draining() && !MoreHasArrived()) close_after_ = true;
   AppendAnswer(exchange_.answer(), reader_.request(), worker_.HttpDate(), close_after_, out_);
+  // A caller who does not take his answer holds nothing but that.
+  exchange_.Reset();
+  reader_.Reset();
+  worker_.shared().request_pool.Return(body_pool_bytes_);
   return WriteRest();
 }
 
@@ -194,10 +202,7 @@ bool HttpConnection::WriteRest() {
     out_sent_ +=
         socket_.write_some(asio::buffer(out_.data() + out_sent_, out_.size() - out_sent_), ec);
     if (ec == asio::error::would_block) {
-      deadline_ = worker_.Now() + limits::kHttpWriteTimeout;
-      ++outstanding_;
-      socket_.async_wait(tcp::socket::wait_write,
-                         [this](const error_code& wait_ec) { OnWritable(wait_ec); });
+      AwaitWritable();
       return false;
     }
     if (ec) {
@@ -206,6 +211,18 @@ bool HttpConnection::WriteRest() {
     }
   }
   return true;
+}
+
+// The kernel's buffer is full. The deadline is the whole answer's: a caller who takes a little now
+// and then does not move it.
+void HttpConnection::AwaitWritable() {
+  HttpShared& shared = worker_.shared();
+  if (answer_pool_bytes_ == 0) {
+    if (!shared.answer_pool.Take(out_.capacity(), answer_pool_bytes_)) return Close();
+    deadline_ = worker_.Now() + shared.options.write_timeout;
+  }
+  ++outstanding_;
+  socket_.async_wait(tcp::socket::wait_write, [this](const error_code& ec) { OnWritable(ec); });
 }
 
 void HttpConnection::OnWritable(const error_code& ec) {
@@ -225,7 +242,7 @@ bool HttpConnection::FinishRequest() {
   out_.clear();
   out_sent_ = 0;
   if (out_.capacity() > kHttpKeptBytesMax) out_.shrink_to_fit();
-  exchange_.Reset();
+  worker_.shared().answer_pool.Return(answer_pool_bytes_);
   if (close_after_) {
     Linger();
     return false;
@@ -233,9 +250,8 @@ bool HttpConnection::FinishRequest() {
   if (in_.size() > kReadBytes && in_begin_ == in_end_) {
     in_ = std::vector<char>(kReadBytes);
     in_begin_ = in_end_ = 0;
+    worker_.shared().request_pool.Return(in_pool_bytes_);
   }
-  ReturnBodyPool();
-  reader_.Reset();
   noted_state_ = HttpRequestReader::State::kIdle;
   sent_continue_ = false;
   phase_ = Phase::kReading;
@@ -269,8 +285,6 @@ void HttpConnection::OnStop() {
 
 // Says that nothing more will come, and drops what still arrives until the other side closes too.
 void HttpConnection::Linger() {
-  ReturnBodyPool();
-  reader_.Reset();
   error_code ec;
   socket_.shutdown(tcp::socket::shutdown_send, ec);
   if (ec) return Close();

@@ -28,7 +28,7 @@ class HttpConnection {
   HttpConnection(HttpWorker& worker, boost::asio::ip::tcp::socket socket);
   HttpConnection(const HttpConnection&) = delete;
   HttpConnection& operator=(const HttpConnection&) = delete;
-  ~HttpConnection() { ReturnBodyPool(); }
+  ~HttpConnection();
 
   // Each of these is an entry from the event loop and may delete the connection.
   void Start();
@@ -38,7 +38,8 @@ class HttpConnection {
   void OnDrain();
   void OnStop();
 
-  std::size_t place = 0;  // in HttpWorker::connections_
+  std::size_t place = 0;     // in HttpWorker::connections_
+  bool turned_away = false;  // one too many: it is told so, whatever it asks for
 
  private:
   enum class Phase { kReading, kWorking, kWriting, kLingering, kClosed };
@@ -53,11 +54,11 @@ class HttpConnection {
   void OnRead(const boost::system::error_code& ec, std::size_t bytes);
   void NoteRequestPhase();
   bool AccountBody();
-  void ReturnBodyPool();
 
   // Writing. True: all of it is written. False: the rest follows, or the connection is closed.
   bool WriteAnswer();
   bool WriteRest();
+  void AwaitWritable();
   void OnWritable(const boost::system::error_code& ec);
   bool MoreHasArrived();
   bool FinishRequest();
@@ -82,7 +83,9 @@ class HttpConnection {
   std::size_t in_end_ = 0;
   MonotonicTime read_at_;  // the last of it
   HttpRequestReader::State noted_state_ = HttpRequestReader::State::kIdle;
-  std::size_t body_pool_bytes_ = 0;  // this connection's part of the pool
+  std::size_t in_pool_bytes_ = 0;      // this connection's part of the pool of requests, for in_
+  std::size_t body_pool_bytes_ = 0;    // and for the body
+  std::size_t answer_pool_bytes_ = 0;  // of that of answers; 0: the answer was not held up
   std::size_t lingered_bytes_ = 0;
 
   std::string out_;  // the answer, of which out_sent_ bytes are written

@@ -23,8 +23,10 @@ namespace bulla {
 class HttpConnection;
 class HttpWorker;
 
-// The memory that a connection may keep from one request to the next, for each of its buffers.
-inline constexpr std::size_t kHttpKeptBytesMax = 64 * 1024;
+// The memory that a connection may keep from one request to the next, for each of its buffers, and
+// that counts in no pool: what a signature needs, several times over. There may be as many
+// connections as limits::kHttpConnectionsMax, none of which needs to be busy.
+inline constexpr std::size_t kHttpKeptBytesMax = 4 * 1024;
 
 // One signature under way for a connection.
 struct HttpSignCall final : SignCall {

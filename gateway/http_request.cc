@@ -35,6 +35,13 @@ bool IsTenantField(std::string_view name) {
          EqualsIgnoringCase(name, "tenantId") || EqualsIgnoringCase(name, "x-tenant-id");
 }
 
+// A field that goes on in the next line (obs-fold; RFC 9112, 5.2, lets a server refuse it) is one
+// field to some readers and two to others.
+bool HasFoldedLine(std::string_view header) {
+  return header.find("\n ") != std::string_view::npos ||
+         header.find("\n\t") != std::string_view::npos;
+}
+
 HttpRefusal RefuseHeaderSize() {
   return Refuse(ErrorCode::kPayloadTooLarge,
                 fmt::format("header: over {} bytes", limits::kHttpHeaderBytesMax));
@@ -93,6 +100,11 @@ std::size_t HttpRequestReader::ConsumeHeader(std::string_view bytes) {
                    ? RefuseHeaderSize()
                    : Refuse(ErrorCode::kInvalidArgument,
                             fmt::format("request: not well-formed HTTP/1.1: {}", ec.message())));
+  }
+  // The parser takes a field once it has seen that the next line is another: `used` never ends
+  // between a field and its fold.
+  if (HasFoldedLine(bytes.substr(0, used))) {
+    RefuseWith(Refuse(ErrorCode::kInvalidArgument, "header: a line begins with a space"));
   }
   return used;
 }
@@ -202,7 +214,8 @@ void HttpRequestReader::TakeField(http::field field, std::string_view name,
       request_.has_content_encoding = !EqualsIgnoringCase(value, "identity");
       return;
     case http::field::expect:
-      request_.expects_continue = EqualsIgnoringCase(value, "100-continue");
+      // HTTP/1.0 has no interim answers: there it would be taken for the answer.
+      request_.expects_continue = request_.is_http_1_1 && EqualsIgnoringCase(value, "100-continue");
       return;
     default:
       break;

@@ -87,6 +87,7 @@ TEST(HttpRequestReader, ChunkedBodyEndsWhereItSays) {
 TEST(HttpRequestReader, WhateverTwoReadersCouldUnderstandDifferentlyIsRefused) {
   const std::string length = "Content-Length: want one number, once";
   const std::string coding = "Transfer-Encoding: want 'chunked' alone";
+  const std::string fold = "header: a line begins with a space";
   struct {
     std::string fields;
     std::string refusal;
@@ -114,6 +115,26 @@ TEST(HttpRequestReader, WhateverTwoReadersCouldUnderstandDifferentlyIsRefused) {
       {"no colon\r\n", "request: not well-formed"},
       {"A: b\n", "request: not well-formed"},
       {std::string("A: b\0c\r\n", 8), "request: not well-formed"},
+      {"Content-Length : 1\r\n", "request: not well-formed"},
+      {"Content-Length: 1 1\r\n", "request: not well-formed"},
+      {"Content-Length: 1\v\r\n", "request: not well-formed"},
+      {"Content-Length: 1e0\r\n", "request: not well-formed"},
+      {"Content-Length: 1;x\r\n", "request: not well-formed"},
+      {"Transfer-Encoding: \vchunked\r\n", "request: not well-formed"},
+      {"Transfer-Encoding: \"chunked\"\r\n", coding},
+      {"Transfer-Encoding: chunked;q=1\r\n", coding},
+      {"Transfer-Encoding: , chunked\r\n", coding},
+      {"Transfer-Encoding: identity\r\n", coding},
+      {"Transfer-Encoding:\r\n", coding},
+      {"Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n", coding},
+      {"X: a\rTransfer-Encoding: chunked\r\n", "request: not well-formed"},
+      {"X: a\nTransfer-Encoding: chunked\r\n", "request: not well-formed"},
+      {"X: a\r\n Content-Length: 1\r\n", fold},
+      {"X: a\r\n\tb\r\n", fold},
+      {"Content-Length:\r\n 1\r\n", fold},
+      {"Transfer-Encoding:\r\n chunked\r\n", fold},
+      {" Content-Length: 1\r\n", fold},
+      {": a\r\n", "request: not well-formed"},
   };
   for (const auto& bad : kBad) {
     EXPECT_THAT(RefusalOf(kPost + bad.fields + "\r\na"), HasSubstr(bad.refusal)) << bad.fields;
@@ -125,6 +146,22 @@ TEST(HttpRequestReader, WhateverTwoReadersCouldUnderstandDifferentlyIsRefused) {
   for (const char* line : {"POST / HTTP/2.0\r\n\r\n", "POST /\r\n\r\n", "POST  / HTTP/1.1\r\n\r\n",
                            "\x16\x03\x01\x02", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "\r\n\r\n"}) {
     EXPECT_THAT(RefusalOf(line), HasSubstr("request: not well-formed")) << line;
+  }
+}
+
+TEST(HttpRequestReader, SpaceAroundAValueIsNoPartOfIt) {
+  for (const char* field : {"Content-Length:1\r\n", "Content-Length: \t 1 \t\r\n"}) {
+    EXPECT_EQ(RefusalOf(std::string(kPost) + field + "\r\na"), "") << field;
+  }
+}
+
+TEST(HttpRequestReader, ContinueIsExpectedInHttp11Only) {
+  for (int minor : {0, 1}) {
+    HttpRequestReader reader(kBodyMax);
+    reader.Consume(fmt::format(
+        "POST / HTTP/1.{}\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n", minor));
+    ASSERT_EQ(reader.state(), State::kBody);
+    EXPECT_EQ(reader.request().expects_continue, minor == 1);
   }
 }
 

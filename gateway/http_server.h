@@ -35,9 +35,12 @@ class HttpServer {
     std::size_t body_bytes_max = limits::kRequestBodyBytesMax;
     std::size_t connections_max = limits::kHttpConnectionsMax;
     std::size_t calls_in_flight_max = limits::kFaceCallsInFlightMax;
+    std::size_t request_pool_bytes = limits::kHttpRequestPoolBytes;
+    std::size_t answer_pool_bytes = limits::kHttpAnswerPoolBytes;
     Duration idle_timeout = limits::kHttpIdleTimeout;
     Duration header_timeout = limits::kHttpHeaderTimeout;
     Duration body_timeout = limits::kHttpBodyTimeout;
+    Duration write_timeout = limits::kHttpWriteTimeout;
     Duration sign_timeout = limits::kSignTimeout;
     Duration create_timeout = limits::kCreateTimeout;
   };

@@ -44,6 +44,12 @@ class HttpServerTest : public ::testing::Test {
     HexDecode(kDigestText, digest);
     return HexEncode0x(FakeSignerService::SignatureOf(key_id_, digest).rs);
   }
+  // 2 KiB that are answered with 200 KiB.
+  static std::string BadBatch() {
+    std::string items = "1";
+    for (std::size_t i = 1; i < limits::kBatchItemsMax; ++i) items += ",1";
+    return RawHttpClient::PostText("/sign/batch", fmt::format(R"({{"items":[{}]}})", items));
+  }
   // What every test of something bad ends with: the next caller is served.
   void ExpectStillServes() {
     RawHttpClient client(address_);
@@ -317,8 +323,63 @@ TEST_F(HttpServerTest, TooManyConnectionsAreRefusedAtOnce) {
   EXPECT_EQ(first.Post("/sign", SignBody()).status, 200);
   EXPECT_EQ(second.Post("/sign", SignBody()).status, 200);
   RawHttpClient third(address_);
-  EXPECT_EQ(third.Read().status, 429);
+  ExpectError(third.Read(), 429, "RETRY_LATER", "at its limit");
   EXPECT_TRUE(third.ReadsEnd());
+}
+
+TEST_F(HttpServerTest, RefusalOfAConnectionOutlivesTheRequestThatMeetsIt) {
+  HttpServer::Options options;
+  options.connections_max = 1;
+  StartServer(options);
+  RawHttpClient first(address_);
+  EXPECT_EQ(first.Post("/sign", SignBody()).status, 200);
+  for (int i = 0; i < 100; ++i) {
+    RawHttpClient another(address_);
+    another.Send(RawHttpClient::PostText("/sign", SignBody()));
+    another.Send(std::string(1'000'000, ' '));  // more than the listener's buffers take
+    ASSERT_EQ(another.Read().status, 429) << i;
+    EXPECT_TRUE(another.ReadsEnd());
+  }
+  EXPECT_EQ(first.Post("/sign", SignBody()).status, 200);
+}
+
+TEST_F(HttpServerTest, LargeRequestsAreRefusedWhenTheirPoolIsUsedUp) {
+  HttpServer::Options options;
+  options.request_pool_bytes = 0;
+  StartServer(options);
+  std::string field = "A: " + std::string(5000, 'a') + "\r\n";
+  for (const std::string& large :
+       {RawHttpClient::PostText("/sign", SignBody(), field),
+        RawHttpClient::PostText("/sign", SignBody() + std::string(5000, ' '))}) {
+    RawHttpClient client(address_);
+    client.Send(large);
+    ExpectError(client.Read(), 429, "RETRY_LATER", "at its limit");
+    EXPECT_TRUE(client.ReadsEnd());
+  }
+  ExpectStillServes();
+}
+
+TEST_F(HttpServerTest, CallerWhoDoesNotReadIsLetGoWhenThePoolOfAnswersIsUsedUp) {
+  HttpServer::Options options;
+  options.answer_pool_bytes = 0;
+  options.write_timeout = std::chrono::hours(1);  // not for the time he takes
+  StartServer(options);
+  RawHttpClient client(address_);
+  int sent = 0;
+  // Were they held for him instead, he could not send on for want of room, and then read all.
+  while (client.Send(BadBatch())) ++sent;
+  int answers = 0;
+  while (client.Read().status == 200) ++answers;
+  EXPECT_LT(answers, sent);
+  ExpectStillServes();
+}
+
+TEST_F(HttpServerTest, CallerWhoReadsLateGetsEveryAnswer) {
+  StartServer();
+  RawHttpClient client(address_);
+  constexpr int kBatches = 200;  // 40 MB of answers: more than the kernel holds of one connection
+  for (int i = 0; i < kBatches; ++i) ASSERT_TRUE(client.Send(BadBatch()));
+  for (int i = 0; i < kBatches; ++i) ASSERT_EQ(client.Read().status, 200) << i;
 }
 
 TEST_F(HttpServerTest, TooManyCallsInFlightAreRefusedAtOnce) {

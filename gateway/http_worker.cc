@@ -7,6 +7,7 @@
 
 #include <boost/asio/post.hpp>
 
+#include "base/limits.h"
 #include "base/log.h"
 #include "base/thread.h"
 #include "gateway/http_connection.h"
@@ -65,8 +66,8 @@ void HttpWorker::TakeAccepted(tcp::socket socket) {
   error_code ec;
   socket.non_blocking(true, ec);
   socket.set_option(tcp::no_delay(true), ec);
-  if (shared_.connections.fetch_add(1) >= shared_.options.connections_max) {
-    shared_.connections.fetch_sub(1);
+  bool welcome = TakePlace(shared_.connections, shared_.options.connections_max);
+  if (!welcome && !TakePlace(shared_.turned_away, limits::kHttpTurnedAwayMax)) {
     static constexpr std::string_view kFull =
         "HTTP/1.1 429 Too Many Requests\r\nConnection: close\r\nRetry-After: 1\r\n"
         "Content-Length: 0\r\n\r\n";
@@ -76,6 +77,7 @@ void HttpWorker::TakeAccepted(tcp::socket socket) {
   }
   auto* connection = new HttpConnection(*this, std::move(socket));
   connection->place = connections_.size();
+  connection->turned_away = !welcome;
   connections_.push_back(connection);
   connection->Start();
 }
@@ -84,8 +86,8 @@ void HttpWorker::Remove(HttpConnection* connection) {
   connections_[connection->place] = connections_.back();
   connections_[connection->place]->place = connection->place;
   connections_.pop_back();
+  (connection->turned_away ? shared_.turned_away : shared_.connections).fetch_sub(1);
   delete connection;
-  shared_.connections.fetch_sub(1);
   TellIfEmpty();
 }
 

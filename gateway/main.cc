@@ -106,6 +106,7 @@ class ReadyFile {
 absl::Status Serve(const Flags& flags) {
   std::atomic<bool> hangup{false};
   StopSignals stop([&] { hangup = true; });
+  ReturnLargeBuffersAtOnce();
   std::size_t descriptors_max = RaiseDescriptorLimit();
   BULLA_ASSIGN_OR_RETURN(ConfigWatch config_watch, ConfigWatch::Load(flags.config_file));
   const GatewayConfig& config = config_watch.running();
@@ -122,6 +123,10 @@ absl::Status Serve(const Flags& flags) {
   metrics.AddSource([&router] { return EnclaveFamilies(router.fleet().statuses()); });
   HttpServer http({.listen = config.http_listen,
                    .threads = static_cast<int>(config.http_threads),
+                   .idle_timeout = config.http_idle_timeout,
+                   .header_timeout = config.http_header_timeout,
+                   .body_timeout = config.http_body_timeout,
+                   .write_timeout = config.http_write_timeout,
                    .sign_timeout = config.sign_timeout,
                    .create_timeout = config.create_timeout},
                   router, metrics, clock);

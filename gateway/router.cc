@@ -11,9 +11,11 @@
 namespace bulla {
 namespace {
 
-// How often a call is sent again for want of its key's blob: once with the blob, and while that is
-// under way. More than that, and the enclave has no room to keep it.
-constexpr std::uint8_t kBlobRequestsMax = 8;
+// A key's blob is sent at most twice for one call: the second time only if it was dropped between.
+constexpr std::uint8_t kBlobLoadsMax = 2;
+// How often a call is sent again at once while the blob is under way, which may be slower than the
+// call. After that it waits for the next tick.
+constexpr std::uint8_t kFollowsAtOnceMax = 2;
 
 // A tick that comes this late tells of a gateway that did not run. Its enclaves' answers wait to be
 // read: they are not stuck.
@@ -109,6 +111,12 @@ void Router::Stop() {
   stopping_ = true;
   batch_timer_.Stop();
   fleet_.Stop();
+  SignCall* held = nullptr;
+  {
+    MutexLock lock(mutex_);
+    held = std::exchange(held_, {}).first();
+  }
+  FailAll(held, ErrorCode::kUnavailable);
 }
 
 void Router::SetKeyPolicy(const KeyPolicy& policy) {
@@ -123,15 +131,23 @@ void Router::SetKeyPolicy(const KeyPolicy& policy) {
 // ---- Signing ---------------------------------------------------------------------------------
 
 void Router::Sign(SignCall* first) {
+  std::size_t received = 0;
+  for (SignCall* call = first; call != nullptr; call = call->next) {
+    ++received;
+    call->blob_loads = 0;
+    call->blob_follows = 0;
+    call->repeats = 0;
+  }
+  retry_budget_.Earn(received);
+  Route(first);
+}
+
+void Router::Route(SignCall* first) {
   Sorted sorted(fleet_.table());
   CallList unroutable;
-  std::size_t received = 0;
   std::size_t crossed = 0;
   while (first != nullptr) {
     SignCall* call = PopFirst(first);
-    ++received;
-    call->blob_requests = 0;
-    call->repeats = 0;
     std::size_t asked = 0;
     std::optional<std::size_t> member =
         sorted.table().ring.Find(call->key_id, [&](std::size_t index) {
@@ -145,7 +161,6 @@ void Router::Sign(SignCall* first) {
     if (asked > 1) ++crossed;
     sorted.Append(*member, call);
   }
-  retry_budget_.Earn(received);
   if (crossed > 0) cross_enclave_.Increment(static_cast<double>(crossed));
   FailAll(unroutable.first(), ErrorCode::kUnavailable);
   sorted.SendAll();
@@ -248,12 +263,18 @@ void Router::OnNeedBlob(EnclaveLink& link, SignCall* first) {
     MutexLock lock(mutex_);
     while (first != nullptr) {
       SignCall* call = PopFirst(first);
-      if (++call->blob_requests > kBlobRequestsMax) {
+      if (call->blob_loads == kBlobLoadsMax) {
         given_up.Append(call);
         continue;
       }
       const BlobLoads::Next next = blob_loads_.Ask(link.id(), call, now);
-      if (next == BlobLoads::Next::kRepeat) again.Append(call);
+      if (next == BlobLoads::Next::kRepeat) {
+        const bool at_once = call->blob_follows < kFollowsAtOnceMax;
+        if (at_once) ++call->blob_follows;
+        (at_once ? again : held_).Append(call);
+        continue;
+      }
+      ++call->blob_loads;
       if (next == BlobLoads::Next::kFetch) to_fetch.push_back(call->key_id);
     }
   }
@@ -307,8 +328,13 @@ void Router::Tick(MonotonicTime now) {
   if (!late) TakeBackStuck(*table, now);
   fleet_.Tick(now, [this](const EnclaveLink& link) { return unlocker_.settled(link); });
   unlocker_.Tick(now);
-  MutexLock lock(mutex_);
-  blob_loads_.Prune(now);
+  SignCall* held = nullptr;
+  {
+    MutexLock lock(mutex_);
+    blob_loads_.Prune(now);
+    held = std::exchange(held_, {}).first();
+  }
+  if (held != nullptr) Route(held);
 }
 
 // ---- Keys ------------------------------------------------------------------------------------

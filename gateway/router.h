@@ -83,6 +83,8 @@ class Router final : public SignerService, public LinkEvents {
   // Lists of calls by the member of a table that they go to.
   class Sorted;
 
+  // Sends each call to its key's enclave.
+  void Route(SignCall* first);
   std::shared_ptr<EnclaveLink> MakeLink(const Address& address, std::uint32_t id);
   // Finds each call's enclave. Those that may not be repeated, or for which there is none, are
   // answered with `otherwise`.
@@ -107,6 +109,7 @@ class Router final : public SignerService, public LinkEvents {
 
   Mutex mutex_;
   BlobLoads blob_loads_ BULLA_GUARDED_BY(mutex_);
+  CallList held_ BULLA_GUARDED_BY(mutex_);  // until the next tick, for blobs that are under way
   KeyPolicy key_policy_ BULLA_GUARDED_BY(mutex_);
 
   std::array<prometheus::Counter*, 3> repeated_;  // by RepeatReason

@@ -41,10 +41,12 @@ class SignCall {
   RecoverableSignature signature;  // when error is kOk
   // A link for whoever holds the call.
   SignCall* next = nullptr;
-  // The router's own: how often enclaves have asked for the key's blob; which enclaves the call was
-  // taken back from, to be repeated elsewhere, and how many of them; since when it is on its way.
+  // The router's own: how often the key's blob was sent for the call, and how often the call was
+  // sent behind one that others had sent; which enclaves it was taken back from, to be repeated
+  // elsewhere, and how many of them; since when it is on its way.
   static constexpr std::uint8_t kRepeatsMax = 2;
-  std::uint8_t blob_requests = 0;
+  std::uint8_t blob_loads = 0;
+  std::uint8_t blob_follows = 0;
   std::uint8_t repeats = 0;
   std::array<std::uint32_t, kRepeatsMax> avoid{};
   MonotonicTime gathered_at;
