@@ -1,0 +1,68 @@
+#include "gateway/concurrency_limit.h"
+
+#include <algorithm>
+
+namespace bulla {
+namespace {
+
+// Of the limit: fuller than this, it was reached (calls come in lists, so seldom exactly).
+constexpr double kReached = 0.9;
+// A window, of a limit that was reached: little, since the queue is near to what it may be.
+constexpr double kGrowth = 1.1;
+// A window, when nothing queues: from the floor to 4096 in 0.6 s.
+constexpr double kFastGrowth = 2;
+// Of wait_max: below it nothing queues. Clear of half of it, to which the fair shares of
+// gateway/admission bring the queue while clients contend.
+constexpr int kQuiet = 4;
+
+}  // namespace
+
+ConcurrencyLimit::ConcurrencyLimit(Options options)
+    : options_({.max = std::max(options.max, kFloor), .wait_max = options.wait_max}),
+      limit_(options_.max) {}
+
+std::size_t ConcurrencyLimit::Admit(std::size_t asked, std::size_t in_flight, MonotonicTime now) {
+  if (now >= window_end_) EndWindow(now, in_flight);
+  const std::size_t room = limit_ - std::min(limit_, in_flight);
+  const std::size_t admitted = std::min(asked, room);
+  most_in_flight_ = std::max(most_in_flight_, in_flight + admitted);
+  return admitted;
+}
+
+void ConcurrencyLimit::OnAnswered(Duration latency, std::size_t in_flight, MonotonicTime now) {
+  least_latency_ = std::min(least_latency_, latency);
+  if (now >= window_end_) EndWindow(now, in_flight);
+}
+
+void ConcurrencyLimit::EndWindow(MonotonicTime now, std::size_t in_flight) {
+  const bool quiet = in_flight == 0 && now >= window_end_ + kWindow;
+  if (quiet) {
+    limit_ = options_.max;
+  } else if (least_latency_ != Duration::max()) {
+    Judge();
+  }
+  window_end_ = now + kWindow;
+  least_latency_ = Duration::max();
+  most_in_flight_ = in_flight;
+}
+
+void ConcurrencyLimit::Judge() {
+  const auto most = static_cast<double>(most_in_flight_);
+  if (least_latency_ > options_.wait_max) {
+    // Few that take long are not a queue that fewer would shorten.
+    if (most_in_flight_ <= kFloor) return;
+    const double fits = most * static_cast<double>(options_.wait_max.count()) /
+                        static_cast<double>(least_latency_.count());
+    limit_ = std::clamp(static_cast<std::size_t>(fits), kFloor, limit_);
+  } else if (least_latency_ * kQuiet < options_.wait_max) {
+    GrowTo(static_cast<double>(limit_) * kFastGrowth);
+  } else if (most >= static_cast<double>(limit_) * kReached) {
+    GrowTo(static_cast<double>(limit_) * kGrowth);
+  }
+}
+
+void ConcurrencyLimit::GrowTo(double limit) {
+  limit_ = std::min(static_cast<std::size_t>(limit), options_.max);
+}
+
+}  // namespace bulla
