@@ -70,6 +70,8 @@ EnclaveLink::EnclaveLink(Options options, LinkEvents& events, KeyStore& store, c
       store_(store),
       clock_(clock),
       batcher_(options_.batch),
+      limit_({.max = options_.streams * EnclaveStream::kSlotsMax,
+              .wait_max = options_.batch.queue_wait_max}),
       key_policy_(options_.key_policy),
       streams_(std::make_shared<const Streams>()) {
   status_.address = name();
@@ -294,10 +296,14 @@ void EnclaveLink::OnStreamClosed() {
 
 void EnclaveLink::Sign(SignCall* first) {
   const MonotonicTime now = clock_.Now();
+  const std::size_t asked = CountCalls(first);
   {
     MutexLock lock(batch_mutex_);
-    while (first != nullptr) batcher_.Add(PopFirst(first), now);
+    const std::size_t admitted = limit_.Admit(asked, batcher_.held(), now);
+    for (std::size_t i = 0; i < admitted; ++i) batcher_.Add(PopFirst(first), now);
+    refused_over_limit_ += asked - admitted;
   }
+  FailAll(first, ErrorCode::kRetryLater);
   const MonotonicTime due = SendDue(now);
   if (due != MonotonicTime::max()) events_.OnWaiting(due);
 }
@@ -324,22 +330,23 @@ void EnclaveLink::SendFrame(SignCall* first) {
       if (stream->in_flight() < in_flight_max) first = stream->Sign(first);
     }
   }
-  std::size_t refused = 0;
-  for (SignCall* call = first; call != nullptr; call = call->next) ++refused;
+  const std::size_t refused = CountCalls(first);
   if (refused == 0) return;
   FailAll(first, ErrorCode::kRetryLater);
   MutexLock lock(batch_mutex_);
   batcher_.Answered(refused);
 }
 
-void EnclaveLink::OnAnswered(std::size_t count) {
+void EnclaveLink::OnAnswered(std::size_t count, MonotonicTime oldest) {
+  const MonotonicTime now = clock_.Now();
   {
     MutexLock lock(batch_mutex_);
     batcher_.Answered(count);
+    if (oldest != MonotonicTime::max()) limit_.OnAnswered(now - oldest, batcher_.held(), now);
     if (!batcher_.waiting()) return;
   }
   // What is left may be due sooner than it was.
-  const MonotonicTime due = SendDue(clock_.Now());
+  const MonotonicTime due = SendDue(now);
   if (due != MonotonicTime::max()) events_.OnWaiting(due);
 }
 
@@ -416,6 +423,11 @@ EnclaveLink::Status EnclaveLink::status() const {
     status = status_;
   }
   status.ready = ready();
+  {
+    MutexLock lock(batch_mutex_);
+    status.in_flight_max = limit_.limit();
+    status.refused_over_in_flight_max = refused_over_limit_;
+  }
   for (const auto& stream : *open) {
     status.streams_open += stream->closed() ? 0 : 1;
     status.in_flight += stream->in_flight();

@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "base/status.h"
+#include "gateway/concurrency_limit.h"
 #include "gateway/enclave_report.h"
 #include "gateway/enclave_stream.h"
 #include "gateway/sign_batcher.h"
@@ -66,6 +67,8 @@ class EnclaveLink final : private StreamEvents {
     std::string platform;  // "nitro" or "simulated"
     std::size_t streams_open = 0;
     std::size_t in_flight = 0;
+    std::size_t in_flight_max = 0;                 // now: see gateway/concurrency_limit
+    std::uint64_t refused_over_in_flight_max = 0;  // signatures, since the start
     std::uint64_t reconnects = 0;
     std::string last_error;
     std::string policy_refused;           // the enclave's reason; empty when it took the policy
@@ -84,7 +87,8 @@ class EnclaveLink final : private StreamEvents {
   const std::string& name() const { return options_.address.ToString(); }
   bool ready() const { return ready_.load(std::memory_order_acquire); }
 
-  // Each call is answered: with kRetryLater when every stream is full.
+  // Each call is answered: with kRetryLater what is over the concurrency limit, and when every
+  // stream is full.
   void Sign(SignCall* first) BULLA_EXCLUDES(mutex_, batch_mutex_);
   // Sends what has been held back long enough. Returns when the next is due; max() when nothing
   // waits.
@@ -103,14 +107,15 @@ class EnclaveLink final : private StreamEvents {
 
   // Gives up what is past its deadline.
   void Expire(MonotonicTime now);
-  Status status() const BULLA_EXCLUDES(mutex_);
+  Status status() const BULLA_EXCLUDES(mutex_, batch_mutex_);
 
  private:
   using Streams = std::vector<std::shared_ptr<EnclaveStream>>;
 
   void OnNeedBlob(SignCall* first) override { events_.OnNeedBlob(*this, first); }
   void OnNeedDek(SignCall* first) override { events_.OnNeedDek(*this, first); }
-  void OnAnswered(std::size_t count) override BULLA_EXCLUDES(mutex_, batch_mutex_);
+  void OnAnswered(std::size_t count, MonotonicTime oldest) override
+      BULLA_EXCLUDES(mutex_, batch_mutex_);
   void OnStreamClosed() override BULLA_EXCLUDES(mutex_);
 
   // Sends a frame's worth, or refuses what finds no room.
@@ -144,8 +149,10 @@ class EnclaveLink final : private StreamEvents {
   const Clock& clock_;
   std::atomic<bool> ready_{false};
 
-  Mutex batch_mutex_;
+  mutable Mutex batch_mutex_;
   SignBatcher batcher_ BULLA_GUARDED_BY(batch_mutex_);
+  ConcurrencyLimit limit_ BULLA_GUARDED_BY(batch_mutex_);
+  std::uint64_t refused_over_limit_ BULLA_GUARDED_BY(batch_mutex_) = 0;
 
   mutable Mutex mutex_;
   CondVar changed_;

@@ -196,12 +196,14 @@ void EnclaveStream::HandleSignReplies(const std::vector<SignReply>& replies) {
   CallList need_blob;
   CallList need_dek;
   std::size_t answered = 0;
+  MonotonicTime oldest = MonotonicTime::max();
   {
     MutexLock lock(mutex_);
     for (const SignReply& reply : replies) {
       SignCall* call = ReleaseSlot(reply.sequence).sign;
       if (call == nullptr) continue;
       ++answered;
+      if (reply.status != ItemStatus::kBusy) oldest = std::min(oldest, call->gathered_at);
       if (reply.status == ItemStatus::kNeedBlob) {
         need_blob.Append(call);
       } else if (reply.status == ItemStatus::kNeedDek) {
@@ -216,7 +218,7 @@ void EnclaveStream::HandleSignReplies(const std::vector<SignReply>& replies) {
   if (!done.empty()) DeliverAll(done.first());
   if (!need_blob.empty()) events_.OnNeedBlob(need_blob.first());
   if (!need_dek.empty()) events_.OnNeedDek(need_dek.first());
-  if (answered > 0) events_.OnAnswered(answered);
+  if (answered > 0) events_.OnAnswered(answered, oldest);
 }
 
 void EnclaveStream::HandleCreateReplies(std::vector<CreateReply>& replies) {
@@ -249,7 +251,7 @@ void EnclaveStream::Expire(MonotonicTime now) {
   }
   FailAll(expired.first(), ErrorCode::kUnavailable);
   for (CreateDone& done : creates) done(ErrorCode::kUnavailable, {});
-  if (answered > 0) events_.OnAnswered(answered);
+  if (answered > 0) events_.OnAnswered(answered, MonotonicTime::max());
 }
 
 void EnclaveStream::FailAllInFlight() {

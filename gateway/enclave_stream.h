@@ -31,8 +31,9 @@ class StreamEvents {
   virtual void OnNeedBlob(SignCall* first) = 0;
   virtual void OnNeedDek(SignCall* first) = 0;
   // `count` signatures that were given to the stream are with it no more: they are answered, or
-  // given up, or went to OnNeedBlob or OnNeedDek.
-  virtual void OnAnswered(std::size_t count) = 0;
+  // given up, or went to OnNeedBlob or OnNeedDek. Of those that the enclave did its work for, the
+  // oldest was gathered at `oldest`; max() when there are none.
+  virtual void OnAnswered(std::size_t count, MonotonicTime oldest) = 0;
   // The stream is gone; everything in flight on it was answered with kUnavailable.
   virtual void OnStreamClosed() = 0;
 };

@@ -29,6 +29,8 @@ class SignBatcher {
   struct Options {
     std::size_t size_max = kFrameSignsMax;  // of a frame; 1: every signature travels alone
     std::chrono::microseconds wait_max{500};
+    // What the queue of one enclave is held to, by refusing: gateway/concurrency_limit.
+    Duration queue_wait_max = std::chrono::milliseconds(30);
   };
   static constexpr std::size_t kLoadedFrom = 3;
   static constexpr int kBusyWaits = 4;
@@ -50,6 +52,8 @@ class SignBatcher {
   SignCall* TakeAll();
 
   bool waiting() const { return size_ > 0; }
+  // What waits and what is with the enclave.
+  std::size_t held() const { return size_ + in_flight_; }
   // When the first that waits may wait no longer, as things are. Requires: something waits.
   MonotonicTime due_at() const {
     const bool busy = in_flight_ >= options_.size_max;
