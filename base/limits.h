@@ -30,13 +30,15 @@ inline constexpr std::size_t kRequestIdCharsMax = 128;
 // It is a column with a unique index in the store.
 inline constexpr std::size_t kIdempotencyKeyCharsMax = 255;
 
+// Signatures asked for and not yet answered, over both faces. At 30 us each on one core this is two
+// seconds of work: more than any deadline allows, so more would only be refused later. What the
+// enclaves take is less and is found out: gateway/concurrency_limit.
+inline constexpr std::size_t kCallsInFlightMax = 64 * 1024;
+
 // ---- The HTTP face as a whole ----------------------------------------------------------------
 
 // Callers keep connections open; each costs some 8 KiB here and a descriptor.
 inline constexpr std::size_t kHttpConnectionsMax = 16 * 1024;
-// Signatures asked for and not yet answered, over all connections. At 30 us each on one core this
-// is two seconds of work: more than any deadline allows, so more would only be refused later.
-inline constexpr std::size_t kFaceCallsInFlightMax = 64 * 1024;
 // Bodies beyond the first 64 KiB each, over all connections: sixty-four of the largest at a time.
 inline constexpr std::size_t kHttpBodyPoolBytes = 256 * 1024 * 1024;
 

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/config.h"
 #include "base/status.h"
+#include "gateway/admission.h"
 #include "gateway/sign_batcher.h"
 #include "wire/key_policy.h"
 
@@ -24,6 +25,7 @@ struct GatewayConfig {
   std::vector<std::string> enclaves;
   std::int64_t streams_per_enclave = 16;
   SignBatcher::Options batch;
+  Admission::Options admission;
   std::string kms_forwarder_listen = "vsock:3:8000";
   std::string kms_forwarder_target;
   std::string credentials_file;

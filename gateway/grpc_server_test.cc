@@ -26,7 +26,7 @@ class GrpcServerTest : public ::testing::Test {
   void SetUp() override {
     GrpcServer::Options options;
     options.listen = "127.0.0.1:0";
-    server_ = std::make_unique<GrpcServer>(options, service_, metrics_, clock_);
+    server_ = std::make_unique<GrpcServer>(options, service_, admission_, metrics_, clock_);
     absl::StatusOr<std::string> address = server_->Start();
     ASSERT_TRUE(address.ok()) << address.status();
     // A channel of its own per test: channels are otherwise shared by address within the process.
@@ -122,6 +122,7 @@ class GrpcServerTest : public ::testing::Test {
 
   RealClock clock_;
   Metrics metrics_;
+  Admission admission_{{}, metrics_};
   FakeSignerService service_;
   KeyId key_id_;
   std::unique_ptr<GrpcServer> server_;

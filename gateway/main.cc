@@ -16,6 +16,7 @@
 #include "base/metrics.h"
 #include "base/ticker.h"
 #include "gateway/admin_server.h"
+#include "gateway/admission.h"
 #include "gateway/config_watch.h"
 #include "gateway/enclave_metrics.h"
 #include "gateway/gateway_config.h"
@@ -68,6 +69,29 @@ absl::StatusOr<Router::Options> RouterOptions(const GatewayConfig& config) {
   return options;
 }
 
+// Tells who is let in what the enclaves take.
+class AdmissionFeed {
+ public:
+  AdmissionFeed(Admission& admission, const Router& router)
+      : admission_(admission), router_(router) {}
+
+  void Tick(MonotonicTime now) {
+    if (now < next_) return;
+    next_ = now + Admission::kTick;
+    Admission::Enclaves enclaves;
+    for (const EnclaveLink::Status& link : router_.LinkStatuses()) {
+      if (link.ready) enclaves.in_flight_max += link.in_flight_max;
+      enclaves.refused += link.refused_over_in_flight_max;
+    }
+    admission_.Tick(now, enclaves);
+  }
+
+ private:
+  Admission& admission_;
+  const Router& router_;
+  MonotonicTime next_;
+};
+
 // Writes the ready file once, when every enclave is there and the DEKs in use are open, or when
 // some enclave is and patience has run out.
 class ReadyFile {
@@ -111,15 +135,16 @@ absl::Status Serve(const Flags& flags) {
   BULLA_ASSIGN_OR_RETURN(std::unique_ptr<KmsForwarder> forwarder, StartForwarder(config));
   Router router(std::move(router_options), *store, metrics, clock);
   metrics.AddSource([&router] { return EnclaveFamilies(router.LinkStatuses()); });
+  Admission admission(config.admission, metrics);
   HttpServer http({.listen = config.http_listen,
                    .threads = static_cast<int>(config.http_threads),
                    .sign_timeout = config.sign_timeout,
                    .create_timeout = config.create_timeout},
-                  router, metrics, clock);
+                  router, admission, metrics, clock);
   GrpcServer grpc({.listen = config.grpc_listen,
                    .sign_timeout = config.sign_timeout,
                    .create_timeout = config.create_timeout},
-                  router, metrics, clock);
+                  router, admission, metrics, clock);
   std::atomic<bool> draining{false};
   AdminServer admin(
       config.admin_listen,
@@ -146,9 +171,11 @@ absl::Status Serve(const Flags& flags) {
                   fmt::format("{{\"http\": \"{}\", \"grpc\": \"{}\", \"admin\": \"{}\"}}\n",
                               http_address, grpc_address, admin_address),
                   clock.Now());
+  AdmissionFeed admission_feed(admission, router);
   Ticker ticker("ticker", kTick, [&] {
     MonotonicTime now = clock.Now();
     router.Tick(now);
+    admission_feed.Tick(now);
     if (hangup.exchange(false)) config_watch.ReadAnyway();
     if (std::optional<KeyPolicy> policy = config_watch.Tick(now)) router.SetKeyPolicy(*policy);
     if (!draining) ready.Tick(router, grpc, now);
