@@ -15,6 +15,10 @@ constexpr double kFastGrowth = 2;
 // gateway/admission bring the queue while clients contend.
 constexpr int kQuiet = 4;
 
+// Without an answer: the enclave, or we, had no CPU. What waited meanwhile says nothing about the
+// queue, so the window begins anew; but once, since one that stalls all the time is slow.
+constexpr Duration kStall = ConcurrencyLimit::kWindow / 4;
+
 }  // namespace
 
 ConcurrencyLimit::ConcurrencyLimit(Options options)
@@ -22,26 +26,37 @@ ConcurrencyLimit::ConcurrencyLimit(Options options)
       limit_(options_.max) {}
 
 std::size_t ConcurrencyLimit::Admit(std::size_t asked, std::size_t in_flight, MonotonicTime now) {
-  if (now >= window_end_) EndWindow(now, in_flight);
+  if (in_flight == 0) {
+    if (now >= last_event_ + kWindow) {
+      limit_ = options_.max;
+      BeginWindow(0, now);
+    }
+    last_event_ = now;
+  }
   const std::size_t room = limit_ - std::min(limit_, in_flight);
   const std::size_t admitted = std::min(asked, room);
   most_in_flight_ = std::max(most_in_flight_, in_flight + admitted);
   return admitted;
 }
 
-void ConcurrencyLimit::OnAnswered(Duration latency, std::size_t in_flight, MonotonicTime now) {
-  least_latency_ = std::min(least_latency_, latency);
-  if (now >= window_end_) EndWindow(now, in_flight);
+void ConcurrencyLimit::OnAnswered(std::size_t count, MonotonicTime oldest, std::size_t in_flight,
+                                  MonotonicTime now) {
+  if (now >= last_event_ + kStall && !stalled_) {
+    BeginWindow(in_flight + count, now);
+    stalled_ = true;
+  }
+  last_event_ = now;
+  if (oldest != MonotonicTime::max()) least_latency_ = std::min(least_latency_, now - oldest);
+  to_answer_ -= std::min(to_answer_, count);
+  if (to_answer_ > 0 || now < window_end_) return;
+  if (least_latency_ != Duration::max()) Judge();
+  BeginWindow(in_flight, now);
 }
 
-void ConcurrencyLimit::EndWindow(MonotonicTime now, std::size_t in_flight) {
-  const bool quiet = in_flight == 0 && now >= window_end_ + kWindow;
-  if (quiet) {
-    limit_ = options_.max;
-  } else if (least_latency_ != Duration::max()) {
-    Judge();
-  }
+void ConcurrencyLimit::BeginWindow(std::size_t in_flight, MonotonicTime now) {
   window_end_ = now + kWindow;
+  stalled_ = false;
+  to_answer_ = in_flight;
   least_latency_ = Duration::max();
   most_in_flight_ = in_flight;
 }

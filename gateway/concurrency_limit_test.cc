@@ -30,8 +30,7 @@ class SimulatedLink {
   static constexpr Duration kStep = microseconds(500);
   static constexpr std::size_t kFrame = 32;
 
-  explicit SimulatedLink(double capacity, ConcurrencyLimit::Options options = {})
-      : capacity_(capacity), limit(options) {}
+  explicit SimulatedLink(double capacity) : capacity_(capacity) {}
 
   // Asks for `rate` signatures a second for `time`.
   Figures Run(double rate, Duration time) {
@@ -51,6 +50,15 @@ class SimulatedLink {
     figures.asked += asked;
     figures.refused += asked - admitted;
   }
+  // The same of so many callers, each of whom asks again when he is answered.
+  Figures RunClosed(std::size_t callers, Duration time) {
+    Figures figures;
+    for (const MonotonicTime end = now_ + time; now_ < end; now_ += kStep) {
+      Ask(callers - std::min(callers, queue_.size()), figures);
+      if (now_ >= stalled_until_) Work(figures);
+    }
+    return figures;
+  }
   // The host takes the CPU away.
   void Stall(Duration time) { stalled_until_ = now_ + time; }
   void SetCapacity(double capacity) { capacity_ = capacity; }
@@ -64,12 +72,12 @@ class SimulatedLink {
       const std::size_t frame = std::min(kFrame, queue_.size());
       if (done_ < static_cast<double>(frame)) return;
       done_ -= static_cast<double>(frame);
-      const Duration oldest = now_ - queue_.front();
+      const MonotonicTime oldest = queue_.front();
       for (std::size_t i = 0; i < frame; ++i) {
         figures.latencies.push_back(now_ - queue_.front());
         queue_.pop_front();
       }
-      limit.OnAnswered(oldest, queue_.size(), now_);
+      limit.OnAnswered(frame, oldest, queue_.size(), now_);
     }
   }
 
@@ -81,7 +89,7 @@ class SimulatedLink {
   std::deque<MonotonicTime> queue_;  // since when they wait
 
  public:
-  ConcurrencyLimit limit;
+  ConcurrencyLimit limit{{.wait_max = milliseconds(30)}};
 };
 
 constexpr double kCapacities[] = {3000, 10'000, 40'000, 100'000};
@@ -150,11 +158,32 @@ TEST(ConcurrencyLimit, ABurstAfterQuietIsTakenWhole) {
 TEST(ConcurrencyLimit, AHostThatTakesTheCpuAwayForAMomentIsNotOverload) {
   SimulatedLink link(10'000);
   std::size_t refused = 0;
-  for (int i = 0; i < 20; ++i) {
+  for (int i = 0; i < 40; ++i) {
     link.Stall(milliseconds(10 * i));
     refused += link.Run(5000, seconds(1)).refused;
   }
   EXPECT_EQ(refused, 0u);
+}
+
+TEST(ConcurrencyLimit, NorIsItForManyCallersWhoWaitForTheirAnswers) {
+  SimulatedLink link(20'000);
+  std::size_t refused = 0;
+  for (int i = 0; i < 40; ++i) {
+    link.Stall(milliseconds(10 * i));
+    refused += link.RunClosed(500, milliseconds(500)).refused;
+  }
+  EXPECT_EQ(refused, 0u);
+}
+
+TEST(ConcurrencyLimit, OneThatStallsAllTheTimeIsSlow) {
+  SimulatedLink link(20'000);
+  SimulatedLink::Figures figures;
+  for (int i = 0; i < 100; ++i) {
+    link.Stall(milliseconds(30));
+    figures = link.Run(20'000, milliseconds(60));
+  }
+  EXPECT_LT(link.limit.limit(), 1000u);
+  EXPECT_LT(figures.Quantile(0.99), milliseconds(120));
 }
 
 TEST(ConcurrencyLimit, FewThatTakeLongAreNotAQueue) {
@@ -162,7 +191,7 @@ TEST(ConcurrencyLimit, FewThatTakeLongAreNotAQueue) {
   MonotonicTime now{std::chrono::hours(1)};
   for (int i = 0; i < 100; ++i, now += milliseconds(50)) {
     EXPECT_EQ(limit.Admit(ConcurrencyLimit::kFloor, 0, now), ConcurrencyLimit::kFloor);
-    limit.OnAnswered(milliseconds(45), 1, now);
+    limit.OnAnswered(ConcurrencyLimit::kFloor - 1, now - milliseconds(45), 1, now);
   }
   EXPECT_EQ(limit.limit(), 4096u);
 }

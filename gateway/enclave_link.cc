@@ -342,7 +342,7 @@ void EnclaveLink::OnAnswered(std::size_t count, MonotonicTime oldest) {
   {
     MutexLock lock(batch_mutex_);
     batcher_.Answered(count);
-    if (oldest != MonotonicTime::max()) limit_.OnAnswered(now - oldest, batcher_.held(), now);
+    limit_.OnAnswered(count, oldest, batcher_.held(), now);
     if (!batcher_.waiting()) return;
   }
   // What is left may be due sooner than it was.

@@ -30,7 +30,7 @@ class SignBatcher {
     std::size_t size_max = kFrameSignsMax;  // of a frame; 1: every signature travels alone
     std::chrono::microseconds wait_max{500};
     // What the queue of one enclave is held to, by refusing: gateway/concurrency_limit.
-    Duration queue_wait_max = std::chrono::milliseconds(30);
+    Duration queue_wait_max = std::chrono::milliseconds(50);
   };
   static constexpr std::size_t kLoadedFrom = 3;
   static constexpr int kBusyWaits = 4;
