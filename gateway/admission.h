@@ -74,7 +74,7 @@ class Admission {
     std::uint64_t refused = 0;      // since the start, over their limits
   };
   // To be called every kTick or so.
-  static constexpr Duration kTick = std::chrono::milliseconds(50);
+  static constexpr Duration kTick = std::chrono::milliseconds(20);
   void Tick(MonotonicTime now, const Enclaves& enclaves);
 
   std::size_t in_flight() const { return in_flight_.load(std::memory_order_relaxed); }

@@ -82,7 +82,7 @@ TEST_F(AdmissionTest, WhatOthersDoNotAskForIsForWhoAsks) {
   Admission::Client modest(admission_, V4(2));
   ASSERT_EQ(Admit(modest), 1u);
   EXPECT_EQ(Admit(greedy, 200), 50u) << "its share";
-  Tick(50);  // the modest one has asked for nothing since
+  Tick(125);  // the modest one has asked for nothing since
   EXPECT_EQ(Admit(greedy, 200), 50u);
 }
 
