@@ -11,9 +11,9 @@ constexpr double kReached = 0.9;
 constexpr double kGrowth = 1.1;
 // A window, when nothing queues: from the floor to 4096 in 0.6 s.
 constexpr double kFastGrowth = 2;
-// Of wait_max: below half of it the queue is not what the limit has let in, so that there is
-// overload no more.
-constexpr int kQuiet = 2;
+// Of wait_max: below a third of it there is overload no more. Clear of half of it, to which the
+// fair shares of gateway/admission bring the queue while clients contend.
+constexpr int kQuiet = 3;
 
 // Without an answer: the enclave, or we, had no CPU. What waited meanwhile says nothing about the
 // queue, so the window begins anew; but once, since one that stalls all the time is slow.

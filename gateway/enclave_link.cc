@@ -332,7 +332,9 @@ void EnclaveLink::SendFrame(SignCall* first) {
   }
   const std::size_t refused = CountCalls(first);
   if (refused == 0) return;
-  FailAll(first, ErrorCode::kRetryLater);
+  const bool gone =
+      std::all_of(open->begin(), open->end(), [](const auto& stream) { return stream->closed(); });
+  FailAll(first, gone ? ErrorCode::kUnavailable : ErrorCode::kRetryLater);
   MutexLock lock(batch_mutex_);
   batcher_.Answered(refused);
 }

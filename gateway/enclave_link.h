@@ -118,7 +118,7 @@ class EnclaveLink final : private StreamEvents {
       BULLA_EXCLUDES(mutex_, batch_mutex_);
   void OnStreamClosed() override BULLA_EXCLUDES(mutex_);
 
-  // Sends a frame's worth, or refuses what finds no room.
+  // Sends a frame's worth, or refuses what finds no room, or no stream at all.
   void SendFrame(SignCall* first) BULLA_EXCLUDES(mutex_, batch_mutex_);
   void Run();
   // Everything from dialling to open streams.
