@@ -30,6 +30,11 @@ inline constexpr std::size_t kRequestIdCharsMax = 128;
 // It is a column with a unique index in the store.
 inline constexpr std::size_t kIdempotencyKeyCharsMax = 255;
 
+// Signatures asked for and not yet answered, over both faces. At 30 us each on one core this is two
+// seconds of work: more than any deadline allows, so more would only be refused later. What the
+// enclaves take is less and is found out: gateway/concurrency_limit.
+inline constexpr std::size_t kCallsInFlightMax = 64 * 1024;
+
 // ---- The HTTP face as a whole ----------------------------------------------------------------
 
 // Callers keep connections open; each costs some 8 KiB here and a descriptor.
@@ -37,9 +42,6 @@ inline constexpr std::size_t kHttpConnectionsMax = 16 * 1024;
 // Connections above those that are told so and then linger as after any refusal, lest the request
 // that was on its way to us destroy the answer. What is over this too gets no more than a try.
 inline constexpr std::size_t kHttpTurnedAwayMax = 512;
-// Signatures asked for and not yet answered, over all connections. At 30 us each on one core this
-// is two seconds of work: more than any deadline allows, so more would only be refused later.
-inline constexpr std::size_t kFaceCallsInFlightMax = 64 * 1024;
 // What was read of requests, beyond the first 4 KiB of each one's body and 4 KiB of its header,
 // over all connections: sixty-four of the largest at a time, or 1600 batches of 1024.
 inline constexpr std::size_t kHttpRequestPoolBytes = 256 * 1024 * 1024;

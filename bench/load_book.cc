@@ -52,6 +52,7 @@ void LoadBook::Failed(const DueRequest& request, std::string_view code, std::str
                       MonotonicTime now) {
   if (request.measured) {
     ++result_.errors[std::string(code)];
+    result_.failed_latency.Record(now - request.due);
     last_answer_ = now;
   }
   CountError(request, result_.failed, what);

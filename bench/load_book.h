@@ -37,9 +37,10 @@ struct LoadResult {
   std::uint64_t warm_up_requests = 0;
   std::uint64_t warm_up_failed = 0;  // of those, for whatever reason
   std::uint64_t reconnects = 0;      // warm-up included
-  std::uint64_t messages = 0;  // that were sent, warm-up included; in each one request or more
-  LatencyHistogram latency;    // from due to answered
-  LatencyHistogram lag;        // from due to sent: no connection was free, or we were late
+  std::uint64_t messages = 0;       // that were sent, warm-up included; in each one request or more
+  LatencyHistogram latency;         // from due to answered
+  LatencyHistogram failed_latency;  // of what was answered with an error: from due to answered
+  LatencyHistogram lag;             // from due to sent: no connection was free, or we were late
   std::map<std::string, std::uint64_t> errors;  // by the name in the table of errors
   std::string first_error;                      // a body, or a message
   Duration measured{};                          // until the last answer

@@ -89,6 +89,11 @@ std::string TextReport(const RunDescription& run, const LoadResult& result,
                         Ms(result.lag.Quantile(0.5)), Ms(result.lag.Quantile(0.99)),
                         Ms(result.lag.max()));
   }
+  if (result.failed > 0) {
+    text += fmt::format("what was answered with an error: p50 {:.3f}, p99 {:.3f}, max {:.3f}\n",
+                        Ms(result.failed_latency.Quantile(0.5)),
+                        Ms(result.failed_latency.Quantile(0.99)), Ms(result.failed_latency.max()));
+  }
   if (HasBatches(run.traffic.protocol)) {
     text += fmt::format("{:.1f} requests travelled in a message\n", RequestsPerMessage(result));
   }
@@ -135,6 +140,9 @@ boost::json::object RunJson(const RunDescription& run, const LoadResult& result,
           {"p99_ms", Ms(latency.Quantile(0.99))},
           {"p999_ms", Ms(latency.Quantile(0.999))},
           {"max_ms", Ms(latency.max())},
+          {"failed_p50_ms", Ms(result.failed_latency.Quantile(0.5))},
+          {"failed_p99_ms", Ms(result.failed_latency.Quantile(0.99))},
+          {"failed_max_ms", Ms(result.failed_latency.max())},
           {"lag_p50_ms", Ms(result.lag.Quantile(0.5))},
           {"lag_p99_ms", Ms(result.lag.Quantile(0.99))},
           {"lag_max_ms", Ms(result.lag.max())},

@@ -25,6 +25,8 @@ LoadResult Result() {
   result.failed = 2;
   result.dropped = 1;
   result.errors["RETRY_LATER"] = 2;
+  result.failed_latency.Record(milliseconds(3));
+  result.failed_latency.Record(milliseconds(4));
   result.first_error = "later";
   for (int ms = 1; ms <= 97; ++ms) result.latency.Record(milliseconds(ms));
   result.measured = seconds(2);
@@ -50,6 +52,8 @@ TEST(Report, JsonCarriesTheFiguresUnderTheirNames) {
   EXPECT_NEAR(json["p50_ms"].as_double(), 49, 0.05);
   EXPECT_NEAR(json["p99_ms"].as_double(), 97, 0.1);
   EXPECT_DOUBLE_EQ(json["max_ms"].as_double(), 97);
+  EXPECT_NEAR(json["failed_p50_ms"].as_double(), 3, 0.01);
+  EXPECT_DOUBLE_EQ(json["failed_max_ms"].as_double(), 4);
 }
 
 TEST(Report, TheRateIsOfTheWholeTimeItTook) {

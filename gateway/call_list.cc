@@ -10,6 +10,12 @@ constexpr std::size_t kHomesAtOnce = 8;
 
 }  // namespace
 
+std::size_t CountCalls(const SignCall* first) {
+  std::size_t count = 0;
+  for (; first != nullptr; first = first->next) ++count;
+  return count;
+}
+
 void DeliverAll(SignCall* first) {
   std::array<CallHome*, kHomesAtOnce> homes{};
   std::array<CallList, kHomesAtOnce> lists;

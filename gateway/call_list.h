@@ -2,6 +2,8 @@
 
 // Lists of calls linked through SignCall::next, and their way home.
 
+#include <cstddef>
+
 #include "gateway/signer_service.h"
 
 namespace bulla {
@@ -36,6 +38,8 @@ inline SignCall* PopFirst(SignCall*& first) {
   call->next = nullptr;
   return call;
 }
+
+std::size_t CountCalls(const SignCall* first);
 
 // Delivers finished calls, one Deliver() for each home. After it, none of them may be touched.
 void DeliverAll(SignCall* first);

@@ -193,12 +193,14 @@ void EnclaveStream::HandleSignReplies(const std::vector<SignReply>& replies) {
   CallList need_dek;
   CallList waited_out;
   std::size_t answered = 0;
+  MonotonicTime oldest = MonotonicTime::max();
   {
     MutexLock lock(mutex_);
     for (const SignReply& reply : replies) {
       SignCall* call = ReleaseSlot(reply.sequence).sign;
       if (call == nullptr) continue;
       ++answered;
+      if (reply.status != ItemStatus::kBusy) oldest = std::min(oldest, call->gathered_at);
       if (reply.status == ItemStatus::kNeedBlob) {
         need_blob.Append(call);
       } else if (reply.status == ItemStatus::kNeedDek) {
@@ -213,10 +215,11 @@ void EnclaveStream::HandleSignReplies(const std::vector<SignReply>& replies) {
     }
   }
   if (!done.empty()) DeliverAll(done.first());
+  // Before what follows sends them again: a signature counts as under way once.
+  if (answered > 0) events_.OnAnswered(answered, oldest);
   if (!need_blob.empty()) events_.OnNeedBlob(need_blob.first());
   if (!need_dek.empty()) events_.OnNeedDek(need_dek.first());
   if (!waited_out.empty()) events_.OnWaitedOut(waited_out.first());
-  if (answered > 0) events_.OnAnswered(answered);
 }
 
 void EnclaveStream::HandleCreateReplies(std::vector<CreateReply>& replies) {

@@ -75,6 +75,12 @@ void RegisterSettings(GatewayConfig& config, ConfigReader& reader) {
   reader.AddDuration("batch.wait_max", &config.batch.wait_max, microseconds(0), milliseconds(10),
                      "How long a signature may be held back for that, four times as long behind "
                      "size_max others. Only under load: an idle enclave gets it at once.");
+  reader.AddDuration("admission.wait_max", &config.queue_wait_max, milliseconds(1), seconds(1),
+                     "How long the queue of an enclave may get. What would make it longer is "
+                     "refused at once with RETRY_LATER. A burst may take longer.");
+  reader.AddInteger("admission.in_flight_max", &config.admission.in_flight_max, "signatures", 1,
+                    limits::kCallsInFlightMax,
+                    "Signatures under way, whatever the enclaves would take.");
   reader.AddString("kms_forwarder.listen", &config.kms_forwarder_listen,
                    "Where enclaves find their way to KMS.");
   reader.AddString("kms_forwarder.target", &config.kms_forwarder_target,

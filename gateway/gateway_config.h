@@ -10,6 +10,7 @@
 #include "base/config.h"
 #include "base/limits.h"
 #include "base/status.h"
+#include "gateway/admission.h"
 #include "gateway/fleet.h"
 #include "gateway/sign_batcher.h"
 #include "wire/key_policy.h"
@@ -31,6 +32,8 @@ struct GatewayConfig {
   std::int64_t pool_streams_min = 16;
   std::int64_t pool_streams_max = 32;
   SignBatcher::Options batch;
+  Duration queue_wait_max = StreamPool::Options().queue_wait_max;
+  Admission::Options admission;
   std::string kms_forwarder_listen = "vsock:3:8000";
   std::string kms_forwarder_target;
   std::string credentials_file;

@@ -55,15 +55,15 @@ grpc::ServerUnaryReactor* FinishNow(GrpcShared& shared, grpc::CallbackServerCont
 // One unary Sign. It owns itself from Start() until the service delivers it.
 class UnarySign final : public SignCall, public CallHome {
  public:
-  UnarySign(GrpcShared& shared, const grpc::CallbackServerContext& context,
-            grpc::ServerUnaryReactor& reactor, const v1::SignRequest& request,
-            v1::SignResponse& response)
+  // Let in as `client`'s.
+  UnarySign(GrpcShared& shared, Admission::Client client, grpc::ServerUnaryReactor& reactor,
+            const v1::SignRequest& request, v1::SignResponse& response)
       : shared_(shared),
+        client_(std::move(client)),
         reactor_(reactor),
         response_(response),
         der_(request.der()),
         started_at_(shared.clock.Now()) {
-    deadline = shared.Deadline(context, shared.options.sign_timeout);
     no_wait = request.no_wait();
     home = this;
   }
@@ -77,10 +77,11 @@ class UnarySign final : public SignCall, public CallHome {
     BULLA_CHECK(first == this && next == nullptr, "a unary call's home gets that call");
     if (error == ErrorCode::kOk) {
       FillSignature(signature, der_, response_);
+      shared_.admission.OnAnswered(shared_.clock.Now() - started_at_);
       shared_.metrics.total_latency().Observe(MillisSinceStart());
     }
     shared_.metrics.Count(FaceMethod::kSign, error);
-    shared_.Release(1);
+    shared_.admission.Release(client_, 1);
     grpc::ServerUnaryReactor& reactor = reactor_;
     grpc::Status status = StatusOf({error, {}});
     delete this;
@@ -94,6 +95,7 @@ class UnarySign final : public SignCall, public CallHome {
   }
 
   GrpcShared& shared_;
+  const Admission::Client client_;
   grpc::ServerUnaryReactor& reactor_;
   v1::SignResponse& response_;
   const bool der_;
@@ -146,10 +148,15 @@ class Face final : public v1::Signer::CallbackService {
     if (error.ok()) error = CheckRequest(*request);
     if (error.ok()) error = ParseKeyId(request->key_id(), key_id);
     if (error.ok()) error = ParseDigestBytes(request->digest(), digest);
-    if (error.ok() && !shared_.Admit(1)) error.code = ErrorCode::kRetryLater;
     if (!error.ok()) return FinishNow(shared_, *context, FaceMethod::kSign, error);
+    MonotonicTime deadline = shared_.Deadline(*context, shared_.options.sign_timeout);
+    Admission::Client client = shared_.ClientOf(*context);
+    if (shared_.admission.Admit(client, 1, deadline - shared_.clock.Now()) == 0) {
+      return FinishNow(shared_, *context, FaceMethod::kSign, {ErrorCode::kRetryLater, {}});
+    }
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    auto* call = new UnarySign(shared_, *context, *reactor, *request, *response);
+    auto* call = new UnarySign(shared_, std::move(client), *reactor, *request, *response);
+    call->deadline = deadline;
     call->key_id = key_id;
     call->digest = digest;
     call->Start();
@@ -189,8 +196,9 @@ void SwitchOnPlugins() {
 
 class GrpcServer::Impl {
  public:
-  Impl(Options options, SignerService& service, Metrics& metrics, const Clock& clock)
-      : shared_(std::move(options), service, metrics, clock), face_(shared_, streams_) {}
+  Impl(Options options, SignerService& service, Admission& admission, Metrics& metrics,
+       const Clock& clock)
+      : shared_(std::move(options), service, admission, metrics, clock), face_(shared_, streams_) {}
 
   absl::StatusOr<std::string> Start() {
     BULLA_CHECK(server_ == nullptr, "GrpcServer::Start is called once");
@@ -252,9 +260,9 @@ class GrpcServer::Impl {
   bool shut_down_ = false;
 };
 
-GrpcServer::GrpcServer(Options options, SignerService& service, Metrics& metrics,
-                       const Clock& clock)
-    : impl_(std::make_unique<Impl>(std::move(options), service, metrics, clock)) {}
+GrpcServer::GrpcServer(Options options, SignerService& service, Admission& admission,
+                       Metrics& metrics, const Clock& clock)
+    : impl_(std::make_unique<Impl>(std::move(options), service, admission, metrics, clock)) {}
 
 GrpcServer::~GrpcServer() { Stop(); }
 

@@ -14,6 +14,7 @@
 #include "base/limits.h"
 #include "base/metrics.h"
 #include "base/status.h"
+#include "gateway/admission.h"
 #include "gateway/signer_service.h"
 
 namespace bulla {
@@ -27,8 +28,9 @@ class GrpcServer {
     Duration create_timeout = limits::kCreateTimeout;  // the same
   };
 
-  // `service`, `metrics` and `clock` must outlive it.
-  GrpcServer(Options options, SignerService& service, Metrics& metrics, const Clock& clock);
+  // `service`, `admission`, `metrics` and `clock` must outlive it.
+  GrpcServer(Options options, SignerService& service, Admission& admission, Metrics& metrics,
+             const Clock& clock);
   ~GrpcServer();  // Stop()
 
   // Returns the address it listens on, HOST:PORT with the port chosen. Call once. Health says

@@ -26,7 +26,7 @@ class GrpcServerTest : public ::testing::Test {
   void SetUp() override {
     GrpcServer::Options options;
     options.listen = "127.0.0.1:0";
-    server_ = std::make_unique<GrpcServer>(options, service_, metrics_, clock_);
+    server_ = std::make_unique<GrpcServer>(options, service_, admission_, metrics_, clock_);
     absl::StatusOr<std::string> address = server_->Start();
     ASSERT_TRUE(address.ok()) << address.status();
     // A channel of its own per test: channels are otherwise shared by address within the process.
@@ -122,12 +122,41 @@ class GrpcServerTest : public ::testing::Test {
 
   RealClock clock_;
   Metrics metrics_;
+  Admission admission_{{}, metrics_};
   FakeSignerService service_;
   KeyId key_id_;
   std::unique_ptr<GrpcServer> server_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::Signer::Stub> stub_;
 };
+
+TEST_F(GrpcServerTest, WhatCannotBeAnsweredByItsDeadlineIsRefusedAtOnce) {
+  admission_.OnAnswered(std::chrono::seconds(20));
+  admission_.Tick(clock_.Now(), {});
+  ExpectError(Sign(GoodRequest()), ErrorCode::kRetryLater, "");
+  for (int i = 0; i < 10; ++i) admission_.Tick(clock_.Now(), {});
+  ExpectStillServes();
+}
+
+TEST_F(GrpcServerTest, WhatIsLetInIsReleasedWhateverBecomesOfIt) {
+  ExpectStillServes();
+  service_.SetOutcome(key_id_, ErrorCode::kInternal);
+  EXPECT_FALSE(Sign(GoodRequest()).ok());
+  grpc::ClientContext context;
+  BePatient(context);
+  auto stream = stub_->SignStream(&context);
+  v1::SignStreamRequest request;
+  for (std::uint64_t ref = 0; ref < 20; ++ref) *request.add_items() = GoodItem(ref);
+  request.mutable_items(3)->set_digest("short");
+  stream->Write(request);
+  stream->WritesDone();
+  v1::SignStreamResponse response;
+  while (stream->Read(&response)) {
+  }
+  EXPECT_TRUE(stream->Finish().ok());
+  server_->Stop();
+  EXPECT_EQ(admission_.in_flight(), 0u);
+}
 
 TEST_F(GrpcServerTest, SignAnswersTheSignatureOfTheService) {
   v1::SignResponse response;

@@ -41,12 +41,6 @@ MonotonicTime GrpcShared::Deadline(const grpc::CallbackServerContext& context,
   return clock.Now() + std::min(timeout, callers);
 }
 
-bool GrpcShared::Admit(std::size_t calls) {
-  if (calls_in_flight_.fetch_add(calls) + calls <= limits::kFaceCallsInFlightMax) return true;
-  calls_in_flight_.fetch_sub(calls);
-  return false;
-}
-
 grpc::Status StatusOf(const Error& error) {
   if (error.ok()) return grpc::Status::OK;
   const ErrorRow& row = ErrorRowOf(error.code);

@@ -1,10 +1,9 @@
 #pragma once
 
-// What all calls of the gRPC face share: the service behind them, the bound on signatures under
-// way, request ids and deadlines; the statuses they end with; and the rules that only protobuf
-// needs. Rules that HTTP has too are in gateway/call_rules.
+// What all calls of the gRPC face share: the service behind them, who is let in, request ids and
+// deadlines; the statuses they end with; and the rules that only protobuf needs. Rules that HTTP
+// has too are in gateway/call_rules.
 
-#include <atomic>
 #include <grpcpp/grpcpp.h>
 #include <string>
 
@@ -12,6 +11,7 @@
 #include "base/metrics.h"
 #include "base/mutex.h"
 #include "bulla/v1/signer.pb.h"
+#include "gateway/admission.h"
 #include "gateway/face_metrics.h"
 #include "gateway/grpc_server.h"
 #include "gateway/request_id.h"
@@ -23,8 +23,8 @@ namespace bulla {
 // Thread-safe.
 class GrpcShared {
  public:
-  GrpcShared(GrpcServer::Options o, SignerService& s, Metrics& m, const Clock& c)
-      : options(std::move(o)), service(s), clock(c), metrics(m, "grpc") {}
+  GrpcShared(GrpcServer::Options o, SignerService& s, Admission& a, Metrics& m, const Clock& c)
+      : options(std::move(o)), service(s), admission(a), clock(c), metrics(m, "grpc") {}
 
   // The caller's request id, or a new one; echoed before the first message and with the status,
   // since client libraries differ in which of the two they show.
@@ -33,18 +33,18 @@ class GrpcShared {
   // The earlier of the caller's deadline and `timeout` from now.
   MonotonicTime Deadline(const grpc::CallbackServerContext& context, Duration timeout) const;
 
-  // False when the signatures would be more than may be under way. What was admitted is to be
-  // released when it is delivered.
-  bool Admit(std::size_t calls);
-  void Release(std::size_t calls) { calls_in_flight_.fetch_sub(calls); }
+  // For gateway/admission: who calls.
+  Admission::Client ClientOf(const grpc::CallbackServerContext& context) {
+    return {admission, ClientOfGrpcPeer(context.peer())};
+  }
 
   const GrpcServer::Options options;
   SignerService& service;
+  Admission& admission;
   const Clock& clock;
   FaceMetrics metrics;
 
  private:
-  std::atomic<std::size_t> calls_in_flight_{0};
   Mutex mutex_;
   RequestIdSource ids_ BULLA_GUARDED_BY(mutex_);
 };

@@ -40,6 +40,7 @@ class GrpcSignStream final
       : shared_(shared),
         streams_(streams),
         context_(context),
+        client_(shared.ClientOf(context)),
         parse_latency_(shared.metrics.parse_latency()),
         total_latency_(shared.metrics.total_latency()) {
     shared.TakeRequestId(context);
@@ -111,6 +112,9 @@ class GrpcSignStream final
     {
       MutexLock lock(mutex_);
       MonotonicTime now = shared_.clock.Now();
+      if (first->error == ErrorCode::kOk) {
+        shared_.admission.OnAnswered(now - static_cast<StreamCall*>(first)->read_at);
+      }
       for (SignCall* call = first; call != nullptr; ++count) {
         auto* done = static_cast<StreamCall*>(call);
         call = std::exchange(done->next, nullptr);
@@ -120,7 +124,7 @@ class GrpcSignStream final
       act = Next();
     }
     Do(act);
-    shared_.Release(count);
+    shared_.admission.Release(client_, count);
     {
       MutexLock lock(mutex_);
       with_service_ -= count;
@@ -197,27 +201,30 @@ class GrpcSignStream final
     MonotonicTime now = shared_.clock.Now();
     MonotonicTime deadline = shared_.Deadline(context_, shared_.options.sign_timeout);
     unanswered_ += count;
+    std::size_t admitted = shared_.admission.Admit(client_, count, deadline - now);
     SignCall* first = nullptr;
     for (const v1::SignStreamItem& item : request_.items()) {
-      StreamCall* call = TakeItem(item);
+      StreamCall* call = TakeItem(item, admitted > 0);
       if (call == nullptr) continue;
+      --admitted;
       call->read_at = now;
       call->deadline = deadline;
       call->next = first;
       first = call;
     }
+    shared_.admission.Release(client_, admitted);  // items were wrong
     parse_latency_.Observe(shared_.clock.Now() - now);
     return first;
   }
 
   // Nothing when the item is answered already, with an error.
-  StreamCall* TakeItem(const v1::SignStreamItem& item) BULLA_REQUIRES(mutex_) {
+  StreamCall* TakeItem(const v1::SignStreamItem& item, bool admitted) BULLA_REQUIRES(mutex_) {
     KeyId key_id;
     Digest32 digest;
     Error error = CheckUnknownFields(item);
     if (error.ok()) error = ParseKeyId(item.key_id(), key_id);
     if (error.ok()) error = ParseDigestBytes(item.digest(), digest);
-    if (error.ok() && !shared_.Admit(1)) error.code = ErrorCode::kRetryLater;
+    if (error.ok() && !admitted) error.code = ErrorCode::kRetryLater;
     if (!error.ok()) {
       AddError(item.ref(), error);
       return nullptr;
@@ -257,6 +264,7 @@ class GrpcSignStream final
   GrpcShared& shared_;
   GrpcStreamList& streams_;
   grpc::CallbackServerContext& context_;
+  const Admission::Client client_;
 
   // Owned by the read, or the write, that is under way.
   v1::SignStreamRequest request_;

@@ -47,7 +47,8 @@ TEST(HttpAllocations, ASignatureInTheSteadyStateAllocatesNothing) {
   service.Reserve(kWarmUp + kRequests);
   Metrics metrics;
   RealClock clock;
-  HttpServer server({.listen = "127.0.0.1:0", .threads = 1}, service, metrics, clock);
+  Admission admission({}, metrics);
+  HttpServer server({.listen = "127.0.0.1:0", .threads = 1}, service, admission, metrics, clock);
   absl::StatusOr<std::string> address = server.Start();
   ASSERT_TRUE(address.ok()) << address.status();
   RawHttpClient client(*address);

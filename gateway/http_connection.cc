@@ -23,11 +23,20 @@ using boost::system::error_code;
 constexpr std::size_t kReadBytes = 4096;  // holds any sign request; grows for what is larger
 constexpr std::size_t kReadBytesMax = 2 * limits::kHttpHeaderBytesMax;
 
+ClientAddress ClientOf(const tcp::socket& socket) {
+  error_code ec;
+  const asio::ip::address address = socket.remote_endpoint(ec).address();
+  if (ec) return {};  // it is gone already
+  return address.is_v4() ? ClientOfV4(address.to_v4().to_bytes())
+                         : ClientOfV6(address.to_v6().to_bytes());
+}
+
 }  // namespace
 
 HttpConnection::HttpConnection(HttpWorker& worker, tcp::socket socket)
     : worker_(worker),
       socket_(std::move(socket)),
+      client_(worker.shared().admission, ClientOf(socket_)),
       reader_(worker.shared().options.body_bytes_max),
       exchange_(worker, *this),
       in_(kReadBytes) {}

@@ -11,6 +11,7 @@
 #include <boost/asio/ip/tcp.hpp>
 
 #include "base/clock.h"
+#include "gateway/admission.h"
 #include "gateway/http_exchange.h"
 #include "gateway/http_request.h"
 
@@ -37,6 +38,8 @@ class HttpConnection {
   void OnTick(MonotonicTime now);
   void OnDrain();
   void OnStop();
+
+  const Admission::Client& client() const { return client_; }
 
   std::size_t place = 0;     // in HttpWorker::connections_
   bool turned_away = false;  // one too many: it is told so, whatever it asks for
@@ -70,6 +73,7 @@ class HttpConnection {
 
   HttpWorker& worker_;
   boost::asio::ip::tcp::socket socket_;
+  const Admission::Client client_;
   HttpRequestReader reader_;
   HttpExchange exchange_;
   Phase phase_ = Phase::kReading;

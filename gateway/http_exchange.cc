@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "gateway/call_rules.h"
+#include "gateway/http_connection.h"
 #include "gateway/http_shared.h"
 #include "gateway/http_worker.h"
 
@@ -72,7 +73,9 @@ bool HttpExchange::ServeSign(const HttpRequest& request) {
   if (Error error = ParseSign(request.body, asked); !error.ok()) {
     return Refused(Refuse(error.code, std::move(error.message)));
   }
-  if (!worker_.Admit(1)) return Refused(Refuse(ErrorCode::kRetryLater, ""));
+  if (worker_.Admit(connection_.client(), 1) == 0) {
+    return Refused(Refuse(ErrorCode::kRetryLater, ""));
+  }
   MonotonicTime now = worker_.Now();
   worker_.parse_latency().Observe(now - read_at_);
   sign_.key_id = asked.key_id;
@@ -92,11 +95,17 @@ bool HttpExchange::ServeBatch(const HttpRequest& request) {
   }
   auto good = static_cast<std::size_t>(std::count_if(
       items_.begin(), items_.end(), [](const BatchItem& item) { return item.error.ok(); }));
-  if (!worker_.Admit(good)) return Refused(Refuse(ErrorCode::kRetryLater, ""));
+  std::size_t admitted = good == 0 ? 0 : worker_.Admit(connection_.client(), good);
+  if (good > 0 && admitted == 0) return Refused(Refuse(ErrorCode::kRetryLater, ""));
   MonotonicTime deadline = worker_.Now() + worker_.shared().options.sign_timeout;
   batch_ = std::vector<HttpSignCall>(items_.size());
   for (std::size_t i = 0; i < items_.size(); ++i) {
     if (!items_[i].error.ok()) continue;
+    if (admitted == 0) {
+      items_[i].error.code = ErrorCode::kRetryLater;
+      continue;
+    }
+    --admitted;
     HttpSignCall& call = batch_[i];
     call.connection = &connection_;
     call.key_id = items_[i].request.key_id;

@@ -25,9 +25,10 @@ absl::Status CheckFree(const tcp::endpoint& endpoint) {
 
 }  // namespace
 
-HttpServer::HttpServer(Options options, SignerService& service, Metrics& metrics,
-                       const Clock& clock)
-    : shared_(std::make_unique<HttpShared>(std::move(options), service, metrics, clock)) {}
+HttpServer::HttpServer(Options options, SignerService& service, Admission& admission,
+                       Metrics& metrics, const Clock& clock)
+    : shared_(
+          std::make_unique<HttpShared>(std::move(options), service, admission, metrics, clock)) {}
 
 HttpServer::~HttpServer() { Stop(); }
 

@@ -19,6 +19,7 @@
 #include "base/limits.h"
 #include "base/metrics.h"
 #include "base/status.h"
+#include "gateway/admission.h"
 #include "gateway/signer_service.h"
 
 namespace bulla {
@@ -34,7 +35,6 @@ class HttpServer {
     int threads = 2;
     std::size_t body_bytes_max = limits::kRequestBodyBytesMax;
     std::size_t connections_max = limits::kHttpConnectionsMax;
-    std::size_t calls_in_flight_max = limits::kFaceCallsInFlightMax;
     std::size_t request_pool_bytes = limits::kHttpRequestPoolBytes;
     std::size_t answer_pool_bytes = limits::kHttpAnswerPoolBytes;
     Duration idle_timeout = limits::kHttpIdleTimeout;
@@ -45,8 +45,9 @@ class HttpServer {
     Duration create_timeout = limits::kCreateTimeout;
   };
 
-  // `service`, `metrics` and `clock` must outlive it.
-  HttpServer(Options options, SignerService& service, Metrics& metrics, const Clock& clock);
+  // `service`, `admission`, `metrics` and `clock` must outlive it.
+  HttpServer(Options options, SignerService& service, Admission& admission, Metrics& metrics,
+             const Clock& clock);
   ~HttpServer();  // Stop()
 
   // Listens and starts the threads. Returns the address it listens on, HOST:PORT with the port

@@ -26,9 +26,10 @@ constexpr char kDigestText[] = "0x00112233445566778899aabbccddeeff00112233445566
 
 class HttpServerTest : public ::testing::Test {
  protected:
-  void StartServer(HttpServer::Options options = {}) {
+  void StartServer(HttpServer::Options options = {}, Admission* admission = nullptr) {
     options.listen = "127.0.0.1:0";
-    server_ = std::make_unique<HttpServer>(options, service_, metrics_, clock_);
+    server_ = std::make_unique<HttpServer>(
+        options, service_, admission == nullptr ? admission_ : *admission, metrics_, clock_);
     absl::StatusOr<std::string> address = server_->Start();
     ASSERT_TRUE(address.ok()) << address.status();
     address_ = *address;
@@ -78,6 +79,7 @@ class HttpServerTest : public ::testing::Test {
 
   RealClock clock_;
   Metrics metrics_;
+  Admission admission_{{}, metrics_};
   FakeSignerService service_;
   KeyId key_id_;
   std::string address_;
@@ -383,10 +385,8 @@ TEST_F(HttpServerTest, CallerWhoReadsLateGetsEveryAnswer) {
 }
 
 TEST_F(HttpServerTest, TooManyCallsInFlightAreRefusedAtOnce) {
-  HttpServer::Options options;
-  options.threads = 1;
-  options.calls_in_flight_max = 2;
-  StartServer(options);
+  Admission admission({.in_flight_max = 2}, metrics_);
+  StartServer({}, &admission);
   service_.Hold();
   RawHttpClient first(address_);
   first.Send(
@@ -397,6 +397,27 @@ TEST_F(HttpServerTest, TooManyCallsInFlightAreRefusedAtOnce) {
   service_.Release();
   EXPECT_EQ(first.Read().status, 200);
   EXPECT_EQ(second.Post("/sign", SignBody()).status, 200);
+  server_.reset();  // before `admission`
+}
+
+TEST_F(HttpServerTest, OfABatchWhatHasRoomIsSigned) {
+  Admission admission({.in_flight_max = 2}, metrics_);
+  StartServer({}, &admission);
+  RawHttpClient client(address_);
+  for (int i = 0; i < 2; ++i) {  // what was let in is released again
+    RawHttpAnswer answer =
+        client.Post("/sign/batch", fmt::format(R"({{"items":[{0},7,{0},{0}]}})", SignBody()));
+    EXPECT_EQ(answer.status, 200) << answer.body;
+    json::array results = json::parse(answer.body).at("results").as_array();
+    ASSERT_EQ(results.size(), 4u) << answer.body;
+    EXPECT_TRUE(results[0].as_object().contains("signature"));
+    EXPECT_EQ(results[1].at("error").at("code").as_string(), "INVALID_ARGUMENT");
+    EXPECT_TRUE(results[2].as_object().contains("signature"));
+    EXPECT_EQ(results[3].at("error").at("code").as_string(), "RETRY_LATER");
+    EXPECT_GE(results[3].at("error").at("retryAfterMs").as_int64(), 50);
+  }
+  EXPECT_EQ(admission.in_flight(), 0u);
+  server_.reset();  // before `admission`
 }
 
 TEST_F(HttpServerTest, RequestThatDoesNotEndIsAnsweredWithATimeout) {
@@ -424,7 +445,7 @@ TEST_F(HttpServerTest, SecondServerOnTheSamePortIsRefused) {
   StartServer();
   HttpServer::Options options;
   options.listen = address_;
-  HttpServer second(options, service_, metrics_, clock_);
+  HttpServer second(options, service_, admission_, metrics_, clock_);
   EXPECT_FALSE(second.Start().ok());
 }
 

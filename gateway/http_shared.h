@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/metrics.h"
+#include "gateway/admission.h"
 #include "gateway/face_metrics.h"
 #include "gateway/http_server.h"
 #include "gateway/signer_service.h"
@@ -43,9 +44,10 @@ class HttpPool {
 
 // Thread-safe.
 struct HttpShared {
-  HttpShared(HttpServer::Options o, SignerService& s, Metrics& m, const Clock& c)
+  HttpShared(HttpServer::Options o, SignerService& s, Admission& a, Metrics& m, const Clock& c)
       : options(std::move(o)),
         service(s),
+        admission(a),
         clock(c),
         metrics(m, "http"),
         request_pool(options.request_pool_bytes),
@@ -53,6 +55,7 @@ struct HttpShared {
 
   const HttpServer::Options options;
   SignerService& service;
+  Admission& admission;
   const Clock& clock;
   FaceMetrics metrics;
   std::atomic<std::size_t> connections{0};  // against connections_max

@@ -1,6 +1,5 @@
 #include "gateway/http_worker.h"
 
-#include <algorithm>
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <utility>
@@ -10,6 +9,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/thread.h"
+#include "gateway/call_list.h"
 #include "gateway/http_connection.h"
 #include "gateway/http_exchange.h"
 
@@ -113,14 +113,6 @@ void HttpWorker::Tick() {
   for (std::size_t i = connections_.size(); i-- > 0;) connections_[i]->OnTick(now);
 }
 
-bool HttpWorker::Admit(std::size_t calls) {
-  std::size_t share = shared_.options.calls_in_flight_max /
-                      static_cast<std::size_t>(std::max(1, shared_.options.threads));
-  if (calls_in_flight_ + calls > share) return false;
-  calls_in_flight_ += calls;
-  return true;
-}
-
 // Requests that arrived together leave together: what this turn of the loop parses is gathered, and
 // the posted flush runs after it.
 void HttpWorker::Submit(HttpSignCall* call) {
@@ -170,12 +162,13 @@ void HttpWorker::TakeDelivered() {
     call = std::exchange(delivered_, nullptr);
     answers.swap(key_answers_);
   }
+  if (call != nullptr && call->error == ErrorCode::kOk) {
+    shared_.admission.OnAnswered(Now() - (call->deadline - shared_.options.sign_timeout));
+  }
   while (call != nullptr) {
-    SignCall* next = std::exchange(call->next, nullptr);
-    --calls_in_flight_;
-    auto* done = static_cast<HttpSignCall*>(call);
+    auto* done = static_cast<HttpSignCall*>(PopFirst(call));
+    shared_.admission.Release(done->connection->client(), 1);
     done->connection->OnCallDone(*done);
-    call = next;
   }
   for (const HttpKeyAnswer& answer : answers) answer.connection->OnKey(answer.error, answer.key);
 }

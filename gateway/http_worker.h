@@ -71,9 +71,11 @@ class HttpWorker final : public CallHome {
   RequestIdSource& ids() { return ids_; }
   bool draining() const { return draining_; }
   MonotonicTime Now() const { return shared_.clock.Now(); }
-  // False when the calls would be more than this thread may have in flight.
-  bool Admit(std::size_t calls);
-  // Requires: admitted. The call comes back to its connection's OnCallDone.
+  // How many of the calls are let in: gateway/admission.
+  std::size_t Admit(const Admission::Client& client, std::size_t calls) {
+    return shared_.admission.Admit(client, calls, shared_.options.sign_timeout);
+  }
+  // Requires: let in. The call comes back to its connection's OnCallDone.
   void Submit(HttpSignCall* call);
   // Deletes it.
   void Remove(HttpConnection* connection);
@@ -106,7 +108,6 @@ class HttpWorker final : public CallHome {
   RequestIdSource ids_;
   SignCall* gathered_ = nullptr;  // parsed in this turn of the loop, not yet submitted
   bool submit_posted_ = false;
-  std::size_t calls_in_flight_ = 0;
   bool draining_ = false;
   bool stopping_ = false;
   bool accept_paused_ = false;  // out of descriptors; the next tick tries again

@@ -16,6 +16,7 @@
 #include "base/metrics.h"
 #include "base/ticker.h"
 #include "gateway/admin_server.h"
+#include "gateway/admission.h"
 #include "gateway/config_watch.h"
 #include "gateway/enclave_metrics.h"
 #include "gateway/gateway_config.h"
@@ -60,7 +61,8 @@ absl::StatusOr<Router::Options> RouterOptions(const GatewayConfig& config) {
   return Router::Options{.enclaves = std::move(enclaves),
                          .pool = {.size_min = static_cast<std::size_t>(config.pool_streams_min),
                                   .size_max = static_cast<std::size_t>(config.pool_streams_max),
-                                  .batch = config.batch},
+                                  .batch = config.batch,
+                                  .queue_wait_max = config.queue_wait_max},
                          .credentials_file = config.credentials_file,
                          .key_policy = config.key_policy};
 }
@@ -74,6 +76,31 @@ void Apply(const GatewayConfig& config, std::vector<std::string>& enclaves, Rout
   absl::StatusOr<std::vector<EnclaveSpec>> specs = EnclaveSpecs(config);
   if (specs.ok()) router.fleet().Become(*specs);  // Validate() saw to it
 }
+
+// Tells who is let in what the enclaves take.
+class AdmissionFeed {
+ public:
+  AdmissionFeed(Admission& admission, const Router& router)
+      : admission_(admission), router_(router) {}
+
+  void Tick(MonotonicTime now) {
+    if (now < next_) return;
+    next_ = now + Admission::kTick;
+    Admission::Enclaves enclaves;
+    const std::shared_ptr<const Fleet::Table> table = router_.fleet().table();
+    for (const auto& member : table->members) {
+      const StreamPool::Admitted admitted = member->link()->pool().admitted();
+      if (member->serves()) enclaves.in_flight_max += admitted.in_flight_max;
+      enclaves.refused += admitted.refused;
+    }
+    admission_.Tick(now, enclaves);
+  }
+
+ private:
+  Admission& admission_;
+  const Router& router_;
+  MonotonicTime next_;
+};
 
 // Writes the ready file once, when every enclave is there and the DEKs in use are open, or when
 // some enclave is and patience has run out.
@@ -121,6 +148,7 @@ absl::Status Serve(const Flags& flags) {
   BULLA_ASSIGN_OR_RETURN(std::unique_ptr<KmsForwarder> forwarder, StartForwarder(config));
   Router router(std::move(router_options), *store, metrics, clock);
   metrics.AddSource([&router] { return EnclaveFamilies(router.fleet().statuses()); });
+  Admission admission(config.admission, metrics);
   HttpServer http({.listen = config.http_listen,
                    .threads = static_cast<int>(config.http_threads),
                    .idle_timeout = config.http_idle_timeout,
@@ -129,11 +157,11 @@ absl::Status Serve(const Flags& flags) {
                    .write_timeout = config.http_write_timeout,
                    .sign_timeout = config.sign_timeout,
                    .create_timeout = config.create_timeout},
-                  router, metrics, clock);
+                  router, admission, metrics, clock);
   GrpcServer grpc({.listen = config.grpc_listen,
                    .sign_timeout = config.sign_timeout,
                    .create_timeout = config.create_timeout},
-                  router, metrics, clock);
+                  router, admission, metrics, clock);
   std::atomic<bool> draining{false};
   AdminServer admin(
       config.admin_listen,
@@ -161,9 +189,11 @@ absl::Status Serve(const Flags& flags) {
                               http_address, grpc_address, admin_address),
                   clock.Now());
   std::vector<std::string> enclaves = config.enclaves;  // the ticker's
+  AdmissionFeed admission_feed(admission, router);
   Ticker ticker("ticker", kTick, [&] {
     MonotonicTime now = clock.Now();
     router.Tick(now);
+    admission_feed.Tick(now);
     if (hangup.exchange(false)) config_watch.ReadAnyway();
     if (std::optional<GatewayConfig> changed = config_watch.Tick(now)) {
       Apply(*changed, enclaves, router);

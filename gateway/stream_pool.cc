@@ -15,12 +15,6 @@ const std::vector<double>& AcquireBucketsMs() {
   return kBuckets;
 }
 
-std::size_t Length(const SignCall* first) {
-  std::size_t length = 0;
-  for (; first != nullptr; first = first->next) ++length;
-  return length;
-}
-
 }  // namespace
 
 PoolMetrics::PoolMetrics(Metrics& metrics)
@@ -38,6 +32,8 @@ StreamPool::StreamPool(Options options, PoolEvents& events, PoolMetrics& metrics
       metrics_(metrics),
       clock_(clock),
       batcher_(options.batch),
+      limit_(
+          {.max = options.size_max * EnclaveStream::kSlotsMax, .wait_max = options.queue_wait_max}),
       streams_(std::make_shared<const Streams>()),
       wanted_(options.size_min) {}
 
@@ -45,10 +41,14 @@ StreamPool::StreamPool(Options options, PoolEvents& events, PoolMetrics& metrics
 
 void StreamPool::Sign(SignCall* first) {
   const MonotonicTime now = clock_.Now();
+  const std::size_t asked = CountCalls(first);
   {
     MutexLock lock(batch_mutex_);
-    while (first != nullptr) batcher_.Add(PopFirst(first), now);
+    const std::size_t admitted = limit_.Admit(asked, batcher_.held(), now);
+    for (std::size_t i = 0; i < admitted; ++i) batcher_.Add(PopFirst(first), now);
+    refused_over_limit_ += asked - admitted;
   }
+  FailAll(first, ErrorCode::kRetryLater);
   const MonotonicTime due = SendDue(now);
   if (due != MonotonicTime::max()) events_.OnWaiting(due);
 }
@@ -83,7 +83,7 @@ void StreamPool::SendFrame(SignCall* first) {
       std::chrono::duration<double, std::milli>(clock_.Now() - begin).count());
   if (crowded) WantMore();
   if (first == nullptr) return;
-  const std::size_t left = Length(first);
+  const std::size_t left = CountCalls(first);
   NoLongerInFlight(left);
   if (std::ranges::all_of(*open, [](const auto& stream) { return stream->closed(); })) {
     return events_.OnLost(first);
@@ -94,7 +94,7 @@ void StreamPool::SendFrame(SignCall* first) {
 
 SignCall* StreamPool::SignWithBlob(SignCall* first, const Bytes& blob) {
   const std::shared_ptr<const Streams> open = streams();
-  const std::size_t before = Length(first);
+  const std::size_t before = CountCalls(first);
   const MonotonicTime now = clock_.Now();
   for (SignCall* call = first; call != nullptr; call = call->next) call->gathered_at = now;
   {
@@ -104,7 +104,7 @@ SignCall* StreamPool::SignWithBlob(SignCall* first, const Bytes& blob) {
   std::size_t left = before;
   for (const auto& stream : *open) {
     first = stream->SignWithBlob(first, blob);
-    left = Length(first);
+    left = CountCalls(first);
     if (left < before) break;
   }
   if (left > 0) NoLongerInFlight(left);
@@ -120,31 +120,33 @@ bool StreamPool::Create(const KeyId& key_id, MonotonicTime deadline,
 
 // ---- Signatures back -------------------------------------------------------------------------
 
-void StreamPool::NoLongerInFlight(std::size_t count) {
+void StreamPool::NoLongerInFlight(std::size_t count, MonotonicTime oldest) {
+  const MonotonicTime now = clock_.Now();
   {
     MutexLock lock(batch_mutex_);
     batcher_.Answered(count);
+    limit_.OnAnswered(count, oldest, batcher_.held(), now);
     if (!batcher_.waiting()) return;
   }
   // What is left may be due sooner than it was.
-  const MonotonicTime due = SendDue(clock_.Now());
+  const MonotonicTime due = SendDue(now);
   if (due != MonotonicTime::max()) events_.OnWaiting(due);
 }
 
 void StreamPool::OnNeedBlob(SignCall* first) {
-  needed_blob_.fetch_add(Length(first), std::memory_order_relaxed);
+  needed_blob_.fetch_add(CountCalls(first), std::memory_order_relaxed);
   events_.OnNeedBlob(first);
 }
 
-void StreamPool::OnAnswered(std::size_t count) {
+void StreamPool::OnAnswered(std::size_t count, MonotonicTime oldest) {
   answered_.fetch_add(count, std::memory_order_relaxed);
-  NoLongerInFlight(count);
+  NoLongerInFlight(count, oldest);
 }
 
 void StreamPool::OnLost(SignCall* first, std::size_t count) {
   unanswered_.fetch_add(count, std::memory_order_relaxed);
-  events_.OnLost(first);
   NoLongerInFlight(count);
+  events_.OnLost(first);
 }
 
 void StreamPool::OnExpired(std::size_t count) {
@@ -248,6 +250,11 @@ StreamPool::Outcomes StreamPool::outcomes() const {
   return {.answered = answered_.load(std::memory_order_relaxed),
           .unanswered = unanswered_.load(std::memory_order_relaxed),
           .needed_blob = needed_blob_.load(std::memory_order_relaxed)};
+}
+
+StreamPool::Admitted StreamPool::admitted() const {
+  MutexLock lock(batch_mutex_);
+  return {.in_flight_max = limit_.limit(), .refused = refused_over_limit_};
 }
 
 std::shared_ptr<const StreamPool::Streams> StreamPool::streams() const {

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "base/mutex.h"
+#include "gateway/concurrency_limit.h"
 #include "gateway/enclave_stream.h"
 #include "gateway/sign_batcher.h"
 
@@ -50,6 +51,8 @@ class StreamPool final : private StreamEvents {
     std::size_t size_min = 16;
     std::size_t size_max = 32;
     SignBatcher::Options batch;
+    // What the enclave's queue is held to, by refusing: gateway/concurrency_limit.
+    Duration queue_wait_max = std::chrono::milliseconds(50);
   };
   // Of signatures.
   struct Outcomes {
@@ -60,7 +63,8 @@ class StreamPool final : private StreamEvents {
 
   StreamPool(Options options, PoolEvents& events, PoolMetrics& metrics, const Clock& clock);
 
-  // Each call is answered: with kRetryLater when every stream is full. Or it goes to OnLost.
+  // Each call is answered: with kRetryLater what is over the concurrency limit, and when every
+  // stream is full. Or it goes to OnLost.
   void Sign(SignCall* first) BULLA_EXCLUDES(mutex_, batch_mutex_);
   // Sends what has been held back long enough. Returns when the next is due; max() when nothing
   // waits.
@@ -89,6 +93,11 @@ class StreamPool final : private StreamEvents {
   std::uint64_t resets() const { return resets_.load(std::memory_order_relaxed); }
   // Since the start.
   Outcomes outcomes() const;
+  struct Admitted {
+    std::size_t in_flight_max = 0;  // now
+    std::uint64_t refused = 0;      // signatures over it, since the start
+  };
+  Admitted admitted() const BULLA_EXCLUDES(batch_mutex_);
 
  private:
   using Streams = std::vector<std::shared_ptr<EnclaveStream>>;
@@ -98,7 +107,8 @@ class StreamPool final : private StreamEvents {
   void OnNeedBlob(SignCall* first) override;
   void OnNeedDek(SignCall* first) override { events_.OnNeedDek(first); }
   void OnWaitedOut(SignCall* first) override { events_.OnWaitedOut(first); }
-  void OnAnswered(std::size_t count) override BULLA_EXCLUDES(mutex_, batch_mutex_);
+  void OnAnswered(std::size_t count, MonotonicTime oldest) override
+      BULLA_EXCLUDES(mutex_, batch_mutex_);
   void OnLost(SignCall* first, std::size_t count) override BULLA_EXCLUDES(mutex_, batch_mutex_);
   void OnExpired(std::size_t count) override BULLA_EXCLUDES(mutex_, batch_mutex_);
   void OnStreamClosed() override BULLA_EXCLUDES(mutex_);
@@ -106,7 +116,9 @@ class StreamPool final : private StreamEvents {
   // Sends a frame's worth; refuses what finds no room, and gives back what finds no stream.
   void SendFrame(SignCall* first) BULLA_EXCLUDES(mutex_, batch_mutex_);
   void WantMore() BULLA_EXCLUDES(mutex_);
-  void NoLongerInFlight(std::size_t count) BULLA_EXCLUDES(mutex_, batch_mutex_);
+  // `oldest` as OnAnswered's.
+  void NoLongerInFlight(std::size_t count, MonotonicTime oldest = MonotonicTime::max())
+      BULLA_EXCLUDES(mutex_, batch_mutex_);
   std::shared_ptr<const Streams> streams() const BULLA_EXCLUDES(mutex_);
 
   const Options options_;
@@ -114,8 +126,10 @@ class StreamPool final : private StreamEvents {
   PoolMetrics& metrics_;
   const Clock& clock_;
 
-  Mutex batch_mutex_;
+  mutable Mutex batch_mutex_;
   SignBatcher batcher_ BULLA_GUARDED_BY(batch_mutex_);
+  ConcurrencyLimit limit_ BULLA_GUARDED_BY(batch_mutex_);
+  std::uint64_t refused_over_limit_ BULLA_GUARDED_BY(batch_mutex_) = 0;
 
   mutable Mutex mutex_;
   CondVar all_closed_;

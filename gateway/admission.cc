@@ -1,0 +1,178 @@
+#include "gateway/admission.h"
+
+#include <algorithm>
+#include <arpa/inet.h>
+#include <string>
+#include <utility>
+
+namespace bulla {
+namespace {
+
+// A client counts as one that asks for this long, so that one that asks for one signature after
+// the other keeps its share in between.
+constexpr Duration kEpoch = std::chrono::seconds(1);
+
+prometheus::Counter& Refused(Metrics& metrics, const std::string& reason) {
+  return metrics.AddCounter("bulla_gateway_admission_refusals_total",
+                            "Signatures refused with RETRY_LATER for overload, by reason",
+                            {{"reason", reason}});
+}
+
+}  // namespace
+
+ClientAddress ClientOfV4(const std::array<std::uint8_t, 4>& address) {
+  ClientAddress client{};
+  client[10] = client[11] = 0xff;
+  std::copy(address.begin(), address.end(), client.begin() + 12);
+  return client;
+}
+
+ClientAddress ClientOfV6(const std::array<std::uint8_t, 16>& address) {
+  constexpr std::array<std::uint8_t, 12> kMapped{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+  if (std::equal(kMapped.begin(), kMapped.end(), address.begin())) return address;
+  ClientAddress client{};
+  std::copy_n(address.begin(), 8, client.begin());
+  return client;
+}
+
+ClientAddress ClientOfGrpcPeer(std::string_view peer) {
+  const std::size_t colon = peer.find(':');
+  const std::string_view kind = peer.substr(0, colon);
+  if (colon == std::string_view::npos) return {};
+  std::string host(peer.substr(colon + 1, peer.rfind(':') - colon - 1));
+  if (kind == "ipv4") {
+    std::array<std::uint8_t, 4> address{};
+    if (::inet_pton(AF_INET, host.c_str(), address.data()) == 1) return ClientOfV4(address);
+  }
+  if (kind != "ipv6") return {};
+  for (const auto& [from, to] : {std::pair{"%5B", ""}, std::pair{"%5D", ""}, std::pair{"[", ""},
+                                 std::pair{"]", ""}, std::pair{"%25", "%"}}) {
+    if (std::size_t at = host.find(from); at != std::string::npos) {
+      host.replace(at, std::string_view(from).size(), to);
+    }
+  }
+  host.resize(std::min(host.size(), host.find('%')));  // a zone
+  std::array<std::uint8_t, 16> address{};
+  if (::inet_pton(AF_INET6, host.c_str(), address.data()) != 1) return {};
+  return ClientOfV6(address);
+}
+
+// ---- Clients ---------------------------------------------------------------------------------
+
+Admission::Client::Client(Admission& admission, const ClientAddress& address)
+    : admission_(&admission), account_(admission.Hold(address)) {}
+
+Admission::Client::Client(Client&& other) noexcept
+    : admission_(std::exchange(other.admission_, nullptr)), account_(other.account_) {}
+
+Admission::Client::~Client() {
+  if (admission_ != nullptr) admission_->LetGo(account_);
+}
+
+Admission::Account* Admission::Hold(const ClientAddress& address) {
+  MutexLock lock(mutex_);
+  Account& account = accounts_[address];
+  account.address = address;
+  ++account.holders;
+  return &account;
+}
+
+// So there are never more accounts than connections and calls.
+void Admission::LetGo(Account* account) {
+  MutexLock lock(mutex_);
+  if (--account->holders > 0) return;
+  accounts_.erase(ClientAddress(account->address));
+}
+
+// ---- Letting in ------------------------------------------------------------------------------
+
+Admission::Admission(Options options, Metrics& metrics)
+    : options_(options),
+      limit_(options.in_flight_max),
+      in_flight_gauge_(metrics.AddGauge("bulla_gateway_in_flight",
+                                        "Signatures let in and not yet answered, over all faces")),
+      limit_gauge_(metrics.AddGauge("bulla_gateway_in_flight_max",
+                                    "How many there may be: what the enclaves take now")),
+      refused_limit_(Refused(metrics, "limit")),
+      refused_fairness_(Refused(metrics, "fairness")),
+      refused_deadline_(Refused(metrics, "deadline")),
+      refused_enclave_limit_(Refused(metrics, "enclave_limit")) {}
+
+void Admission::NoteActive(Account& account) {
+  const std::uint32_t epoch = epoch_.load(std::memory_order_relaxed);
+  if (account.epoch.load(std::memory_order_relaxed) == epoch) return;
+  if (account.epoch.exchange(epoch, std::memory_order_relaxed) == epoch) return;
+  clients_this_epoch_.fetch_add(1, std::memory_order_relaxed);
+}
+
+// The counts are raised before they are looked at: two that ask at once see each other, and
+// together they never get more than there is, at worst less.
+std::size_t Admission::Admit(const Client& client, std::size_t asked, Duration time_left) {
+  Account& account = *client.account_;
+  if (time_left.count() <= usual_latency_.load(std::memory_order_relaxed)) {
+    refused_deadline_.Increment(static_cast<double>(asked));
+    return 0;
+  }
+  NoteActive(account);
+  const std::size_t clients =
+      std::max({std::size_t{1}, clients_this_epoch_.load(std::memory_order_relaxed),
+                clients_last_epoch_.load(std::memory_order_relaxed)});
+  const std::size_t limit = limit_.load(std::memory_order_relaxed);
+  const std::size_t share = std::max(std::size_t{1}, limit / clients);
+  const std::size_t mine = account.in_flight.fetch_add(asked, std::memory_order_relaxed) + asked;
+  const std::size_t all = in_flight_.fetch_add(asked, std::memory_order_relaxed) + asked;
+
+  const auto over = [asked](std::size_t count, std::size_t max) {
+    return std::min(asked, count - std::min(count, max));
+  };
+  if (const std::size_t excess = over(all, options_.in_flight_max); excess > 0) {
+    return asked - Refuse(account, excess, refused_limit_);
+  }
+  const std::size_t excess = std::min(over(all, limit / 2), over(mine, share));
+  if (excess == 0) return asked;
+  return asked - Refuse(account, excess, clients == 1 ? refused_limit_ : refused_fairness_);
+}
+
+std::size_t Admission::Refuse(Account& account, std::size_t over, prometheus::Counter& reason) {
+  account.in_flight.fetch_sub(over, std::memory_order_relaxed);
+  in_flight_.fetch_sub(over, std::memory_order_relaxed);
+  reason.Increment(static_cast<double>(over));
+  return over;
+}
+
+void Admission::Release(const Client& client, std::size_t count) {
+  client.account_->in_flight.fetch_sub(count, std::memory_order_relaxed);
+  in_flight_.fetch_sub(count, std::memory_order_relaxed);
+}
+
+void Admission::OnAnswered(Duration latency) {
+  latency_sum_.fetch_add(latency.count(), std::memory_order_relaxed);
+  latency_count_.fetch_add(1, std::memory_order_relaxed);
+}
+
+void Admission::Tick(MonotonicTime now, const Enclaves& enclaves) {
+  if (enclaves.in_flight_max > 0) {
+    limit_.store(std::min(enclaves.in_flight_max, options_.in_flight_max),
+                 std::memory_order_relaxed);
+  }
+  // Halfway to the mean of the last tick. When nothing is answered it fades, so that those who are
+  // in a hurry are tried again.
+  const std::int64_t count = latency_count_.exchange(0, std::memory_order_relaxed);
+  const Duration::rep sum = latency_sum_.exchange(0, std::memory_order_relaxed);
+  const Duration::rep mean = count == 0 ? 0 : sum / count;
+  usual_latency_.store((usual_latency_.load(std::memory_order_relaxed) + mean) / 2,
+                       std::memory_order_relaxed);
+  if (now >= epoch_end_) {
+    epoch_end_ = now + kEpoch;
+    epoch_.fetch_add(1, std::memory_order_relaxed);
+    clients_last_epoch_.store(clients_this_epoch_.exchange(0, std::memory_order_relaxed),
+                              std::memory_order_relaxed);
+  }
+  in_flight_gauge_.Set(static_cast<double>(in_flight()));
+  limit_gauge_.Set(static_cast<double>(limit_.load(std::memory_order_relaxed)));
+  const std::uint64_t refused = std::max(enclaves.refused, refused_by_enclaves_);
+  refused_enclave_limit_.Increment(
+      static_cast<double>(refused - std::exchange(refused_by_enclaves_, refused)));
+}
+
+}  // namespace bulla

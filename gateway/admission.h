@@ -1,0 +1,124 @@
+#pragma once
+
+// Who is let in: a bound on the signatures under way, shared by both faces and fairly among their
+// callers. What cannot be answered in good time is refused at the door, before anything is done for
+// it, so that what is let in is answered.
+//
+// The bound is what the enclaves take now (the sum of gateway/concurrency_limit). While no more
+// than half of it is used everybody is let in. Above that a client gets no more than its share, the
+// bound divided by the clients that have asked lately: one alone may use all of it, and a second
+// one gets its half at once, whatever the first has under way. Half of the bound is enough to keep
+// the enclaves busy, so nothing is lost when clients do not use their shares.
+//
+// A client is the network address that calls, of IPv6 its /64. It is looked up once for a
+// connection, a stream or a unary call of gRPC; to admit and to release is then a few atomics.
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <string_view>
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/metrics.h"
+#include "base/mutex.h"
+
+namespace bulla {
+
+// Who a client is: an IPv6 address of 16 bytes, the last eight zero unless it is a mapped IPv4 one.
+using ClientAddress = std::array<std::uint8_t, 16>;
+ClientAddress ClientOfV4(const std::array<std::uint8_t, 4>& address);
+ClientAddress ClientOfV6(const std::array<std::uint8_t, 16>& address);
+// Of what gRPC calls a peer: "ipv4:1.2.3.4:567", "ipv6:%5B::1%5D:567". All that is not one of these
+// (a Unix socket) is one client.
+ClientAddress ClientOfGrpcPeer(std::string_view peer);
+
+// Thread-safe, except that Tick is for one thread.
+class Admission {
+ private:
+  struct Account;
+
+ public:
+  struct Options {
+    std::size_t in_flight_max = limits::kCallsInFlightMax;  // whatever the enclaves would take
+  };
+
+  // A client, for as long as somebody holds it. `admission` outlives it. Movable; thread-safe.
+  class Client {
+   public:
+    Client(Admission& admission, const ClientAddress& address);
+    Client(Client&& other) noexcept;
+    Client& operator=(Client&&) = delete;
+    ~Client();
+
+   private:
+    friend class Admission;
+    Admission* admission_;  // null when moved from
+    Account* account_;
+  };
+
+  // `metrics` must outlive it.
+  Admission(Options options, Metrics& metrics);
+
+  // How many of `asked` signatures, to be answered within `time_left`, are let in; the rest is to
+  // be refused with kRetryLater. Those let in are to be released.
+  std::size_t Admit(const Client& client, std::size_t asked, Duration time_left);
+  void Release(const Client& client, std::size_t count);
+  // A signature was answered, `latency` after it was let in. One of each list is enough.
+  void OnAnswered(Duration latency);
+
+  // What the enclaves take, all together.
+  struct Enclaves {
+    std::size_t in_flight_max = 0;  // 0: none is there, and calls are for the router to refuse
+    std::uint64_t refused = 0;      // since the start, over their limits
+  };
+  // To be called every kTick or so.
+  static constexpr Duration kTick = std::chrono::milliseconds(20);
+  void Tick(MonotonicTime now, const Enclaves& enclaves);
+
+  std::size_t in_flight() const { return in_flight_.load(std::memory_order_relaxed); }
+
+ private:
+  // One client's, however often it is held.
+  struct Account {
+    ClientAddress address;
+    std::atomic<std::size_t> in_flight{0};
+    std::atomic<std::uint32_t> epoch{0};  // in which it last asked
+    std::size_t holders = 0;              // guarded by mutex_
+  };
+  // Each count that decides is alone on its cache line: they are what I/O threads share.
+  static constexpr std::size_t kCacheLine = 64;
+
+  Account* Hold(const ClientAddress& address) BULLA_EXCLUDES(mutex_);
+  void LetGo(Account* account) BULLA_EXCLUDES(mutex_);
+  void NoteActive(Account& account);
+  std::size_t Refuse(Account& account, std::size_t over, prometheus::Counter& reason);
+
+  const Options options_;
+
+  alignas(kCacheLine) std::atomic<std::size_t> in_flight_{0};
+  alignas(kCacheLine) std::atomic<std::size_t> limit_;
+  std::atomic<std::uint32_t> epoch_{1};
+  std::atomic<std::size_t> clients_this_epoch_{0};
+  std::atomic<std::size_t> clients_last_epoch_{0};
+  std::atomic<Duration::rep> usual_latency_{0};
+  alignas(kCacheLine) std::atomic<Duration::rep> latency_sum_{0};  // since the last tick
+  std::atomic<std::int64_t> latency_count_{0};
+
+  Mutex mutex_;
+  std::map<ClientAddress, Account> accounts_ BULLA_GUARDED_BY(mutex_);  // of clients that are held
+
+  // Of the ticking thread.
+  MonotonicTime epoch_end_;
+  std::uint64_t refused_by_enclaves_ = 0;
+
+  prometheus::Gauge& in_flight_gauge_;
+  prometheus::Gauge& limit_gauge_;
+  prometheus::Counter& refused_limit_;
+  prometheus::Counter& refused_fairness_;
+  prometheus::Counter& refused_deadline_;
+  prometheus::Counter& refused_enclave_limit_;
+};
+
+}  // namespace bulla

@@ -1,0 +1,232 @@
+#include "gateway/admission.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <optional>
+#include <thread>
+#include <vector>
+
+namespace bulla {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr Duration kPatience = seconds(1);
+
+ClientAddress V4(std::uint8_t last) { return ClientOfV4({10, 0, 0, last}); }
+
+class AdmissionTest : public testing::Test {
+ protected:
+  // As the ticker does, `ticks` times.
+  void Tick(int ticks = 1) {
+    for (int i = 0; i < ticks; ++i) {
+      now_ += Admission::kTick;
+      admission_.Tick(now_, enclaves_);
+    }
+  }
+  void SetLimit(std::size_t limit) {
+    enclaves_.in_flight_max = limit;
+    Tick();
+  }
+  std::size_t Admit(const Admission::Client& client, std::size_t asked = 1) {
+    return admission_.Admit(client, asked, kPatience);
+  }
+  double Refusals(const std::string& reason) {
+    const std::string name =
+        fmt::format("bulla_gateway_admission_refusals_total{{reason=\"{}\"}} ", reason);
+    const std::string text = metrics_.Exposition();
+    const std::size_t at = text.find(name);
+    return at == std::string::npos ? -1 : std::stod(text.substr(at + name.size()));
+  }
+
+  Metrics metrics_;
+  Admission admission_{{.in_flight_max = 1000}, metrics_};
+  Admission::Enclaves enclaves_;
+  MonotonicTime now_{std::chrono::hours(1)};
+};
+
+TEST_F(AdmissionTest, OneClientAloneMayUseAllOfIt) {
+  SetLimit(100);
+  Admission::Client client(admission_, V4(1));
+  EXPECT_EQ(Admit(client, 99), 99u);
+  EXPECT_EQ(Admit(client, 1), 1u);
+  EXPECT_EQ(Admit(client, 1), 0u);
+  EXPECT_EQ(Refusals("limit"), 1);
+  admission_.Release(client, 1);
+  EXPECT_EQ(Admit(client, 2), 1u) << "what there is room for";
+  EXPECT_EQ(admission_.in_flight(), 100u);
+  EXPECT_EQ(Refusals("fairness"), 0);
+}
+
+TEST_F(AdmissionTest, ASecondClientGetsItsHalfAtOnceWhateverTheFirstHas) {
+  SetLimit(100);
+  Admission::Client greedy(admission_, V4(1));
+  Admission::Client second(admission_, V4(2));
+  ASSERT_EQ(Admit(greedy, 200), 100u);
+  EXPECT_EQ(Admit(second, 60), 50u);
+  EXPECT_EQ(Refusals("fairness"), 10);
+  admission_.Release(greedy, 40);
+  EXPECT_EQ(Admit(greedy), 0u) << "it has 60, its share is 50";
+  EXPECT_EQ(Refusals("fairness"), 11);
+  admission_.Release(greedy, 11);
+  EXPECT_EQ(Admit(greedy), 1u);
+  admission_.Release(second, 50);
+  EXPECT_EQ(Admit(greedy), 0u) << "all is over the mark, and the second will want its half again";
+}
+
+TEST_F(AdmissionTest, WhatOthersDoNotAskForIsForWhoAsks) {
+  SetLimit(100);
+  Admission::Client greedy(admission_, V4(1));
+  Admission::Client modest(admission_, V4(2));
+  ASSERT_EQ(Admit(modest), 1u);
+  EXPECT_EQ(Admit(greedy, 200), 50u) << "its share";
+  Tick(125);  // the modest one has asked for nothing since
+  EXPECT_EQ(Admit(greedy, 200), 50u);
+}
+
+TEST_F(AdmissionTest, BelowTheMarkEverybodyIsLetIn) {
+  SetLimit(100);
+  std::vector<Admission::Client> clients;
+  for (std::uint8_t i = 0; i < 10; ++i) clients.emplace_back(admission_, V4(i));
+  for (const Admission::Client& client : clients) ASSERT_EQ(Admit(client), 1u);
+  EXPECT_EQ(Admit(clients[0], 40), 40u) << "four times its share, and all is 50 of 100";
+  EXPECT_EQ(Admit(clients[0]), 0u);
+  EXPECT_EQ(Admit(clients[1], 20), 9u);
+}
+
+TEST_F(AdmissionTest, WhoIsBelowItsShareIsNeverRefused) {
+  SetLimit(90);
+  Admission::Client small(admission_, V4(1));
+  Admission::Client big(admission_, V4(2));
+  Admission::Client other(admission_, V4(3));
+  for (int round = 0; round < 1000; ++round) {
+    Admit(big, 50);
+    Admit(other, 50);
+    ASSERT_EQ(Admit(small, 30), 30u) << round;
+    admission_.Release(small, 30);
+    if (round % 7 == 0) admission_.Release(big, 1);
+    if (round % 20 == 0) Tick();
+  }
+}
+
+TEST_F(AdmissionTest, ConnectionsOfOneClientShareItsShare) {
+  SetLimit(100);
+  Admission::Client first(admission_, V4(1));
+  Admission::Client second(admission_, V4(1));
+  std::optional<Admission::Client> third(std::in_place, admission_, V4(1));
+  Admission::Client other(admission_, V4(2));
+  ASSERT_EQ(Admit(other), 1u);
+  EXPECT_EQ(Admit(first, 30) + Admit(second, 30) + Admit(*third, 30), 50u);
+  admission_.Release(*third, 0);
+  third.reset();
+  EXPECT_EQ(Admit(first), 0u) << "the account stays while somebody holds it";
+}
+
+TEST_F(AdmissionTest, ManyClientsGetOneEachWhateverTheLimit) {
+  SetLimit(10);
+  std::vector<Admission::Client> clients;
+  for (std::uint8_t i = 0; i < 100; ++i) clients.emplace_back(admission_, V4(i));
+  for (const Admission::Client& client : clients) EXPECT_EQ(Admit(client, 11) > 0, true);
+}
+
+TEST_F(AdmissionTest, NothingPassesTheConfiguredMaximum) {
+  SetLimit(5000);
+  Admission::Client first(admission_, V4(1));
+  Admission::Client second(admission_, V4(2));
+  EXPECT_EQ(Admit(first, 900), 900u);
+  EXPECT_EQ(Admit(second, 900), 100u);
+  EXPECT_EQ(Admit(second), 0u);
+}
+
+TEST_F(AdmissionTest, WithoutEnclavesTheLimitStays) {
+  SetLimit(100);
+  SetLimit(0);
+  Admission::Client client(admission_, V4(1));
+  EXPECT_EQ(Admit(client, 1000), 100u) << "the router says what is the matter";
+}
+
+TEST_F(AdmissionTest, WhatCannotBeAnsweredInTimeIsRefusedAtOnce) {
+  Admission::Client client(admission_, V4(1));
+  EXPECT_EQ(admission_.Admit(client, 1, milliseconds(1)), 1u) << "nothing is known yet";
+  EXPECT_EQ(admission_.Admit(client, 1, milliseconds(0)), 0u);
+  EXPECT_EQ(admission_.Admit(client, 1, milliseconds(-5)), 0u);
+  for (int i = 0; i < 20; ++i) {
+    admission_.OnAnswered(milliseconds(15));
+    admission_.OnAnswered(milliseconds(25));
+    Tick();
+  }
+  EXPECT_EQ(admission_.Admit(client, 3, milliseconds(19)), 0u);
+  EXPECT_EQ(admission_.Admit(client, 3, milliseconds(21)), 3u);
+  EXPECT_EQ(Refusals("deadline"), 5);
+  EXPECT_EQ(admission_.in_flight(), 4u);
+  Tick(5);
+  EXPECT_EQ(admission_.Admit(client, 1, milliseconds(1)), 1u) << "quiet: it is tried again";
+}
+
+TEST_F(AdmissionTest, RefusalsOfTheLinksAreCountedToo) {
+  enclaves_.refused = 7;
+  Tick(2);
+  enclaves_.refused = 9;
+  Tick();
+  EXPECT_EQ(Refusals("enclave_limit"), 9);
+}
+
+TEST_F(AdmissionTest, GaugesSayWhatIsThereAndWhatMayBe) {
+  SetLimit(100);
+  Admission::Client client(admission_, V4(1));
+  Admit(client, 42);
+  Tick();
+  EXPECT_THAT(metrics_.Exposition(), testing::HasSubstr("\nbulla_gateway_in_flight 42\n"));
+  EXPECT_THAT(metrics_.Exposition(), testing::HasSubstr("\nbulla_gateway_in_flight_max 100\n"));
+}
+
+TEST_F(AdmissionTest, ManyThreadsNeverPassTheLimitAndLeaveNothingBehind) {
+  SetLimit(64);
+  Admission::Client client(admission_, V4(1));  // alone: the limit is the limit
+  std::atomic<std::size_t> inside{0};
+  std::atomic<std::size_t> most{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < 20'000; ++i) {
+        const std::size_t admitted = Admit(client, 20);
+        const std::size_t now = inside.fetch_add(admitted) + admitted;
+        if (now > most) most = now;
+        std::this_thread::yield();
+        inside.fetch_sub(admitted);
+        admission_.Release(client, admitted);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_LE(most, 64u);
+  EXPECT_EQ(admission_.in_flight(), 0u);
+  EXPECT_EQ(Admit(client, 100), 64u);
+}
+
+TEST(ClientAddress, AnIpv6ClientIsItsNetwork) {
+  const ClientAddress one = ClientOfGrpcPeer("ipv6:%5B2001:db8:1:2::3%5D:50000");
+  EXPECT_EQ(one, ClientOfGrpcPeer("ipv6:[2001:db8:1:2:ffff::9]:7"));
+  EXPECT_NE(one, ClientOfGrpcPeer("ipv6:[2001:db8:1:3::3]:7"));
+  EXPECT_NE(one, ClientAddress{});
+}
+
+TEST(ClientAddress, AMappedIpv4ClientIsTheIpv4Client) {
+  const ClientAddress one = ClientOfV4({127, 0, 0, 2});
+  EXPECT_EQ(one, ClientOfGrpcPeer("ipv4:127.0.0.2:33"));
+  EXPECT_EQ(one, ClientOfGrpcPeer("ipv6:[::ffff:127.0.0.2]:33"));
+  EXPECT_EQ(one, ClientOfGrpcPeer("ipv6:%5B::ffff:127.0.0.2%25lo%5D:33"));
+  EXPECT_NE(one, ClientOfGrpcPeer("ipv4:127.0.0.1:33"));
+}
+
+TEST(ClientAddress, WhatIsNoAddressIsOneClient) {
+  for (const char* peer : {"", ":", "unix:", "unix:/tmp/x", "ipv4:", "ipv4:1.2.3", "ipv6:[:1",
+                           "ipv6:%5B%5D:", "ipv9:1.2.3.4:5", "ipv4"}) {
+    EXPECT_EQ(ClientOfGrpcPeer(peer), ClientAddress{}) << peer;
+  }
+}
+
+}  // namespace
+}  // namespace bulla
