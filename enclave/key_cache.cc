@@ -109,6 +109,14 @@ KeyPolicy KeyCache::policy() const {
   return policy_;
 }
 
+std::vector<KeyId> KeyCache::KeysInUse(std::size_t part) const {
+  std::vector<KeyId> ids;
+  const Shard& shard = *shards_[part];
+  MutexLock lock(shard.mutex);
+  shard.keys.AppendKeysInUse(ids);
+  return ids;
+}
+
 KeyShard::Counts KeyCache::CountsAt(MonotonicTime now) const {
   KeyShard::Counts sum;
   for (const auto& shard : shards_) {

@@ -56,12 +56,15 @@ class KeyCache {
   KeyPolicy policy() const BULLA_EXCLUDES(policy_mutex_);
 
   KeyShard::Counts CountsAt(MonotonicTime now) const;
+  // The WARM keys of one of kParts parts, so that nobody waits long for a lock.
+  static constexpr std::size_t kParts = 64;
+  std::vector<KeyId> KeysInUse(std::size_t part) const;
   KeyShard::View ViewOf(const KeyId& id, MonotonicTime now) const;
   std::size_t locked_budget_bytes() const { return locked_bytes_; }
   const LockedMemory& locked_memory() const { return locked_memory_; }
 
  private:
-  static constexpr std::size_t kShards = 64;
+  static constexpr std::size_t kShards = kParts;
 
   struct Shard {
     Shard(MonotonicTime start, std::unique_ptr<SecretArena> arena, const DekTable& deks,

@@ -338,6 +338,10 @@ void KeyShard::SetPolicy(const KeyPolicy& policy, std::size_t share_bytes) {
   }
 }
 
+void KeyShard::AppendKeysInUse(std::vector<KeyId>& out) const {
+  for (const auto& [id, part] : warm_by_id_) out.push_back(id);
+}
+
 KeyShard::Counts KeyShard::CountsAt(MonotonicTime now) const {
   Counts counts;
   for (const auto& [dek, keys] : by_dek_) {

@@ -128,6 +128,8 @@ class KeyShard {
   void SetPolicy(const KeyPolicy& policy, std::size_t share_bytes);
 
   Counts CountsAt(MonotonicTime now) const;
+  // The WARM keys, in no order.
+  void AppendKeysInUse(std::vector<KeyId>& out) const;
   std::size_t waiters() const { return flights_.waiters(); }
   std::size_t keys_max() const { return keys_max_; }
   View ViewOf(const KeyId& id, MonotonicTime now) const;

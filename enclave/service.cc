@@ -177,6 +177,24 @@ absl::Status EnclaveService::ApplyPolicy(const PolicySettings& wanted, PolicySet
   return absl::OkStatus();
 }
 
+grpc::ServerUnaryReactor* EnclaveService::KeysInUse(grpc::CallbackServerContext* context,
+                                                    const wire::v1::KeysInUseRequest* request,
+                                                    wire::v1::KeysInUseReply* reply) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  if (request->part() >= KeyCache::kParts) {
+    reactor->Finish(
+        {grpc::StatusCode::INVALID_ARGUMENT,
+         fmt::format("part: got {}, want 0 to {}", request->part(), KeyCache::kParts - 1)});
+    return reactor;
+  }
+  reply->set_parts(KeyCache::kParts);
+  for (const KeyId& id : parts_.cache.KeysInUse(request->part())) {
+    reply->mutable_key_ids()->append(AsText(id.bytes));
+  }
+  reactor->Finish(grpc::Status::OK);
+  return reactor;
+}
+
 grpc::ServerUnaryReactor* EnclaveService::Probe(grpc::CallbackServerContext* context,
                                                 const wire::v1::ProbeRequest*,
                                                 wire::v1::ProbeReply* reply) {

@@ -42,6 +42,9 @@ class EnclaveService final : public wire::v1::Enclave::CallbackService {
   grpc::ServerUnaryReactor* Configure(grpc::CallbackServerContext* context,
                                       const wire::v1::ConfigureRequest* request,
                                       wire::v1::ConfigureReply* reply) override;
+  grpc::ServerUnaryReactor* KeysInUse(grpc::CallbackServerContext* context,
+                                      const wire::v1::KeysInUseRequest* request,
+                                      wire::v1::KeysInUseReply* reply) override;
   grpc::ServerUnaryReactor* Probe(grpc::CallbackServerContext* context,
                                   const wire::v1::ProbeRequest* request,
                                   wire::v1::ProbeReply* reply) override;

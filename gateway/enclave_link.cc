@@ -23,6 +23,8 @@ constexpr milliseconds kUnlockTimeout{10'000};  // KMS's own connect timeout is 
 constexpr milliseconds kStoreTimeout{10'000};
 constexpr milliseconds kProbeTimeout{2000};
 constexpr milliseconds kConfigureTimeout{2000};
+constexpr milliseconds kKeysInUseTimeout{2000};
+constexpr std::uint32_t kPartsMax = 4096;
 constexpr milliseconds kReconnectMin{10};
 // Spec S2: a lost connection is back in 200 ms. So where nobody listens, or the connection breaks,
 // the longest wait between two tries is below that: trying costs next to nothing.
@@ -346,6 +348,30 @@ void EnclaveLink::OpenDek(const DekRow& dek, std::function<void(absl::Status)> d
                                    --unlocks_under_way_;
                                    changed_.NotifyAll();
                                  });
+}
+
+absl::StatusOr<EnclaveLink::KeysInUse> EnclaveLink::KeysInUseBlocking(std::uint32_t part) {
+  const std::shared_ptr<wire::v1::Enclave::Stub> stub = control();
+  if (stub == nullptr) return absl::UnavailableError("the enclave is not connected");
+  grpc::ClientContext context;
+  SetDeadline(context, kKeysInUseTimeout);
+  wire::v1::KeysInUseRequest request;
+  wire::v1::KeysInUseReply reply;
+  request.set_part(part);
+  BULLA_RETURN_IF_ERROR(FromGrpc("keys in use", stub->KeysInUse(&context, request, &reply)));
+  if (reply.key_ids().size() % KeyId::kBytes != 0 || reply.parts() > kPartsMax) {
+    return absl::InvalidArgumentError("keys in use: the enclave sent something else");
+  }
+  KeysInUse in_use{.parts = reply.parts()};
+  for (std::size_t at = 0; at < reply.key_ids().size(); at += KeyId::kBytes) {
+    in_use.keys.push_back(KeyId::FromBytes(AsBytes(reply.key_ids()).subspan(at, KeyId::kBytes)));
+  }
+  return in_use;
+}
+
+std::string EnclaveLink::boot_id() const {
+  MutexLock lock(mutex_);
+  return status_.boot_id;
 }
 
 void EnclaveLink::SetKeyPolicy(const KeyPolicy& policy) {

@@ -99,6 +99,15 @@ class EnclaveLink final : public std::enable_shared_from_this<EnclaveLink>, priv
   // Has the enclave open a DEK by KMS Decrypt. `done` is called exactly once, on any thread.
   void OpenDek(const DekRow& dek, std::function<void(absl::Status)> done) BULLA_EXCLUDES(mutex_);
 
+  // A part of the keys in use there, from 0 on; `parts` is how many parts there are.
+  struct KeysInUse {
+    std::vector<KeyId> keys;
+    std::uint32_t parts = 0;
+  };
+  absl::StatusOr<KeysInUse> KeysInUseBlocking(std::uint32_t part) BULLA_EXCLUDES(mutex_);
+  // Of the enclave last greeted; empty before.
+  std::string boot_id() const BULLA_EXCLUDES(mutex_);
+
   // What is asked of the enclave from now on, and again each time it is connected. Does not block:
   // the link's own thread does the asking, so that two policies cannot overtake each other.
   void SetKeyPolicy(const KeyPolicy& policy) BULLA_EXCLUDES(mutex_);

@@ -94,6 +94,17 @@ SignCall* EnclaveStream::SignWithBlob(SignCall* first, const Bytes& blob) {
   return first;
 }
 
+bool EnclaveStream::Load(const Bytes& blob) {
+  {
+    MutexLock lock(mutex_);
+    if (closed_ || queued_loads_.size() >= kFrameLoadsMax) return false;
+    queued_loads_.push_back(blob);
+    if (!BeginWrite()) return true;
+  }
+  Write();
+  return true;
+}
+
 bool EnclaveStream::Create(const KeyId& key_id, MonotonicTime deadline, CreateDone& done) {
   {
     MutexLock lock(mutex_);
@@ -134,7 +145,7 @@ EnclaveStream::Slot EnclaveStream::ReleaseSlot(std::uint32_t sequence) {
 
 bool EnclaveStream::BeginWrite() {
   if (writing_ || closed_) return false;
-  if (queued_signs_.empty() && queued_creates_.empty()) return false;
+  if (queued_loads_.empty() && queued_signs_.empty() && queued_creates_.empty()) return false;
   sending_.clear();
   sending_.loads = std::exchange(queued_loads_, {});
 

@@ -68,6 +68,8 @@ class EnclaveStream final
   // The calls are all of one key, whose blob is sent ahead of them. Returns those that found no
   // slot; all of them, with nothing sent, when the stream is closed or full.
   SignCall* SignWithBlob(SignCall* first, const Bytes& blob) BULLA_EXCLUDES(mutex_);
+  // Sends a key's blob for which nothing waits. False when closed or full.
+  bool Load(const Bytes& blob) BULLA_EXCLUDES(mutex_);
   // False, with `done` not called, when closed or full.
   bool Create(const KeyId& key_id, MonotonicTime deadline, CreateDone& done) BULLA_EXCLUDES(mutex_);
 

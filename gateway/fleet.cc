@@ -70,8 +70,12 @@ absl::Status Fleet::AddLocked(const EnclaveSpec& spec) {
   }
   std::shared_ptr<EnclaveLink> link = make_link_(spec.address, next_id_++);
   Table next = *table_;
+  const bool others_serve =
+      std::ranges::any_of(next.members, [](const auto& member) { return member->serves(); });
   next.members.push_back(std::make_shared<Member>(link, clock_.Now()));
-  next.weights.push_back(spec.weight);
+  next.weights.push_back(others_serve ? 0 : spec.weight);
+  next.targets.push_back(spec.weight);
+  next.leaving.push_back(false);
   Publish(std::move(next));
   LogInfo("enclave_added", {{"enclave", spec.address.ToString()}, {"weight", spec.weight}});
   link->Start();
@@ -82,15 +86,30 @@ absl::Status Fleet::Remove(const Address& address) {
   MutexLock lock(mutex_);
   const std::size_t index = IndexOf(address);
   if (index == kNone) return Unknown(address);
-  RemoveLocked(index);
+  SetTarget(index, 0, /*leaving=*/true);
   return absl::OkStatus();
+}
+
+void Fleet::SetTarget(std::size_t index, std::uint32_t target, bool leaving) {
+  if (table_->targets[index] == target && table_->leaving[index] == leaving) return;
+  const Member& member = *table_->members[index];
+  LogInfo("enclave_weight",
+          {{"enclave", member.link()->name()}, {"target", target}, {"leaving", leaving}});
+  if (leaving && (!member.serves() || table_->weights[index] == 0)) return RemoveLocked(index);
+  Table next = *table_;
+  next.targets[index] = target;
+  next.leaving[index] = leaving;
+  table_ = std::make_shared<const Table>(std::move(next));
 }
 
 void Fleet::RemoveLocked(std::size_t index) {
   Table next = *table_;
   std::shared_ptr<EnclaveLink> link = next.members[index]->link();
   next.members.erase(next.members.begin() + static_cast<std::ptrdiff_t>(index));
-  next.weights.erase(next.weights.begin() + static_cast<std::ptrdiff_t>(index));
+  const auto at = static_cast<std::ptrdiff_t>(index);
+  next.weights.erase(next.weights.begin() + at);
+  next.targets.erase(next.targets.begin() + at);
+  next.leaving.erase(next.leaving.begin() + at);
   Publish(std::move(next));
   LogInfo("enclave_removed", {{"enclave", link->name()}});
   link->Retire();
@@ -102,11 +121,7 @@ absl::Status Fleet::SetWeight(const Address& address, std::uint32_t weight) {
   MutexLock lock(mutex_);
   const std::size_t index = IndexOf(address);
   if (index == kNone) return Unknown(address);
-  if (table_->weights[index] == weight) return absl::OkStatus();
-  Table next = *table_;
-  next.weights[index] = weight;
-  Publish(std::move(next));
-  LogInfo("enclave_weight", {{"enclave", address.ToString()}, {"weight", weight}});
+  SetTarget(index, weight, /*leaving=*/false);
   return absl::OkStatus();
 }
 
@@ -116,28 +131,62 @@ void Fleet::Become(const std::vector<EnclaveSpec>& specs) {
     const std::string& name = table_->members[i]->link()->name();
     const bool wanted = std::ranges::any_of(
         specs, [&](const EnclaveSpec& spec) { return spec.address.ToString() == name; });
-    if (!wanted) RemoveLocked(i);
+    if (!wanted) SetTarget(i, 0, /*leaving=*/true);
   }
   for (const EnclaveSpec& spec : specs) {
     const std::size_t index = IndexOf(spec.address);
-    if (index == kNone) {
-      absl::Status added = AddLocked(spec);
-      if (!added.ok()) LogError("enclave_refused", {{"reason", added.ToString()}});
-    } else if (table_->weights[index] != spec.weight) {
-      Table next = *table_;
-      next.weights[index] = spec.weight;
-      Publish(std::move(next));
+    if (index != kNone) {
+      SetTarget(index, spec.weight, /*leaving=*/false);
+    } else if (absl::Status added = AddLocked(spec); !added.ok()) {
+      LogError("enclave_refused", {{"reason", added.ToString()}});
     }
   }
 }
 
-void Fleet::Publish(Table next) {
-  std::vector<HashRing::Member> members;
-  for (std::size_t i = 0; i < next.members.size(); ++i) {
-    members.push_back({next.members[i]->link()->name(), next.weights[i]});
+std::optional<Fleet::Step> Fleet::NextStep() const {
+  const std::shared_ptr<const Table> from = table();
+  Table to = *from;
+  bool any = false;
+  for (std::size_t i = 0; i < to.members.size(); ++i) {
+    const std::uint32_t now = from->weights[i];
+    const std::uint32_t target = from->targets[i];
+    if (now == target) continue;
+    bool others_serve = false;
+    for (std::size_t j = 0; j < to.members.size(); ++j) {
+      others_serve |= j != i && from->weights[j] > 0 && from->members[j]->serves();
+    }
+    // One that does not serve takes no keys, unless nobody does; and it gives its keys away at
+    // once.
+    if (target > now && others_serve && !from->members[i]->serves()) continue;
+    const bool at_once = !others_serve || !from->members[i]->serves();
+    const std::uint32_t step = std::max({now, target, HashRing::kFullWeight}) / kSteps;
+    to.weights[i] = at_once        ? target
+                    : target > now ? std::min(target, now + step)
+                                   : std::max(target, now - std::min(now, step));
+    any = true;
   }
-  next.ring = HashRing(members);
-  table_ = std::make_shared<const Table>(std::move(next));
+  if (!any) return std::nullopt;
+  return Step{from, WithRing(std::move(to))};
+}
+
+void Fleet::Make(const Step& step) {
+  MutexLock lock(mutex_);
+  if (table_ != step.from) return;
+  table_ = step.to;
+  for (std::size_t i = table_->members.size(); i-- > 0;) {
+    if (table_->leaving[i] && table_->weights[i] == 0) RemoveLocked(i);
+  }
+}
+
+void Fleet::Publish(Table next) { table_ = WithRing(std::move(next)); }
+
+std::shared_ptr<const Fleet::Table> Fleet::WithRing(Table table) {
+  std::vector<HashRing::Member> members;
+  for (std::size_t i = 0; i < table.members.size(); ++i) {
+    members.push_back({table.members[i]->link()->name(), table.weights[i]});
+  }
+  table.ring = HashRing(members);
+  return std::make_shared<const Table>(std::move(table));
 }
 
 void Fleet::Stop() {
@@ -160,7 +209,7 @@ void Fleet::Tick(MonotonicTime now, const std::function<bool(const EnclaveLink&)
   for (const auto& member : current->members) {
     const bool others_serve = std::ranges::any_of(
         current->members, [&](const auto& other) { return other != member && other->serves(); });
-    Prepare(*member, now, is_settled(*member->link()), others_serve);
+    Prepare(member, now, is_settled(*member->link()), others_serve);
   }
   Judge(*current, now);
   ReapRetired();
@@ -168,17 +217,30 @@ void Fleet::Tick(MonotonicTime now, const std::function<bool(const EnclaveLink&)
 
 // A restarted enclave has no data key open: while others serve, it waits until it has, so that
 // nobody is told UNLOCK_REQUIRED for its sake.
-void Fleet::Prepare(Member& member, MonotonicTime now, bool settled, bool others_serve) {
-  if (!member.link_->ready()) {
-    member.connected_at_.reset();
-    member.prepared_.store(false, std::memory_order_release);
+void Fleet::Prepare(const std::shared_ptr<Member>& member, MonotonicTime now, bool settled,
+                    bool others_serve) {
+  if (!member->link_->ready()) {
+    member->connected_at_.reset();
+    member->prepared_.store(false, std::memory_order_release);
     return;
   }
-  if (member.prepared_.load(std::memory_order_relaxed)) return;
-  if (!member.connected_at_) member.connected_at_ = now;
-  if (settled || !others_serve || now - *member.connected_at_ >= kPreparePatience) {
-    member.prepared_.store(true, std::memory_order_release);
-  }
+  if (member->prepared_.load(std::memory_order_relaxed)) return;
+  if (!member->connected_at_) member->connected_at_ = now;
+  if (!settled && others_serve && now - *member->connected_at_ < kPreparePatience) return;
+  std::string boot_id = member->link_->boot_id();
+  const bool restarted = !member->boot_id_.empty() && member->boot_id_ != boot_id;
+  if (restarted && others_serve) BeginAnew(*member);
+  member->boot_id_ = std::move(boot_id);
+  member->prepared_.store(true, std::memory_order_release);
+}
+
+void Fleet::BeginAnew(const Member& member) {
+  MutexLock lock(mutex_);
+  const std::size_t index = IndexOf(member.link()->address());
+  if (index == kNone || table_->members[index].get() != &member) return;
+  Table next = *table_;
+  next.weights[index] = 0;
+  Publish(std::move(next));
 }
 
 void Fleet::Judge(const Table& table, MonotonicTime now) {
@@ -249,6 +311,8 @@ std::vector<Fleet::Status> Fleet::statuses() const {
     const Member& member = *current->members[i];
     statuses.push_back({.link = member.link_->status(),
                         .weight = current->weights[i],
+                        .weight_target = current->targets[i],
+                        .leaving = current->leaving[i],
                         .serves = member.serves(),
                         .ejected = member.ejected()});
   }

@@ -4,6 +4,11 @@
 // be relied on now. Enclaves come, go and change weight while signatures flow: whoever routes takes
 // the table as it stands, which is immutable and swapped whole.
 //
+// A weight reaches what it is to be in steps, so that keys move a few at a time and can be loaded
+// where they go before they do (gateway/migration). That is so for an enclave that is added, for
+// one that is removed, and for one that was restarted and has lost its keys. Only while nobody else
+// serves is there nothing to be gained, and the whole of it is one step.
+//
 // Two things keep an enclave from being routed to. It is not ready: there is no connection, or the
 // data keys in use are not open in it yet. Or it is ejected: its circuit breaker says that it does
 // not do its work. Detected and ejected are kept apart: at most kEjectedMaxPercent of those ready
@@ -68,17 +73,30 @@ class Fleet {
     StreamPool::Outcomes seen_;
     std::optional<MonotonicTime> connected_at_;
     MonotonicTime trials_given_at_;
+    std::string boot_id_;  // of the process that served last
   };
 
   struct Table {
     HashRing ring{{}};
     std::vector<std::shared_ptr<Member>> members;  // by their index in the ring
-    std::vector<std::uint32_t> weights;
+    std::vector<std::uint32_t> weights;            // as they are now
+    std::vector<std::uint32_t> targets;            // as they are to be
+    std::vector<bool> leaving;                     // to be removed when its weight is 0
   };
+
+  // From one table to the next, some weights nearer to their targets.
+  struct Step {
+    std::shared_ptr<const Table> from;
+    std::shared_ptr<const Table> to;
+  };
+  // A weight moves by a tenth of the usual one at a time, a large one by a tenth of itself.
+  static constexpr std::uint32_t kSteps = 10;
 
   struct Status {
     EnclaveLink::Status link;
     std::uint32_t weight = 0;
+    std::uint32_t weight_target = 0;
+    bool leaving = false;
     bool serves = false;
     bool ejected = false;
   };
@@ -93,12 +111,17 @@ class Fleet {
 
   // ALREADY_EXISTS, RESOURCE_EXHAUSTED (HashRing::kMembersMax), INVALID_ARGUMENT (weight).
   absl::Status Add(const EnclaveSpec& spec) BULLA_EXCLUDES(mutex_);
-  // Its keys go to the others at once; what is under way there is still answered. NOT_FOUND.
+  // Its keys go to the others step by step, if it serves and so do others; then it is let go.
+  // NOT_FOUND.
   absl::Status Remove(const Address& address) BULLA_EXCLUDES(mutex_);
   // NOT_FOUND, INVALID_ARGUMENT.
   absl::Status SetWeight(const Address& address, std::uint32_t weight) BULLA_EXCLUDES(mutex_);
   // Adds, removes and changes what differs. The specs' addresses are distinct.
   void Become(const std::vector<EnclaveSpec>& specs) BULLA_EXCLUDES(mutex_);
+  // The next step, if there is one to make now; and making it, unless the table has changed
+  // meanwhile. For one thread.
+  std::optional<Step> NextStep() const BULLA_EXCLUDES(mutex_);
+  void Make(const Step& step) BULLA_EXCLUDES(mutex_);
   // Ends every link. Idempotent.
   void Stop() BULLA_EXCLUDES(mutex_);
 
@@ -117,9 +140,14 @@ class Fleet {
   std::size_t IndexOf(const Address& address) const BULLA_REQUIRES(mutex_);
   absl::Status AddLocked(const EnclaveSpec& spec) BULLA_REQUIRES(mutex_);
   void RemoveLocked(std::size_t index) BULLA_REQUIRES(mutex_);
+  void SetTarget(std::size_t index, std::uint32_t target, bool leaving) BULLA_REQUIRES(mutex_);
   // Makes the members and their weights the table that is routed by.
   void Publish(Table next) BULLA_REQUIRES(mutex_);
-  static void Prepare(Member& member, MonotonicTime now, bool settled, bool others_serve);
+  static std::shared_ptr<const Table> WithRing(Table table);
+  void Prepare(const std::shared_ptr<Member>& member, MonotonicTime now, bool settled,
+               bool others_serve) BULLA_EXCLUDES(mutex_);
+  // It has lost its keys: it begins again without any.
+  void BeginAnew(const Member& member) BULLA_EXCLUDES(mutex_);
   static void Judge(const Table& table, MonotonicTime now);
   static void GiveTrials(Member& member, MonotonicTime now);
   void ReapRetired() BULLA_EXCLUDES(mutex_);

@@ -70,6 +70,10 @@ void RegisterSettings(GatewayConfig& config, ConfigReader& reader) {
                     "Long-lived connections to each enclave. At least 16 in production.");
   reader.AddInteger("pool.streams_max", &config.pool_streams_max, "connections", 1, 32,
                     "How many they may become when all of them are well filled.");
+  reader.AddDuration(
+      "migration.step_interval", &config.migration_step_interval, milliseconds(10), minutes(5),
+      "An enclave that comes or goes takes or gives its keys in ten steps, each after "
+      "the keys in use that it moves are loaded where they go: the time between two.");
   reader.AddInteger("batch.size_max", &config.batch.size_max, "signatures", 1, kFrameSignsMax,
                     "Signatures that travel to an enclave together; 1: each alone.");
   reader.AddDuration("batch.wait_max", &config.batch.wait_max, microseconds(0), milliseconds(10),

@@ -31,6 +31,7 @@ struct GatewayConfig {
   std::vector<std::string> enclaves;  // hot
   std::int64_t pool_streams_min = 16;
   std::int64_t pool_streams_max = 32;
+  std::chrono::milliseconds migration_step_interval{500};
   SignBatcher::Options batch;
   Duration queue_wait_max = StreamPool::Options().queue_wait_max;
   Admission::Options admission;

@@ -64,7 +64,8 @@ absl::StatusOr<Router::Options> RouterOptions(const GatewayConfig& config) {
                                   .batch = config.batch,
                                   .queue_wait_max = config.queue_wait_max},
                          .credentials_file = config.credentials_file,
-                         .key_policy = config.key_policy};
+                         .key_policy = config.key_policy,
+                         .step_interval = config.migration_step_interval};
 }
 
 // What of a changed configuration takes effect at once. The enclaves only when the file says other

@@ -77,6 +77,7 @@ Router::Router(Options options, KeyStore& store, Metrics& metrics, const Clock& 
       unlocker_(store, metrics, clock),
       fleet_([this](const Address& address, std::uint32_t id) { return MakeLink(address, id); },
              clock),
+      migration_(fleet_, store, metrics, options_.step_interval),
       batch_timer_("batches", clock, [this] {
         const MonotonicTime now = clock_.Now();
         MonotonicTime next = MonotonicTime::max();
@@ -105,11 +106,15 @@ std::shared_ptr<EnclaveLink> Router::MakeLink(const Address& address, std::uint3
 
 Router::~Router() { Stop(); }
 
-void Router::Start() { fleet_.Become(options_.enclaves); }
+void Router::Start() {
+  fleet_.Become(options_.enclaves);
+  migration_.Start();
+}
 
 void Router::Stop() {
   stopping_ = true;
   batch_timer_.Stop();
+  migration_.Stop();
   fleet_.Stop();
   SignCall* held = nullptr;
   {

@@ -21,6 +21,7 @@
 #include "gateway/blob_loads.h"
 #include "gateway/enclave_link.h"
 #include "gateway/fleet.h"
+#include "gateway/migration.h"
 #include "gateway/retry_budget.h"
 #include "gateway/signer_service.h"
 #include "gateway/unlocker.h"
@@ -43,6 +44,8 @@ class Router final : public SignerService, public LinkEvents {
     std::string credentials_file;
     KeyPolicy key_policy = NothingWanted();
     std::chrono::milliseconds probe_interval{1000};
+    // Between two steps of a weight on its way: Fleet::kSteps of them.
+    std::chrono::milliseconds step_interval{500};
   };
 
   Router(Options options, KeyStore& store, Metrics& metrics, const Clock& clock);
@@ -119,6 +122,7 @@ class Router final : public SignerService, public LinkEvents {
 
   Unlocker unlocker_;
   Fleet fleet_;
+  Migration migration_;
   WakeTimer batch_timer_;  // sends what was held back; the last to be made, the first to go
 };
 

@@ -80,7 +80,8 @@ class RouterTest : public testing::Test {
     Router::Options options{.pool = {.size_min = 2, .size_max = 2},
                             .credentials_file = dir_ + "/credentials.json",
                             .key_policy = policy,
-                            .probe_interval = milliseconds(2)};
+                            .probe_interval = milliseconds(2),
+                            .step_interval = milliseconds(10)};
     for (int i = 0; i < enclaves; ++i) options.enclaves.push_back({AddressOf(i)});
     router_ = std::make_unique<Router>(options, store_, metrics_, clock_);
     router_->Start();
@@ -472,33 +473,58 @@ TEST_F(RouterTest, WhatAnEnclaveDoesNotAnswerItsSiblingSigns) {
   });
 }
 
-TEST_F(RouterTest, AnEnclaveThatIsAddedTakesKeysAndOneThatIsRemovedGivesThemBack) {
+TEST_F(RouterTest, AnEnclaveThatIsAddedHasItsKeysBeforeItIsAskedForThemAndSoHaveOthersWhenItGoes) {
   StartEnclave(0);
   StartEnclave(1);
   StartRouter(1);
   WaitUntil([&] { return router_->fleet().reliable() == 1; });
   std::vector<KeyId> keys;
-  for (int i = 0; i < 30; ++i) keys.push_back(Create().second.key_id);
+  for (int i = 0; i < 100; ++i) keys.push_back(Create().second.key_id);
 
   ASSERT_TRUE(router_->fleet().Add({AddressOf(1)}).ok());
   EXPECT_EQ(router_->fleet().Add({AddressOf(1)}).code(), absl::StatusCode::kAlreadyExists);
-  WaitUntil([&] { return router_->fleet().reliable() == 2; });
+  WaitUntil([&] { return router_->fleet().statuses()[1].weight == HashRing::kFullWeight; });
+  const int loaded = enclaves_[1]->blobs_loaded();
+  EXPECT_GT(loaded, 20);
+  EXPECT_LT(loaded, 80);
   for (const KeyId& key_id : keys) EXPECT_EQ(Sign(key_id), ErrorCode::kOk);
-  EXPECT_GT(enclaves_[1]->blobs_loaded(), 0);
+  EXPECT_LT(enclaves_[1]->blobs_loaded(), loaded + 10) << "a blob may be slower than a step";
 
   ASSERT_TRUE(router_->fleet().Remove(AddressOf(0)).ok());
+  WaitUntil([&] { return router_->fleet().statuses().size() == 1; });
   EXPECT_EQ(router_->fleet().Remove(AddressOf(0)).code(), absl::StatusCode::kNotFound);
+  WaitUntil([&] { return enclaves_[1]->blobs_loaded() >= 100; });  // before anything is asked
   for (const KeyId& key_id : keys) EXPECT_EQ(Sign(key_id), ErrorCode::kOk);
-  EXPECT_EQ(enclaves_[1]->blobs_loaded(), 30);
 }
 
-TEST_F(RouterTest, AnEnclaveWithoutWeightGetsNoKeys) {
+TEST_F(RouterTest, AnEnclaveThatIsDrainedGetsNoKeysAndStays) {
   StartAll(2);
   ASSERT_TRUE(router_->fleet().SetWeight(AddressOf(0), 0).ok());
+  WaitUntil([&] { return router_->fleet().statuses()[0].weight == 0; });
   const int frames = enclaves_[0]->frames();
   for (int i = 0; i < 30; ++i) EXPECT_EQ(Sign(Create().second.key_id), ErrorCode::kOk);
   EXPECT_EQ(enclaves_[0]->frames(), frames);
+  EXPECT_EQ(router_->fleet().reliable(), 2u);
   EXPECT_FALSE(router_->fleet().SetWeight(AddressOf(0), HashRing::kWeightMax + 1).ok());
+}
+
+TEST_F(RouterTest, ARestartedEnclaveGetsItsKeysBackBeforeItIsAskedForThem) {
+  StartAll(2);
+  std::vector<KeyId> keys;
+  for (int i = 0; i < 100; ++i) keys.push_back(Create().second.key_id);
+  WaitUntil([&] { return enclaves_[0]->deks_opened() == 1 && enclaves_[1]->deks_opened() == 1; });
+  enclaves_[0].reset();
+  WaitUntil([&] { return router_->fleet().reliable() == 1; });
+  for (const KeyId& key_id : keys) EXPECT_EQ(Sign(key_id), ErrorCode::kOk);  // in the other
+  StartEnclave(0);
+  WaitUntil([&] {
+    return router_->fleet().reliable() == 2 &&
+           router_->fleet().statuses()[0].weight == HashRing::kFullWeight;
+  });
+  const int loaded = enclaves_[0]->blobs_loaded();
+  EXPECT_GT(loaded, 20);
+  for (const KeyId& key_id : keys) EXPECT_EQ(Sign(key_id), ErrorCode::kOk);
+  EXPECT_LT(enclaves_[0]->blobs_loaded(), loaded + 10) << "a blob may be slower than a step";
 }
 
 TEST_F(RouterTest, ARestartedEnclaveServesOnlyWhenTheDeksInUseAreOpenWhileOthersDo) {

@@ -38,6 +38,8 @@ json::object Describe(const Fleet::Status& enclave) {
   object["serving"] = enclave.serves && !enclave.ejected;
   object["ejected"] = enclave.ejected;
   object["weight"] = enclave.weight;
+  object["weightTarget"] = enclave.weight_target;
+  object["leaving"] = enclave.leaving;
   object["platform"] = link.platform;
   object["bootId"] = link.boot_id;
   object["streamsOpen"] = link.streams_open;

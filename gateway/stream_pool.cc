@@ -111,6 +111,13 @@ SignCall* StreamPool::SignWithBlob(SignCall* first, const Bytes& blob) {
   return first;
 }
 
+// By the last of the streams, which the first signatures do not use.
+bool StreamPool::Load(const Bytes& blob) {
+  const std::shared_ptr<const Streams> open = streams();
+  return std::any_of(open->rbegin(), open->rend(),
+                     [&](const auto& stream) { return stream->Load(blob); });
+}
+
 bool StreamPool::Create(const KeyId& key_id, MonotonicTime deadline,
                         EnclaveStream::CreateDone& done) {
   const std::shared_ptr<const Streams> open = streams();

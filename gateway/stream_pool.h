@@ -71,6 +71,7 @@ class StreamPool final : private StreamEvents {
   MonotonicTime SendDue(MonotonicTime now) BULLA_EXCLUDES(mutex_, batch_mutex_);
   // As EnclaveStream's.
   SignCall* SignWithBlob(SignCall* first, const Bytes& blob) BULLA_EXCLUDES(mutex_, batch_mutex_);
+  bool Load(const Bytes& blob) BULLA_EXCLUDES(mutex_);
   bool Create(const KeyId& key_id, MonotonicTime deadline, EnclaveStream::CreateDone& done)
       BULLA_EXCLUDES(mutex_);
 

@@ -137,6 +137,17 @@ grpc::Status FakeEnclave::Configure(grpc::ServerContext*, const wire::v1::Config
   return grpc::Status::OK;
 }
 
+// In two parts, by the last bit.
+grpc::Status FakeEnclave::KeysInUse(grpc::ServerContext*, const wire::v1::KeysInUseRequest* request,
+                                    wire::v1::KeysInUseReply* reply) {
+  MutexLock lock(mutex_);
+  reply->set_parts(2);
+  for (const KeyId& id : keys_) {
+    if (id.bytes[15] % 2 == request->part()) reply->mutable_key_ids()->append(AsText(id.bytes));
+  }
+  return grpc::Status::OK;
+}
+
 grpc::Status FakeEnclave::Probe(grpc::ServerContext*, const wire::v1::ProbeRequest*,
                                 wire::v1::ProbeReply* reply) {
   ++probes_;

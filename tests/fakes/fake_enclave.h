@@ -66,6 +66,8 @@ class FakeEnclave final : public wire::v1::Enclave::Service {
                       wire::v1::UnlockReply* reply) override;
   grpc::Status Configure(grpc::ServerContext*, const wire::v1::ConfigureRequest* request,
                          wire::v1::ConfigureReply* reply) override;
+  grpc::Status KeysInUse(grpc::ServerContext*, const wire::v1::KeysInUseRequest* request,
+                         wire::v1::KeysInUseReply* reply) override;
   grpc::Status Probe(grpc::ServerContext*, const wire::v1::ProbeRequest*,
                      wire::v1::ProbeReply* reply) override;
   grpc::Status Session(
