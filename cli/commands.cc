@@ -1,6 +1,7 @@
 #include "cli/commands.h"
 
 #include <fmt/format.h>
+#include <thread>
 
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
@@ -78,10 +79,23 @@ ExitCode PrintVerdict(const PublicKey33& public_key, const std::string& digest_t
   return valid ? ExitCode::kOk : ExitCode::kFailed;
 }
 
+std::optional<std::chrono::milliseconds> ToldToComeBackIn(const absl::StatusOr<HttpReply>& reply) {
+  if (!reply.ok() || reply->status < 400) return std::nullopt;
+  absl::StatusOr<ErrorReply> error = ParseErrorReply(reply->body);
+  if (!error.ok() || !error->retry_after_ms || *error->retry_after_ms <= 0) return std::nullopt;
+  return std::chrono::milliseconds(*error->retry_after_ms);
+}
+
 }  // namespace
 
 std::optional<HttpReply> ServiceCaller::CallBlocking(const HttpRequest& request, int also_accept) {
   absl::StatusOr<HttpReply> reply = bulla::CallBlocking(found_.endpoint, request, timeout_);
+  while (std::optional<std::chrono::milliseconds> wait = ToldToComeBackIn(reply)) {
+    if (*wait > patience_) break;
+    patience_ -= *wait;
+    std::this_thread::sleep_for(*wait);
+    reply = bulla::CallBlocking(found_.endpoint, request, timeout_);
+  }
   if (!reply.ok()) {
     exit_code_ = ExplainNoAnswer(reply.status());
     return std::nullopt;

@@ -23,6 +23,8 @@ class ServiceCaller {
   // A 2xx answer, or one of status `also_accept`. Otherwise nothing: what went wrong has been
   // printed, and exit_code() says how to end. Blocks up to the timeout.
   std::optional<HttpReply> CallBlocking(const HttpRequest& request, int also_accept = 0);
+  // From now on, who is told to come back does, as long as that takes no longer than this in all.
+  void set_patience(std::chrono::milliseconds patience) { patience_ = patience; }
 
   ExitCode exit_code() const { return exit_code_; }
   const Endpoint& endpoint() const { return found_.endpoint; }
@@ -33,6 +35,7 @@ class ServiceCaller {
 
   const FoundEndpoint found_;
   const std::chrono::milliseconds timeout_;
+  std::chrono::milliseconds patience_{0};
   const Console& console_;
   ExitCode exit_code_ = ExitCode::kOk;
 };

@@ -28,6 +28,8 @@ namespace {
 constexpr std::chrono::seconds kReadyTimeout{60};
 constexpr std::chrono::seconds kStopGrace{15};
 constexpr std::chrono::seconds kCallTimeout{10};
+// The first key's data key may have to be opened first, by a call to bulla-kms.
+constexpr std::chrono::milliseconds kCallPatience{10'000};
 constexpr std::string_view kAnyLoopbackPort = "127.0.0.1:0";
 
 // Keccak-256 of "hello": a digest that anybody can make again.
@@ -234,6 +236,7 @@ class DevRun {
     absl::StatusOr<Endpoint> http = ParseUrl(options_.http);
     if (!http.ok()) return Explain(http.status());
     ServiceCaller service({*http, "bulla dev"}, kCallTimeout, console_);
+    service.set_patience(kCallPatience);
 
     std::optional<HttpReply> created =
         service.CallBlocking({.method = "POST",

@@ -85,6 +85,10 @@ void RegisterSettings(GatewayConfig& config, ConfigReader& reader) {
   reader.AddInteger("admission.in_flight_max", &config.admission.in_flight_max, "signatures", 1,
                     limits::kCallsInFlightMax,
                     "Signatures under way, whatever the enclaves would take.");
+  reader.AddInteger(
+      "unlock.deks_ahead_max", &config.unlock_deks_ahead_max, "data keys", 0, 1024,
+      "Data keys in use that an enclave opens, by a KMS call each, before it is asked "
+      "to sign; the newest first.");
   reader.AddString("kms_forwarder.listen", &config.kms_forwarder_listen,
                    "Where enclaves find their way to KMS.");
   reader.AddString("kms_forwarder.target", &config.kms_forwarder_target,

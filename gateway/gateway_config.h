@@ -13,6 +13,7 @@
 #include "gateway/admission.h"
 #include "gateway/fleet.h"
 #include "gateway/sign_batcher.h"
+#include "gateway/unlocker.h"
 #include "wire/key_policy.h"
 
 namespace bulla {
@@ -32,6 +33,7 @@ struct GatewayConfig {
   std::int64_t pool_streams_min = 16;
   std::int64_t pool_streams_max = 32;
   std::chrono::milliseconds migration_step_interval{500};
+  std::int64_t unlock_deks_ahead_max = Unlocker::kDeksAheadMax;
   SignBatcher::Options batch;
   Duration queue_wait_max = StreamPool::Options().queue_wait_max;
   Admission::Options admission;

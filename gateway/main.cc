@@ -64,6 +64,7 @@ absl::StatusOr<Router::Options> RouterOptions(const GatewayConfig& config) {
                                   .batch = config.batch,
                                   .queue_wait_max = config.queue_wait_max},
                          .credentials_file = config.credentials_file,
+                         .deks_ahead_max = static_cast<std::size_t>(config.unlock_deks_ahead_max),
                          .key_policy = config.key_policy,
                          .step_interval = config.migration_step_interval};
 }

@@ -73,8 +73,11 @@ Router::Router(Options options, KeyStore& store, Metrics& metrics, const Clock& 
       cross_enclave_(metrics.AddCounter(
           "cross_enclave_route_total",
           "Signatures sent to another enclave than the one that the key belongs to")),
+      blobs_sent_(metrics.AddCounter("bulla_gateway_blobs_sent_total",
+                                     "Sealed keys sent to an enclave that was asked to sign with "
+                                     "them and did not have them")),
       pool_metrics_(metrics),
-      unlocker_(store, metrics, clock),
+      unlocker_(options_.deks_ahead_max, store, metrics, clock),
       fleet_([this](const Address& address, std::uint32_t id) { return MakeLink(address, id); },
              clock),
       migration_(fleet_, store, metrics, options_.step_interval),
@@ -191,7 +194,7 @@ void Router::OnWaitedOut(EnclaveLink& link, SignCall* first) {
 }
 
 std::optional<std::size_t> Router::Another(const Fleet::Table& table, const SignCall& call,
-                                           const EnclaveLink& from, RepeatReason reason) {
+                                           const EnclaveLink& from, RepeatReason reason) const {
   if (reason == RepeatReason::kWaitedOut) {
     return table.ring.Find(call.key_id, [&](std::size_t index) {
       return table.members[index]->id() == from.id() && table.members[index]->Takes();
@@ -202,6 +205,7 @@ std::optional<std::size_t> Router::Another(const Fleet::Table& table, const Sign
     Fleet::Member& member = *table.members[index];
     return member.id() != from.id() &&
            std::find(begin, begin + call.repeats, member.id()) == begin + call.repeats &&
+           (reason != RepeatReason::kNoDek || unlocker_.Holds(member.id(), call.key_id)) &&
            member.Takes();
   });
   if (other || reason != RepeatReason::kLost) return other;
@@ -216,12 +220,10 @@ void Router::Repeat(EnclaveLink& from, SignCall* first, RepeatReason reason, Err
   Sorted sorted(fleet_.table());
   CallList given_up;
   std::size_t repeated = 0;
-  // A DEK that two enclaves have not open is open in none.
-  const int repeats_max = reason == RepeatReason::kNoDek ? 1 : SignCall::kRepeatsMax;
   while (first != nullptr) {
     SignCall* call = PopFirst(first);
     std::optional<std::size_t> member;
-    if (!stopping_ && call->repeats < repeats_max && now < call->deadline) {
+    if (!stopping_ && call->repeats < SignCall::kRepeatsMax && now < call->deadline) {
       member = Another(sorted.table(), *call, from, reason);
     }
     if (member && !retry_budget_.Spend()) {
@@ -309,6 +311,7 @@ void Router::SendBlob(EnclaveLink& link, const KeyId& key_id, const Bytes* blob,
   if (first == nullptr) return;
   if (blob == nullptr) return FailAll(first, otherwise);
   SignCall* rest = link.pool().SignWithBlob(first, *blob);
+  if (rest != first) blobs_sent_.Increment();
   if (rest == nullptr) return;
   if (rest != first) return link.pool().Sign(rest);  // the blob is under way
   link.ready() ? FailAll(first, otherwise) : OnLost(link, first);

@@ -42,6 +42,7 @@ class Router final : public SignerService, public LinkEvents {
     std::vector<EnclaveSpec> enclaves;
     StreamPool::Options pool;
     std::string credentials_file;
+    std::size_t deks_ahead_max = Unlocker::kDeksAheadMax;
     KeyPolicy key_policy = NothingWanted();
     std::chrono::milliseconds probe_interval{1000};
     // Between two steps of a weight on its way: Fleet::kSteps of them.
@@ -93,8 +94,8 @@ class Router final : public SignerService, public LinkEvents {
   // answered with `otherwise`.
   void Repeat(EnclaveLink& from, SignCall* first, RepeatReason reason, ErrorCode otherwise);
   // Where to repeat a call that `from` has not answered; nothing when nowhere.
-  static std::optional<std::size_t> Another(const Fleet::Table& table, const SignCall& call,
-                                            const EnclaveLink& from, RepeatReason reason);
+  std::optional<std::size_t> Another(const Fleet::Table& table, const SignCall& call,
+                                     const EnclaveLink& from, RepeatReason reason) const;
   void FetchBlob(EnclaveLink& link, const KeyId& key_id);
   void SendBlob(EnclaveLink& link, const KeyId& key_id, const Bytes* blob, ErrorCode otherwise)
       BULLA_EXCLUDES(mutex_);
@@ -118,6 +119,7 @@ class Router final : public SignerService, public LinkEvents {
   std::array<prometheus::Counter*, 3> repeated_;  // by RepeatReason
   prometheus::Counter& repeats_refused_;
   prometheus::Counter& cross_enclave_;
+  prometheus::Counter& blobs_sent_;
   PoolMetrics pool_metrics_;
 
   Unlocker unlocker_;

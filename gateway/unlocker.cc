@@ -10,10 +10,6 @@
 namespace bulla {
 namespace {
 
-// DEKs opened in an enclave as soon as it is there, newest first. The rest are opened when asked
-// for.
-constexpr std::size_t kDeksOpenedAheadMax = 64;
-
 // Between two log lines about DEKs that are not in the store: an enclave could name 64 a second.
 constexpr std::chrono::minutes kMissingDekSilence{1};
 
@@ -29,8 +25,10 @@ const std::vector<double>& BucketsMs() {
 
 }  // namespace
 
-Unlocker::Unlocker(KeyStore& store, Metrics& metrics, const Clock& clock)
-    : store_(store),
+Unlocker::Unlocker(std::size_t deks_ahead_max, KeyStore& store, Metrics& metrics,
+                   const Clock& clock)
+    : deks_ahead_max_(deks_ahead_max),
+      store_(store),
       clock_(clock),
       started_total_(metrics.AddCounter(
           "unlock_bg_rate", "Unlocks started in the background, retries among them: use rate()")),
@@ -47,9 +45,10 @@ void Unlocker::Attach(const std::shared_ptr<EnclaveLink>& link) {
   {
     MutexLock lock(mutex_);
     queue_.Forget(id);
-    enclaves_[id] = {.link = link, .list_awaited = true};
+    enclaves_[id] = {.link = link, .list_awaited = deks_ahead_max_ > 0};
   }
-  store_.ListDeksInUse(kDeksOpenedAheadMax, [this, id](absl::StatusOr<std::vector<DekRow>> deks) {
+  if (deks_ahead_max_ == 0) return;
+  store_.ListDeksInUse(deks_ahead_max_, [this, id](absl::StatusOr<std::vector<DekRow>> deks) {
     if (deks.ok()) {
       for (const DekRow& dek : *deks) WantId(id, dek.dek_id);
     }
@@ -70,7 +69,9 @@ void Unlocker::WantId(std::uint32_t enclave, const DekId& dek_id) {
   const MonotonicTime now = clock_.Now();
   {
     MutexLock lock(mutex_);
-    if (!enclaves_.contains(enclave) || !queue_.Want({enclave, dek_id}, now)) return;
+    auto it = enclaves_.find(enclave);
+    if (it == enclaves_.end() || !queue_.Want({enclave, dek_id}, now)) return;
+    it->second.open.erase(dek_id);
   }
   Start(now);
 }
@@ -104,11 +105,20 @@ void Unlocker::Share(std::uint32_t owner, const DekId& dek_id) {
   {
     MutexLock lock(mutex_);
     if (!shared_.insert(dek_id).second) return;
+    if (auto it = enclaves_.find(owner); it != enclaves_.end()) it->second.open.insert(dek_id);
     for (const auto& [id, enclave] : enclaves_) {
       if (id != owner) others.push_back(id);
     }
   }
   for (std::uint32_t id : others) WantId(id, dek_id);
+}
+
+bool Unlocker::Holds(std::uint32_t enclave, const KeyId& key_id) const {
+  MutexLock lock(mutex_);
+  auto dek = dek_of_.find(key_id);
+  if (dek == dek_of_.end() || !dek->second) return false;
+  auto it = enclaves_.find(enclave);
+  return it != enclaves_.end() && it->second.open.contains(*dek->second);
 }
 
 void Unlocker::Tick(MonotonicTime now) { Start(now); }
@@ -149,6 +159,9 @@ void Unlocker::Finish(const UnlockQueue::Task& task, const absl::Status& status)
     done_total_.Increment();
     MutexLock lock(mutex_);
     ++done_;
+    if (auto it = enclaves_.find(task.enclave); it != enclaves_.end()) {
+      it->second.open.insert(task.dek_id);
+    }
     LogInfo("dek_opened", {{"enclave", NameOf(task.enclave)}, {"dek", task.dek_id.Short()}});
     queue_.Succeeded(task);
     return;

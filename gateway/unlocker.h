@@ -24,7 +24,11 @@ namespace bulla {
 // Thread-safe.
 class Unlocker {
  public:
-  Unlocker(KeyStore& store, Metrics& metrics, const Clock& clock);
+  // DEKs opened in an enclave as soon as it is there, those used last first; the rest when asked
+  // for.
+  static constexpr std::size_t kDeksAheadMax = 64;
+
+  Unlocker(std::size_t deks_ahead_max, KeyStore& store, Metrics& metrics, const Clock& clock);
 
   // An enclave is connected: from now on its DEKs can be opened, and those in use are.
   void Attach(const std::shared_ptr<EnclaveLink>& link) BULLA_EXCLUDES(mutex_);
@@ -40,6 +44,10 @@ class Unlocker {
   // A key was sealed under a DEK for the first time: the other enclaves open it too, so that
   // failing over needs no KMS.
   void Share(std::uint32_t owner, const DekId& dek_id) BULLA_EXCLUDES(mutex_);
+
+  // Whether an enclave is known to have the DEK of a key open. May be out of date; false for a key
+  // that no enclave was refused lately.
+  bool Holds(std::uint32_t enclave, const KeyId& key_id) const BULLA_EXCLUDES(mutex_);
 
   // Called every few milliseconds: starts what is due.
   void Tick(MonotonicTime now) BULLA_EXCLUDES(mutex_);
@@ -59,7 +67,8 @@ class Unlocker {
  private:
   struct Enclave {
     std::shared_ptr<EnclaveLink> link;
-    bool list_awaited = false;  // of the DEKs in use
+    absl::flat_hash_set<DekId> open;  // as far as is known
+    bool list_awaited = false;        // of the DEKs in use
   };
 
   void WantId(std::uint32_t enclave, const DekId& dek_id) BULLA_EXCLUDES(mutex_);
@@ -71,6 +80,7 @@ class Unlocker {
   void GiveUp(const UnlockQueue::Task& task) BULLA_EXCLUDES(mutex_);
   std::string NameOf(std::uint32_t enclave) const BULLA_REQUIRES(mutex_);
 
+  const std::size_t deks_ahead_max_;
   KeyStore& store_;
   const Clock& clock_;
 
