@@ -280,6 +280,14 @@ class AdminServer::Impl : public std::enable_shared_from_this<Impl> {
     }
 
     Response ChangeEnclave(const Request& request, EnclaveChange::Kind kind) {
+      error_code ec;  // of a connection that is gone: no address, and none of this host
+      const asio::ip::address peer = stream_.socket().remote_endpoint(ec).address();
+      if (!peer.is_loopback()) {
+        return MakeRefusal(http::status::forbidden, "PERMISSION_DENIED",
+                           fmt::format("connection: from {}, want one from a loopback address: "
+                                       "changes are made on this host",
+                                       peer.to_string()));
+      }
       if (std::optional<Response> refusal = RefuseBrowsers(request)) return *std::move(refusal);
       absl::StatusOr<EnclaveChange> change = ParseEnclaveChange(kind, request.body());
       if (!change.ok()) return MakeRefusal(change.status());

@@ -5,6 +5,9 @@
 // operators on the host; it shows nothing secret. It is a listener of its own so that it can be
 // bound to loopback, and still answers when the public one is at its limit.
 //
+// Changes are taken from this host alone, wherever the listener is bound for scrapers: an enclave
+// is trusted with the credentials for KMS, so who may add one may have them.
+//
 // An enclave is named in the body, since its address contains slashes. What a web page could have a
 // browser on the host send is refused: a change wants `Content-Type: application/json`, which no
 // form sends, and no `Origin`, which every browser adds to a request that changes something.

@@ -1,13 +1,16 @@
 #include "gateway/admin_server.h"
 
+#include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <memory>
+#include <net/if.h>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include <boost/json/parse.hpp>
+#include <ifaddrs.h>
 
 #include "base/limits.h"
 #include "tests/fakes/fake_signer_service.h"
@@ -184,6 +187,42 @@ TEST_F(AdminServerTest, NoBrowserChangesTheEnclaves) {
   }
   EXPECT_TRUE(changes_.empty());
   EXPECT_EQ(Change("POST", body, "Content-Type: Application/JSON; charset=utf-8\r\n").status, 200);
+}
+
+// An IPv4 address of this host that is not loopback; empty when there is none.
+std::string OtherAddressOfThisHost() {
+  ifaddrs* all = nullptr;
+  if (::getifaddrs(&all) != 0) return "";
+  std::string found;
+  for (const ifaddrs* each = all; each != nullptr && found.empty(); each = each->ifa_next) {
+    if (each->ifa_addr == nullptr || each->ifa_addr->sa_family != AF_INET) continue;
+    if ((each->ifa_flags & IFF_LOOPBACK) != 0 || (each->ifa_flags & IFF_UP) == 0) continue;
+    char text[INET_ADDRSTRLEN];
+    const auto* in = reinterpret_cast<const sockaddr_in*>(each->ifa_addr);
+    if (::inet_ntop(AF_INET, &in->sin_addr, text, sizeof text) != nullptr) found = text;
+  }
+  ::freeifaddrs(all);
+  return found;
+}
+
+TEST_F(AdminServerTest, EnclavesAreChangedFromLoopbackAlone) {
+  const std::string host = OtherAddressOfThisHost();
+  if (host.empty()) GTEST_SKIP() << "this host has no other address";
+  AdminServer::Sources sources;
+  sources.enclaves_json = [] { return std::string("{}"); };
+  sources.change_enclave = [this](const EnclaveChange& change) {
+    changes_.push_back(change);
+    return absl::OkStatus();
+  };
+  AdminServer server(host + ":0", std::move(sources), metrics_);
+  absl::StatusOr<std::string> address = server.Start();
+  ASSERT_TRUE(address.ok()) << address.status();
+  address_ = *address;
+  RawHttpAnswer answer = Change("POST", R"({"address":"unix:/x"})");
+  EXPECT_EQ(answer.status, 403);
+  EXPECT_THAT(answer.body, HasSubstr("connection: from " + host));
+  EXPECT_TRUE(changes_.empty());
+  EXPECT_EQ(RawHttpClient(address_).Get("/enclaves").status, 200);
 }
 
 TEST_F(AdminServerTest, ListThatComesAfterTheStopIsDropped) {
