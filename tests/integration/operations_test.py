@@ -137,6 +137,12 @@ class OperationsTest(SystemTest):
         self.under_load("drained", drain)
         drained = self.under_load("with two and a drained one")[self.third]
         self.under_load("removed", remove)
+
+        def add_and_remove_at_once():
+            add()
+            remove()  # what is under way there is answered
+
+        self.under_load("added again, removed undrained", add_and_remove_at_once)
         self.assertLess(half, full)
         self.assertLess(drained, 0.01)
 
