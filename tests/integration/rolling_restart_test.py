@@ -202,8 +202,8 @@ class RollingRestartTest(SystemTest):
 
     def report(self, what, callers):
         signed, again, took_s = callers.finish()
-        say(f"{what}: {signed} signatures on {CALLERS} connections, none missing, none wrong; asked "
-            f"for again: {again or 'none'}; p50 {quantile(took_s, 0.5) * 1000:.0f}, p99 "
+        say(f"{what}: {signed} signatures on {CALLERS} connections, none missing, none wrong; "
+            f"asked for again: {again or 'none'}; p50 {quantile(took_s, 0.5) * 1000:.0f}, p99 "
             f"{quantile(took_s, 0.99) * 1000:.0f}, longest {max(took_s) * 1000:.0f} ms")
 
     def restart(self, name):
