@@ -81,6 +81,7 @@ inline constexpr int kGrpcCallsPerConnectionMax = 4096;
 
 inline constexpr std::size_t kAdminConnectionsMax = 64;  // a scraper, a probe, a few humans
 inline constexpr std::size_t kAdminKeysPerPageMax = 1000;
+inline constexpr std::size_t kAdminBodyBytesMax = 4 * 1024;  // an address and a number, many times
 
 // ---- Time ------------------------------------------------------------------------------------
 

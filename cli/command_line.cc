@@ -22,6 +22,7 @@ constexpr std::string_view kDefaultHttp = "127.0.0.1:8080";
 constexpr std::string_view kDefaultAdmin = "127.0.0.1:9091";
 constexpr int kListDefault = 100;
 constexpr int kListMax = 1000;
+constexpr int kWeightMax = 1000;  // the gateway's; it has the last word
 
 // Everything that may stand on the command line.
 struct Arguments {
@@ -39,6 +40,7 @@ struct Arguments {
   std::vector<std::string> to_verify;
   int limit = kListDefault;
   std::string after;
+  EnclaveCommand enclave;
 };
 
 void AddConnection(CLI::App& command, Arguments& arguments) {
@@ -146,6 +148,55 @@ CLI::App* AddKeys(CLI::App& app, Arguments& arguments) {
   return keys;
 }
 
+constexpr const char* kEnclavesExamples =
+    "Examples:\n"
+    "  bulla enclaves                                   what there is, a line each\n"
+    "  bulla enclaves add vsock:18:7000                 online: it takes its share of the keys\n"
+    "  bulla enclaves weight vsock:18:7000 50           half of the usual share\n"
+    "  bulla enclaves drain vsock:18:7000               no more keys; what is under way is "
+    "answered\n"
+    "  bulla enclaves remove vsock:18:7000\n"
+    "A change lasts until the gateway restarts, or `enclaves` in its configuration changes. "
+    "Change\n"
+    "it there too: the gateway takes that at once, and finds nothing left to do.";
+
+// One of the commands under `bulla enclaves`.
+CLI::App* AddEnclavesVerb(CLI::App& enclaves, const char* verb, const char* what,
+                          Arguments& arguments) {
+  CLI::App* command = enclaves.add_subcommand(verb, what);
+  command->footer(kEnclavesExamples);
+  AddAdminConnection(*command, arguments);
+  if (std::string_view(verb) == "list") return command;
+  command
+      ->add_option("ADDRESS", arguments.enclave.address,
+                   "vsock:CID:PORT, unix:/PATH or tcp:IPV4:PORT")
+      ->required();
+  command->callback([&arguments, verb] { arguments.enclave.verb = verb; });
+  return command;
+}
+
+CLI::App* AddEnclaves(CLI::App& app, Arguments& arguments) {
+  CLI::App* enclaves =
+      app.add_subcommand("enclaves", "List the gateway's enclaves, or change which there are");
+  enclaves->footer(kEnclavesExamples);
+  enclaves->require_subcommand(0, 1);
+  AddAdminConnection(*enclaves, arguments);
+  AddEnclavesVerb(*enclaves, "list", "List them", arguments);
+  CLI::App* add = AddEnclavesVerb(*enclaves, "add", "Take an enclave in", arguments);
+  add->add_option("--weight", arguments.enclave.weight,
+                  "Its share of the keys, percent of the usual one (100 if not given)")
+      ->check(CLI::Range(0, kWeightMax));
+  AddEnclavesVerb(*enclaves, "remove", "Let one go", arguments);
+  AddEnclavesVerb(*enclaves, "drain", "Give one no more keys: weight 0", arguments);
+  CLI::App* weight = AddEnclavesVerb(*enclaves, "weight", "Change one's share", arguments);
+  weight
+      ->add_option("WEIGHT", arguments.enclave.weight,
+                   "Its share of the keys, percent of the usual one")
+      ->required()
+      ->check(CLI::Range(0, kWeightMax));
+  return enclaves;
+}
+
 CLI::App* AddStatus(CLI::App& app, Arguments& arguments) {
   CLI::App* status = app.add_subcommand("status", "Is it ready, and what is it doing?");
   status->footer("Examples:\n  bulla status\n  bulla status --json");
@@ -246,6 +297,7 @@ ExitCode RunCommandLine(int argc, const char* const* argv, const Surroundings& s
   const CLI::App* verify = AddVerify(app, arguments);
   const CLI::App* keys = AddKeys(app, arguments);
   const CLI::App* status = AddStatus(app, arguments);
+  const CLI::App* enclaves = AddEnclaves(app, arguments);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -259,6 +311,12 @@ ExitCode RunCommandLine(int argc, const char* const* argv, const Surroundings& s
   if (status->parsed()) {
     return With(FindAdmin(arguments, surroundings), arguments, console,
                 [&](ServiceCaller& admin) { return RunStatus(admin, console); });
+  }
+  if (enclaves->parsed()) {
+    return With(FindAdmin(arguments, surroundings), arguments, console, [&](ServiceCaller& admin) {
+      return arguments.enclave.verb.empty() ? RunListEnclaves(admin, console)
+                                            : RunChangeEnclaves(admin, arguments.enclave, console);
+    });
   }
   return With(FindHttp(arguments, surroundings), arguments, console, [&](ServiceCaller& service) {
     return create->parsed()

@@ -18,6 +18,7 @@
 namespace bulla {
 namespace {
 
+using testing::EndsWith;
 using testing::HasSubstr;
 using testing::StartsWith;
 
@@ -197,9 +198,57 @@ TEST(CommandLine, StatusSaysWhatAnEnclaveHoldsAndWhatItRefused) {
   Outcome outcome = RunBulla({"status", "--admin-url", service.url().c_str()});
   EXPECT_EQ(outcome.exit, ExitCode::kOk) << outcome.err;
   for (const char* part :
-       {"unlocks pending: 4\n", "unix:/e", "11 warm", "1.5 KiB", "dek.ttl_hard: too long"}) {
+       {"unlocks pending: 4, ", "unix:/e", "11 warm", "1.5 KiB", "dek.ttl_hard: too long"}) {
     EXPECT_THAT(outcome.out, HasSubstr(part));
   }
+}
+
+TEST(CommandLine, EnclavesAreListedAndChanged) {
+  const std::string done = HttpAnswer("200 OK", R"({"address":"unix:/x","lasts":"a while"})");
+  struct Case {
+    std::vector<const char*> arguments;
+    const char* request;
+    const char* body;
+  };
+  for (const Case& c : std::vector<Case>{
+           {{"add", "unix:/x"}, "POST /enclaves ", R"({"address":"unix:/x"})"},
+           {{"add", "unix:/x", "--weight", "50"},
+            "POST /enclaves ",
+            R"({"address":"unix:/x","weight":50})"},
+           {{"weight", "unix:/x", "7"}, "PATCH /enclaves ", R"({"address":"unix:/x","weight":7})"},
+           {{"drain", "unix:/x"}, "PATCH /enclaves ", R"({"address":"unix:/x","weight":0})"},
+           {{"remove", "unix:/x"}, "DELETE /enclaves ", R"({"address":"unix:/x"})"}}) {
+    FakeService service({done});
+    const std::string url = service.url();
+    std::vector<const char*> arguments = {"enclaves"};
+    arguments.insert(arguments.end(), c.arguments.begin(), c.arguments.end());
+    arguments.insert(arguments.end(), {"--admin-url", url.c_str()});
+    Outcome outcome = RunBulla(arguments);
+    EXPECT_EQ(outcome.exit, ExitCode::kOk) << outcome.err;
+    EXPECT_THAT(outcome.out, HasSubstr("this lasts a while"));
+    ASSERT_EQ(service.Requests().size(), 1u);
+    EXPECT_THAT(service.Requests()[0], StartsWith(c.request));
+    EXPECT_THAT(service.Requests()[0], EndsWith(std::string("\r\n\r\n") + c.body));
+    EXPECT_THAT(service.Requests()[0], HasSubstr("Content-Type: application/json\r\n"));
+  }
+  const std::string list = R"({"enclaves":[{"address":"unix:/x","ready":true,"serving":true}]})";
+  for (const char* verb : {"list", "--json"}) {
+    FakeService service({HttpAnswer("200 OK", list)});
+    Outcome outcome = RunBulla({"enclaves", verb, "--admin-url", service.url().c_str()});
+    EXPECT_EQ(outcome.exit, ExitCode::kOk) << outcome.err;
+    EXPECT_THAT(outcome.out, HasSubstr("unix:/x"));
+    EXPECT_THAT(service.Requests()[0], StartsWith("GET /enclaves "));
+  }
+}
+
+TEST(CommandLine, ARefusedChangeOfTheEnclavesSaysWhy) {
+  FakeService service({HttpAnswer(
+      "404 Not Found",
+      R"({"error":{"code":"NOT_FOUND","message":"there is none","requestId":"admin"}})")});
+  Outcome outcome =
+      RunBulla({"enclaves", "remove", "unix:/x", "--admin-url", service.url().c_str()});
+  EXPECT_EQ(outcome.exit, ExitCode::kRefused);
+  EXPECT_THAT(outcome.err, HasSubstr("NOT_FOUND: there is none"));
 }
 
 TEST(CommandLine, WhereNothingRunsItSaysHowToStartOne) {
@@ -245,6 +294,12 @@ TEST(CommandLine, MistakesOnTheCommandLineAreUsageErrors) {
            {"verify", "--public-key", "0x02", kDigest, kSignature},
            {"verify", "--public-key", kPublicKey, "0x00", kSignature},
            {"verify", "--public-key", kPublicKey, kDigest, "0x00"},
+           {"enclaves", "dance"},
+           {"enclaves", "add"},
+           {"enclaves", "weight", "unix:/x"},
+           {"enclaves", "weight", "unix:/x", "1001"},
+           {"enclaves", "weight", "unix:/x", "-1"},
+           {"enclaves", "remove", "unix:/x", "7"},
            {"dev", "--enclaves", "0"},
            {"dev", "--enclaves", "17"}}) {
     EXPECT_EQ(RunBulla(arguments).exit, ExitCode::kUsage) << testing::PrintToString(arguments);
@@ -252,7 +307,7 @@ TEST(CommandLine, MistakesOnTheCommandLineAreUsageErrors) {
 }
 
 TEST(CommandLine, EveryCommandHasHelpWithExamples) {
-  for (const char* command : {"dev", "create", "sign", "verify", "keys", "status"}) {
+  for (const char* command : {"dev", "create", "sign", "verify", "keys", "status", "enclaves"}) {
     Outcome outcome = RunBulla({command, "--help"});
     EXPECT_EQ(outcome.exit, ExitCode::kOk) << command;
     EXPECT_THAT(outcome.out, HasSubstr("Examples:")) << command;

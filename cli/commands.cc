@@ -226,6 +226,40 @@ ExitCode RunListKeys(ServiceCaller& admin, int limit, const std::string& after,
   return ExitCode::kOk;
 }
 
+ExitCode RunListEnclaves(ServiceCaller& admin, const Console& console) {
+  HttpRequest request;
+  request.target = "/enclaves";
+  std::optional<HttpReply> reply = admin.CallBlocking(request);
+  if (!reply) return admin.exit_code();
+  absl::StatusOr<StatusReply> status = ParseStatusReply(reply->body);
+  if (!status.ok()) return NotUnderstood(status.status(), console);
+  if (console.json) return PrintJson(reply->body, console);
+  console.out << FormatEnclaves(*status);
+  return ExitCode::kOk;
+}
+
+ExitCode RunChangeEnclaves(ServiceCaller& admin, const EnclaveCommand& command,
+                           const Console& console) {
+  boost::json::object change = {{"address", command.address}};
+  if (command.weight) change["weight"] = *command.weight;
+  if (command.verb == "drain") change["weight"] = 0;
+  HttpRequest request{.method = "PATCH", .target = "/enclaves"};
+  if (command.verb == "add") request.method = "POST";
+  if (command.verb == "remove") request.method = "DELETE";
+  request.json_body = boost::json::serialize(change);
+  std::optional<HttpReply> reply = admin.CallBlocking(request);
+  if (!reply) return admin.exit_code();
+  absl::StatusOr<EnclaveChangeReply> done = ParseEnclaveChangeReply(reply->body);
+  if (!done.ok()) return NotUnderstood(done.status(), console);
+  if (console.json) return PrintJson(reply->body, console);
+  console.out << fmt::format("done: {} {}\n", command.verb, Plain(done->address));
+  if (command.verb == "drain") {
+    console.out << "its keys go to the others; `bulla enclaves` shows what is still in flight\n";
+  }
+  if (!done->lasts.empty()) console.out << "this lasts " << Plain(done->lasts) << "\n";
+  return ExitCode::kOk;
+}
+
 ExitCode RunStatus(ServiceCaller& admin, const Console& console) {
   HttpRequest request;
   request.target = "/readyz";

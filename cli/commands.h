@@ -1,7 +1,7 @@
 #pragma once
 
-// The commands that talk to a running service: create, sign, verify, keys, status. Each prints its
-// result and returns the exit status.
+// The commands that talk to a running service: create, sign, verify, keys, status, enclaves. Each
+// prints its result and returns the exit status.
 
 #include <chrono>
 #include <filesystem>
@@ -57,6 +57,18 @@ ExitCode RunVerifyWithPublicKey(const std::string& public_key, const std::string
 ExitCode RunShowKey(ServiceCaller& service, const std::string& key_id, const Console& console);
 ExitCode RunListKeys(ServiceCaller& admin, int limit, const std::string& after,
                      const Console& console);
+
+ExitCode RunListEnclaves(ServiceCaller& admin, const Console& console);
+
+// What is to be done with the enclave at `address`: "add" with `weight`, or the usual one; "weight"
+// with `weight`, percent; "drain", which is weight 0; "remove".
+struct EnclaveCommand {
+  std::string verb;
+  std::string address;
+  std::optional<int> weight;
+};
+ExitCode RunChangeEnclaves(ServiceCaller& admin, const EnclaveCommand& command,
+                           const Console& console);
 
 // kTryAgain while the service is up but not ready.
 ExitCode RunStatus(ServiceCaller& admin, const Console& console);

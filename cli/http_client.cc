@@ -63,7 +63,7 @@ class Connection {
 http::request<http::string_body> MessageOf(const Endpoint& endpoint, const HttpRequest& request) {
   http::request<http::string_body> message;
   message.version(11);
-  message.method(request.method == "POST" ? http::verb::post : http::verb::get);
+  message.method_string({request.method.data(), request.method.size()});
   message.target(request.target);
   message.set(http::field::host, endpoint.ToUrl().substr(std::string_view("http://").size()));
   message.set(http::field::user_agent, "bulla");

@@ -13,7 +13,7 @@
 namespace bulla {
 
 struct HttpRequest {
-  std::string_view method = "GET";  // GET or POST
+  std::string_view method = "GET";  // or POST, PATCH, DELETE
   std::string target;               // path and query
   std::string json_body;            // empty: no body
   std::string idempotency_key;      // empty: none

@@ -62,12 +62,41 @@ std::uint64_t OptionalCount(const json::object& object, std::string_view name) {
              : 0;
 }
 
+bool OptionalFlag(const json::object& object, std::string_view name) {
+  const json::value* value = object.if_contains(name);
+  return value != nullptr && value->is_bool() && value->get_bool();
+}
+
+// A share from 0 to 1; nothing where it is absent or no such number. Whole ones come as integers.
+std::optional<double> OptionalShare(const json::object& object, std::string_view name) {
+  const json::value* value = object.if_contains(name);
+  if (value == nullptr || !value->is_number()) return std::nullopt;
+  const double share = value->is_double()  ? value->get_double()
+                       : value->is_int64() ? static_cast<double>(value->get_int64())
+                                           : 2.0;
+  return share >= 0 && share <= 1 ? std::optional<double>(share) : std::nullopt;
+}
+
+// The texts of a list that may be absent; what is no text is left out.
+std::vector<std::string> OptionalTexts(const json::object& object, std::string_view name) {
+  std::vector<std::string> texts;
+  const json::value* value = object.if_contains(name);
+  if (value == nullptr || !value->is_array()) return texts;
+  for (const json::value& text : value->get_array()) {
+    if (text.is_string()) texts.emplace_back(text.get_string());
+  }
+  return texts;
+}
+
 absl::StatusOr<EnclaveStatusReply> ToEnclaveStatus(const json::object& object) {
   EnclaveStatusReply reply;
   BULLA_ASSIGN_OR_RETURN(reply.address, Text(object, "address"));
   const json::value* ready = object.if_contains("ready");
   if (ready == nullptr || !ready->is_bool()) return Missing("ready");
   reply.ready = ready->get_bool();
+  reply.serving = OptionalFlag(object, "serving");
+  reply.ejected = OptionalFlag(object, "ejected");
+  reply.weight = OptionalCount(object, "weight");
   reply.platform = OptionalText(object, "platform");
   reply.boot_id = OptionalText(object, "bootId");
   reply.last_error = OptionalText(object, "lastError");
@@ -76,6 +105,8 @@ absl::StatusOr<EnclaveStatusReply> ToEnclaveStatus(const json::object& object) {
   reply.streams_open = OptionalCount(object, "streamsOpen");
   reply.in_flight = OptionalCount(object, "inFlight");
   reply.reconnects = OptionalCount(object, "reconnects");
+  reply.stream_resets = OptionalCount(object, "streamResets");
+  reply.sticky_hit_rate = OptionalShare(object, "stickyHitRate");
   reply.signatures = OptionalCount(object, "signatures");
   reply.keys_created = OptionalCount(object, "keysCreated");
   reply.keys_warm = OptionalCount(object, "keysWarm");
@@ -145,12 +176,25 @@ absl::StatusOr<StatusReply> ParseStatusReply(std::string_view text) {
   BULLA_ASSIGN_OR_RETURN(json::object object, ParseObject(text));
   const json::value* enclaves = object.if_contains("enclaves");
   if (enclaves == nullptr || !enclaves->is_array()) return Missing("enclaves");
-  StatusReply reply{.unlocks_pending = OptionalCount(object, "unlocksPending")};
+  StatusReply reply{.unlocks_pending = OptionalCount(object, "unlocksPending"),
+                    .unlocks_running = OptionalCount(object, "unlocksRunning"),
+                    .unlocks_done = OptionalCount(object, "unlocksDone"),
+                    .unlocks_failed = OptionalCount(object, "unlocksFailed"),
+                    .config_refused = OptionalText(object, "configRefused"),
+                    .config_needs_restart = OptionalTexts(object, "configNeedsRestart")};
   for (const json::value& enclave : enclaves->get_array()) {
     if (!enclave.is_object()) return Missing("enclaves");
     BULLA_ASSIGN_OR_RETURN(EnclaveStatusReply status, ToEnclaveStatus(enclave.get_object()));
     reply.enclaves.push_back(std::move(status));
   }
+  return reply;
+}
+
+absl::StatusOr<EnclaveChangeReply> ParseEnclaveChangeReply(std::string_view text) {
+  BULLA_ASSIGN_OR_RETURN(json::object object, ParseObject(text));
+  EnclaveChangeReply reply;
+  BULLA_ASSIGN_OR_RETURN(reply.address, Text(object, "address"));
+  reply.lasts = OptionalText(object, "lasts");
   return reply;
 }
 

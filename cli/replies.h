@@ -36,10 +36,14 @@ struct ErrorReply {
   std::optional<std::int64_t> retry_after_ms;
 };
 
-// One enclave in the answer to GET /status. What is not in the answer is empty or zero.
+// One enclave in the answer to GET /status or /enclaves. What is not in the answer is empty or
+// zero.
 struct EnclaveStatusReply {
   std::string address;
-  bool ready = false;
+  bool ready = false;  // there is a connection
+  bool serving = false;
+  bool ejected = false;  // it does not do its work, and is tried now and then
+  std::uint64_t weight = 0;
   std::string platform;
   std::string boot_id;
   std::string last_error;
@@ -47,6 +51,8 @@ struct EnclaveStatusReply {
   std::uint64_t streams_open = 0;
   std::uint64_t in_flight = 0;
   std::uint64_t reconnects = 0;
+  std::uint64_t stream_resets = 0;
+  std::optional<double> sticky_hit_rate;  // 0 to 1
   // From its last probe.
   bool reported = false;  // whether there was one
   std::uint64_t signatures = 0;
@@ -68,8 +74,19 @@ struct EnclaveStatusReply {
 };
 
 struct StatusReply {
-  std::uint64_t unlocks_pending = 0;
+  std::uint64_t unlocks_pending = 0;  // those running among them
+  std::uint64_t unlocks_running = 0;
+  std::uint64_t unlocks_done = 0;
+  std::uint64_t unlocks_failed = 0;
+  std::string config_refused;  // why the gateway's changed file was not taken
+  std::vector<std::string> config_needs_restart;
   std::vector<EnclaveStatusReply> enclaves;
+};
+
+// What a change of the enclaves is answered with.
+struct EnclaveChangeReply {
+  std::string address;
+  std::string lasts;  // how long it does, and how to make it last longer
 };
 
 // DATA_LOSS names the member that is missing or wrong.
@@ -77,6 +94,7 @@ absl::StatusOr<PublicKeyReply> ParsePublicKeyReply(std::string_view json);
 absl::StatusOr<SignatureReply> ParseSignatureReply(std::string_view json);
 absl::StatusOr<std::vector<PublicKeyReply>> ParseKeyListReply(std::string_view json);
 absl::StatusOr<ErrorReply> ParseErrorReply(std::string_view json);
-absl::StatusOr<StatusReply> ParseStatusReply(std::string_view json);
+absl::StatusOr<StatusReply> ParseStatusReply(std::string_view json);  // of GET /enclaves too
+absl::StatusOr<EnclaveChangeReply> ParseEnclaveChangeReply(std::string_view json);
 
 }  // namespace bulla

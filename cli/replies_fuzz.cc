@@ -16,7 +16,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   (void)bulla::ParseKeyListReply(text);
   (void)bulla::ParseErrorReply(text);
   auto status = bulla::ParseStatusReply(text);
-  if (status.ok()) (void)bulla::FormatStatus(*status);
+  if (status.ok()) {
+    (void)bulla::FormatStatus(*status);
+    (void)bulla::FormatEnclaves(*status);
+  }
+  auto change = bulla::ParseEnclaveChangeReply(text);
+  if (change.ok()) (void)bulla::Plain(change->lasts);
   auto signature = bulla::ParseSignatureReply(text);
   if (signature.ok() && signature->signature.recovery_id > 3) std::abort();
 

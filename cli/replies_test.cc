@@ -90,6 +90,46 @@ TEST(StatusReply, CountsAreTakenUpToTheLargestAndWhatIsNoCountIsZero) {
   EXPECT_EQ(status->enclaves[0].keys_invalid, 7u);
 }
 
+TEST(StatusReply, AnEnclavesStandingAndTheConfigurationsAreRead) {
+  auto status = ParseStatusReply(
+      R"({"unlocksPending":4,"unlocksRunning":3,"unlocksDone":2,"unlocksFailed":1,)"
+      R"("configRefused":"line 3","configNeedsRestart":["store",7,"log_level"],)"
+      R"("enclaves":[{"address":"e","ready":true,"serving":true,"ejected":true,"weight":50,)"
+      R"("streamResets":9,"stickyHitRate":0.5}]})");
+  ASSERT_TRUE(status.ok()) << status.status();
+  EXPECT_EQ(status->unlocks_running, 3u);
+  EXPECT_EQ(status->unlocks_done, 2u);
+  EXPECT_EQ(status->unlocks_failed, 1u);
+  EXPECT_EQ(status->config_refused, "line 3");
+  EXPECT_EQ(status->config_needs_restart, (std::vector<std::string>{"store", "log_level"}));
+  const EnclaveStatusReply& enclave = status->enclaves[0];
+  EXPECT_TRUE(enclave.serving);
+  EXPECT_TRUE(enclave.ejected);
+  EXPECT_EQ(enclave.weight, 50u);
+  EXPECT_EQ(enclave.stream_resets, 9u);
+  EXPECT_EQ(enclave.sticky_hit_rate, 0.5);
+}
+
+TEST(StatusReply, AShareIsANumberFromZeroToOneOrUnknown) {
+  const auto share = [](const std::string& value) {
+    return ParseStatusReply(R"({"enclaves":[{"address":"e","ready":true,"stickyHitRate":)" + value +
+                            "}]}")
+        ->enclaves[0]
+        .sticky_hit_rate;
+  };
+  EXPECT_EQ(share("0"), 0.0);
+  EXPECT_EQ(share("1"), 1.0);
+  for (const char* bad : {"-0.1", "1.1", "2", "18446744073709551615", "null", "\"1\""}) {
+    EXPECT_EQ(share(bad), std::nullopt) << bad;
+  }
+}
+
+TEST(EnclaveChangeReply, HasAnAddressAndMayLackHowLongItLasts) {
+  EXPECT_EQ(ParseEnclaveChangeReply(R"({"address":"e","lasts":"for ever"})")->lasts, "for ever");
+  EXPECT_EQ(ParseEnclaveChangeReply(R"({"address":"e"})")->address, "e");
+  EXPECT_FALSE(ParseEnclaveChangeReply(R"({"lasts":"for ever"})").ok());
+}
+
 TEST(StatusReply, RefusesWhatIsNestedTooDeeply) {
   std::string deep = R"({"enclaves":)" + std::string(100, '[') + std::string(100, ']') + "}";
   EXPECT_FALSE(ParseStatusReply(deep).ok());

@@ -1,17 +1,21 @@
 #include "cli/status_text.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <string_view>
 
 namespace bulla {
 namespace {
 
-// What came over the network, and from an enclave before, does not move the terminal's cursor.
-std::string Plain(std::string text) {
-  for (char& c : text) {
-    if (c < 0x20 || c > 0x7e) c = '?';
-  }
-  return text;
+// "preparing": connected, and the data keys in use are being opened there.
+std::string_view StateOf(const EnclaveStatusReply& enclave) {
+  if (!enclave.ready) return "NOT READY";
+  if (enclave.ejected) return "EJECTED";
+  return enclave.serving ? "serving" : "preparing";
+}
+
+std::string FormatShare(std::optional<double> share) {
+  return share ? fmt::format("{:.1f} %", *share * 100) : "unknown";
 }
 
 std::string FormatCounters(const EnclaveStatusReply& enclave) {
@@ -31,13 +35,16 @@ std::string FormatCounters(const EnclaveStatusReply& enclave) {
 }
 
 std::string FormatEnclave(const EnclaveStatusReply& enclave) {
-  std::string text = fmt::format("\nenclave {}: {}\n", Plain(enclave.address),
-                                 enclave.ready ? "ready" : "NOT READY");
+  std::string text = fmt::format("\nenclave {}: {}\n", Plain(enclave.address), StateOf(enclave));
   if (!enclave.boot_id.empty()) {
     text += fmt::format("  boot        {} ({})\n", Plain(enclave.boot_id), Plain(enclave.platform));
   }
-  text += fmt::format("  connection  {} streams, {} requests in flight; connected again: {}\n",
-                      enclave.streams_open, enclave.in_flight, enclave.reconnects);
+  text +=
+      fmt::format("  weight      {}{}; requests for keys that are there: {}\n", enclave.weight,
+                  enclave.weight == 0 ? " (drained)" : "", FormatShare(enclave.sticky_hit_rate));
+  text += fmt::format(
+      "  connection  {} streams, {} requests in flight; streams reset: {}, connected again: {}\n",
+      enclave.streams_open, enclave.in_flight, enclave.stream_resets, enclave.reconnects);
   if (enclave.reported) text += FormatCounters(enclave);
   if (!enclave.policy_refused.empty()) {
     text += fmt::format("  KEY POLICY REFUSED  {}\n", Plain(enclave.policy_refused));
@@ -50,9 +57,36 @@ std::string FormatEnclave(const EnclaveStatusReply& enclave) {
 
 }  // namespace
 
+std::string Plain(std::string text) {
+  for (char& c : text) {
+    if (c < 0x20 || c > 0x7e) c = '?';
+  }
+  return text;
+}
+
 std::string FormatStatus(const StatusReply& status) {
-  std::string text = fmt::format("unlocks pending: {}\n", status.unlocks_pending);
+  std::string text = fmt::format("unlocks pending: {}, {} of them running; done: {}, failed: {}\n",
+                                 status.unlocks_pending, status.unlocks_running,
+                                 status.unlocks_done, status.unlocks_failed);
+  if (!status.config_refused.empty()) {
+    text += fmt::format("CONFIGURATION REFUSED, the one before is kept: {}\n",
+                        Plain(status.config_refused));
+  }
+  if (!status.config_needs_restart.empty()) {
+    text += fmt::format("configuration that needs a restart: {}\n",
+                        Plain(fmt::format("{}", fmt::join(status.config_needs_restart, ", "))));
+  }
   for (const EnclaveStatusReply& enclave : status.enclaves) text += FormatEnclave(enclave);
+  return text;
+}
+
+std::string FormatEnclaves(const StatusReply& status) {
+  std::string text;
+  for (const EnclaveStatusReply& enclave : status.enclaves) {
+    text += fmt::format("{:<9}  weight {:<4}  {:>2} streams  {:>5} in flight  {}\n",
+                        StateOf(enclave), enclave.weight, enclave.streams_open, enclave.in_flight,
+                        Plain(enclave.address));
+  }
   return text;
 }
 

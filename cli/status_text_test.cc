@@ -8,6 +8,7 @@ namespace {
 
 using testing::HasSubstr;
 using testing::Not;
+using testing::StartsWith;
 
 TEST(StatusText, BytesAreShownInTheUnitThatFits) {
   EXPECT_EQ(FormatBytes(0), "0 B");
@@ -19,7 +20,8 @@ TEST(StatusText, BytesAreShownInTheUnitThatFits) {
 }
 
 TEST(StatusText, AnEnclavesKeysAndMemoryAreShown) {
-  EnclaveStatusReply enclave{.address = "unix:/e", .ready = true, .reported = true};
+  EnclaveStatusReply enclave{
+      .address = "unix:/e", .ready = true, .serving = true, .weight = 100, .reported = true};
   enclave.keys_warm = 11;
   enclave.keys_cool = 22;
   enclave.keys_invalid = 33;
@@ -30,7 +32,7 @@ TEST(StatusText, AnEnclavesKeysAndMemoryAreShown) {
   enclave.locked_budget_bytes = 1 << 20;
   std::string text = FormatStatus({.unlocks_pending = 5, .enclaves = {enclave}});
   for (const char* part :
-       {"unlocks pending: 5\n", "enclave unix:/e: ready\n", "11 warm, 22 cool, 33 invalid",
+       {"unlocks pending: 5, ", "enclave unix:/e: serving\n", "11 warm, 22 cool, 33 invalid",
         "data keys open: 44", "3.0 MiB of 2.0 GiB", "2.0 KiB of 1.0 MiB"}) {
     EXPECT_THAT(text, HasSubstr(part));
   }
@@ -44,6 +46,52 @@ TEST(StatusText, AnEnclaveThatWasNeverReachedShowsWhyAndNoCounts) {
   EXPECT_THAT(text, HasSubstr("enclave unix:/e: NOT READY\n"));
   EXPECT_THAT(text, HasSubstr("connection refused"));
   EXPECT_THAT(text, Not(HasSubstr("warm")));
+}
+
+TEST(StatusText, AnEnclavesStateIsNamedByWhetherItCanBeReliedOn) {
+  EnclaveStatusReply enclave{.address = "e"};
+  const auto state = [&] { return FormatEnclaves({.enclaves = {enclave}}); };
+  EXPECT_THAT(state(), StartsWith("NOT READY  "));
+  enclave.ready = true;
+  EXPECT_THAT(state(), StartsWith("preparing  "));
+  enclave.serving = true;
+  EXPECT_THAT(state(), StartsWith("serving    "));
+  enclave.serving = false;
+  enclave.ejected = true;
+  EXPECT_THAT(state(), StartsWith("EJECTED    "));
+  enclave.ready = false;
+  EXPECT_THAT(state(), StartsWith("NOT READY  ")) << "gone, whatever was thought of it before";
+}
+
+TEST(StatusText, AnEnclavesShareOfTheKeysAndItsStreamsAreShown) {
+  EnclaveStatusReply enclave{.address = "e\x1b", .ready = true, .weight = 0, .streams_open = 16};
+  enclave.in_flight = 12;
+  enclave.stream_resets = 7;
+  std::string text = FormatStatus({.enclaves = {enclave}});
+  EXPECT_THAT(text,
+              HasSubstr("weight      0 (drained); requests for keys that are there: unknown"));
+  EXPECT_THAT(text, HasSubstr("streams reset: 7, "));
+  enclave.sticky_hit_rate = 0.9875;
+  enclave.weight = 50;
+  EXPECT_THAT(FormatStatus({.enclaves = {enclave}}),
+              HasSubstr("weight      50; requests for keys that are there: 98.8 %\n"));
+  EXPECT_EQ(FormatEnclaves({.enclaves = {enclave}}),
+            "preparing  weight 50    16 streams     12 in flight  e?\n");
+}
+
+TEST(StatusText, UnlocksAreShownByHowFarTheyAre) {
+  EXPECT_EQ(
+      FormatStatus(
+          {.unlocks_pending = 5, .unlocks_running = 2, .unlocks_done = 40, .unlocks_failed = 1}),
+      "unlocks pending: 5, 2 of them running; done: 40, failed: 1\n");
+}
+
+TEST(StatusText, AConfigurationThatWasNotTakenIsShownAndMovesNoCursor) {
+  std::string text = FormatStatus(
+      {.config_refused = "gateway.yaml:3\x1b[2J", .config_needs_restart = {"store", "log_level"}});
+  EXPECT_THAT(text,
+              HasSubstr("CONFIGURATION REFUSED, the one before is kept: gateway.yaml:3?[2J\n"));
+  EXPECT_THAT(text, HasSubstr("configuration that needs a restart: store, log_level\n"));
 }
 
 TEST(StatusText, ARefusedKeyPolicyIsShownAndMovesNoCursor) {

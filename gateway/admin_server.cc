@@ -29,11 +29,15 @@ namespace http = beast::http;
 using asio::ip::tcp;
 using boost::system::error_code;
 
+using Request = http::request<http::string_body>;
 using Response = http::response<http::string_body>;
 
 constexpr char kJson[] = "application/json";
 constexpr char kPrometheusText[] = "text/plain; version=0.0.4; charset=utf-8";
 constexpr std::chrono::seconds kPatience{30};  // per request, reading and writing
+constexpr char kLasts[] =
+    "until the gateway restarts, or `enclaves` in its configuration changes; to make it last, "
+    "change `enclaves` there too";
 
 Response MakeResponse(http::status status, std::string_view content_type, std::string body) {
   Response response(status, 11);
@@ -49,6 +53,77 @@ Response MakeError(http::status status, const Error& error) {
   AppendError(error, "admin", 0, body);
   return MakeResponse(status, kJson, std::move(body));
 }
+
+// ---- Changing the enclaves -------------------------------------------------------------------
+
+// What the error table, which is the callers', has no names for.
+Response MakeRefusal(http::status status, std::string_view code, std::string_view message) {
+  std::string body = fmt::format(R"({{"error":{{"code":"{}","message":)", code);
+  AppendJsonString(message, body);
+  return MakeResponse(status, kJson, body + R"(,"requestId":"admin"}})");
+}
+
+Response MakeRefusal(const absl::Status& refused) {
+  const std::string code = absl::StatusCodeToString(refused.code());
+  http::status status = http::status::internal_server_error;
+  if (absl::IsInvalidArgument(refused)) status = http::status::bad_request;
+  if (absl::IsNotFound(refused)) status = http::status::not_found;
+  if (absl::IsAlreadyExists(refused)) status = http::status::conflict;
+  if (absl::IsResourceExhausted(refused)) status = http::status::conflict;
+  if (absl::IsCancelled(refused)) status = http::status::service_unavailable;
+  return MakeRefusal(status, code, std::string(refused.message()));
+}
+
+std::string_view View(beast::string_view text) { return {text.data(), text.size()}; }
+
+// Whether parameters follow, such as a charset, does not matter.
+bool IsJson(std::string_view content_type) {
+  content_type = content_type.substr(0, content_type.find(';'));
+  while (content_type.ends_with(' ')) content_type.remove_suffix(1);
+  return beast::iequals({content_type.data(), content_type.size()}, kJson);
+}
+
+std::optional<EnclaveChange::Kind> KindOf(http::verb method) {
+  switch (method) {
+    case http::verb::post:
+      return EnclaveChange::Kind::kAdd;
+    case http::verb::patch:
+      return EnclaveChange::Kind::kSetWeight;
+    case http::verb::delete_:
+      return EnclaveChange::Kind::kRemove;
+    default:
+      return std::nullopt;
+  }
+}
+
+// Nothing when a browser cannot have sent it.
+std::optional<Response> RefuseBrowsers(const Request& request) {
+  for (const char* field : {"Origin", "Sec-Fetch-Site"}) {
+    if (request.find(field) == request.end()) continue;
+    return MakeRefusal(http::status::forbidden, "PERMISSION_DENIED",
+                       fmt::format("{}: got {}, want none: no change is taken from a browser",
+                                   field, Quoted(View(request[field]))));
+  }
+  const std::string_view type = View(request[http::field::content_type]);
+  if (IsJson(type)) return std::nullopt;
+  return MakeRefusal(http::status::unsupported_media_type, "INVALID_ARGUMENT",
+                     fmt::format("Content-Type: got {}, want {}", Quoted(type), kJson));
+}
+
+std::string ChangeJson(const EnclaveChange& change) {
+  constexpr const char* kDone[] = {"added", "weight", "removed"};
+  std::string body = R"({"address":)";
+  AppendJsonString(change.address.ToString(), body);
+  body += fmt::format(R"(,"change":"{}")", kDone[static_cast<std::size_t>(change.kind)]);
+  if (change.kind != EnclaveChange::Kind::kRemove) {
+    body += fmt::format(R"(,"weight":{})", change.weight);
+  }
+  body += R"(,"lasts":)";
+  AppendJsonString(kLasts, body);
+  return body + "}";
+}
+
+// ---- Keys ------------------------------------------------------------------------------------
 
 struct KeysQuery {
   std::size_t limit = 100;
@@ -141,15 +216,14 @@ class AdminServer::Impl : public std::enable_shared_from_this<Impl> {
     void Read() {
       parser_.emplace();
       parser_->header_limit(limits::kHttpHeaderBytesMax);
-      parser_->body_limit(0);
+      parser_->body_limit(limits::kAdminBodyBytesMax);
       stream_.expires_after(kPatience);
       http::async_read(stream_, buffer_, *parser_,
                        [self = shared_from_this()](const error_code& ec, std::size_t) {
                          if (ec == http::error::end_of_stream || !self->parser_->got_some()) return;
                          if (!ec) return self->Serve();
                          self->close_ = true;
-                         self->Answer(MakeError(http::status::bad_request,
-                                                InvalidArgument("request: " + ec.message())));
+                         self->Answer(Unreadable(ec));
                        });
     }
 
@@ -167,22 +241,59 @@ class AdminServer::Impl : public std::enable_shared_from_this<Impl> {
       }
     };
 
+    static Response Unreadable(const error_code& ec) {
+      if (ec != http::error::body_limit) {
+        return MakeError(http::status::bad_request, InvalidArgument("request: " + ec.message()));
+      }
+      return MakeError(http::status::payload_too_large,
+                       {ErrorCode::kPayloadTooLarge,
+                        fmt::format("body: over {} bytes", limits::kAdminBodyBytesMax)});
+    }
+
     void Serve() {
-      const auto& request = parser_->get();
+      const Request& request = parser_->get();
       close_ = !request.keep_alive();
       is_head_ = request.method() == http::verb::head;
-      std::string_view target(request.target().data(), request.target().size());
+      std::string_view target = View(request.target());
+      if (target == "/enclaves") {
+        if (std::optional<EnclaveChange::Kind> kind = KindOf(request.method())) {
+          return Answer(ChangeEnclave(request, *kind));
+        }
+      }
       if (!is_head_ && request.method() != http::verb::get) {
         Response response = MakeError(http::status::method_not_allowed,
-                                      InvalidArgument("method: the admin listener takes GET"));
-        response.set(http::field::allow, "GET, HEAD");
+                                      InvalidArgument("method: the admin listener takes GET; "
+                                                      "/enclaves also POST, PATCH and DELETE"));
+        response.set(http::field::allow,
+                     target == "/enclaves" ? "GET, HEAD, POST, PATCH, DELETE" : "GET, HEAD");
         return Answer(std::move(response));
+      }
+      if (!request.body().empty()) {
+        return Answer(MakeError(http::status::bad_request,
+                                InvalidArgument("body: got one, want none with GET")));
       }
       std::string_view path = target.substr(0, target.find('?'));
       if (path == "/keys") {
         return ListKeys(path.size() < target.size() ? target.substr(path.size() + 1) : "");
       }
       Answer(server_.Page(path));
+    }
+
+    Response ChangeEnclave(const Request& request, EnclaveChange::Kind kind) {
+      error_code ec;  // of a connection that is gone: no address, and none of this host
+      const asio::ip::address peer = stream_.socket().remote_endpoint(ec).address();
+      if (!peer.is_loopback()) {
+        return MakeRefusal(http::status::forbidden, "PERMISSION_DENIED",
+                           fmt::format("connection: from {}, want one from a loopback address: "
+                                       "changes are made on this host",
+                                       peer.to_string()));
+      }
+      if (std::optional<Response> refusal = RefuseBrowsers(request)) return *std::move(refusal);
+      absl::StatusOr<EnclaveChange> change = ParseEnclaveChange(kind, request.body());
+      if (!change.ok()) return MakeRefusal(change.status());
+      absl::Status changed = server_.sources_.change_enclave(*change);
+      if (!changed.ok()) return MakeRefusal(changed);
+      return MakeResponse(http::status::ok, kJson, ChangeJson(*change));
     }
 
     void ListKeys(std::string_view query_text) {
@@ -215,7 +326,7 @@ class AdminServer::Impl : public std::enable_shared_from_this<Impl> {
     Impl& server_;
     beast::tcp_stream stream_;
     beast::flat_buffer buffer_{2 * limits::kHttpHeaderBytesMax};
-    std::optional<http::request_parser<http::empty_body>> parser_;
+    std::optional<http::request_parser<http::string_body>> parser_;
     Response response_;
     bool close_ = false;
     bool is_head_ = false;
@@ -241,6 +352,9 @@ class AdminServer::Impl : public std::enable_shared_from_this<Impl> {
     if (path == "/status") {
       return MakeResponse(http::status::ok, kJson, sources_.status_json());
     }
+    if (path == "/enclaves") {
+      return MakeResponse(http::status::ok, kJson, sources_.enclaves_json());
+    }
     if (path == "/readyz") {
       std::vector<std::string> reasons = sources_.not_ready_because();
       return MakeResponse(reasons.empty() ? http::status::ok : http::status::service_unavailable,
@@ -249,7 +363,8 @@ class AdminServer::Impl : public std::enable_shared_from_this<Impl> {
     return MakeError(
         http::status::not_found,
         InvalidArgument(fmt::format(
-            "path: got {}, want /healthz, /readyz, /metrics, /status or /keys", Quoted(path))));
+            "path: got {}, want /healthz, /readyz, /metrics, /status, /keys or /enclaves",
+            Quoted(path))));
   }
 
   const std::string listen_;

@@ -1,8 +1,16 @@
 #pragma once
 
-// The admin listener: GET /healthz, /readyz, /metrics, /status and /keys. For probes, scrapers and
-// operators on the host; it changes nothing and shows nothing secret. It is a listener of its own
-// so that it can be bound to loopback, and still answers when the public one is at its limit.
+// The admin listener: GET /healthz, /readyz, /metrics, /status, /keys and /enclaves; POST, PATCH
+// and DELETE /enclaves add an enclave, change its weight and remove it. For probes, scrapers and
+// operators on the host; it shows nothing secret. It is a listener of its own so that it can be
+// bound to loopback, and still answers when the public one is at its limit.
+//
+// Changes are taken from this host alone, wherever the listener is bound for scrapers: an enclave
+// is trusted with the credentials for KMS, so who may add one may have them.
+//
+// An enclave is named in the body, since its address contains slashes. What a web page could have a
+// browser on the host send is refused: a change wants `Content-Type: application/json`, which no
+// form sends, and no `Origin`, which every browser adds to a request that changes something.
 
 #include <functional>
 #include <memory>
@@ -13,6 +21,7 @@
 #include "base/ids.h"
 #include "base/metrics.h"
 #include "base/status.h"
+#include "gateway/enclave_change.h"
 #include "store/key_store.h"
 
 namespace bulla {
@@ -22,7 +31,7 @@ class AdminServer {
  public:
   using KeysDone = std::function<void(absl::StatusOr<std::vector<KeyRow>>)>;
 
-  // What it shows. Called on the server's thread; must not block.
+  // What it shows and changes. Called on the server's thread; must not block.
   struct Sources {
     // Why this gateway is not ready, in words; empty when it is.
     std::function<std::vector<std::string>()> not_ready_because;
@@ -30,6 +39,10 @@ class AdminServer {
     std::function<std::string()> status_json;
     // As KeyStore::ListKeys.
     std::function<void(std::optional<KeyId> after, std::size_t limit, KeysDone done)> list_keys;
+    // One JSON value.
+    std::function<std::string()> enclaves_json;
+    // NOT_FOUND, ALREADY_EXISTS, RESOURCE_EXHAUSTED, INVALID_ARGUMENT, CANCELLED: as Fleet's.
+    std::function<absl::Status(const EnclaveChange&)> change_enclave;
   };
 
   // `listen` is HOST:PORT; port 0 picks a free one. `metrics` must outlive it.

@@ -1,14 +1,18 @@
 #include "gateway/admin_server.h"
 
+#include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <memory>
+#include <net/if.h>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include <boost/json/parse.hpp>
+#include <ifaddrs.h>
 
+#include "base/limits.h"
 #include "tests/fakes/fake_signer_service.h"
 #include "tests/fakes/raw_http_client.h"
 
@@ -30,10 +34,24 @@ class AdminServerTest : public ::testing::Test {
       // From another thread, as the store answers.
       std::thread([this, done = std::move(done)] { done(keys_); }).join();
     };
+    sources.enclaves_json = [] { return std::string(R"({"enclaves":[]})"); };
+    sources.change_enclave = [this](const EnclaveChange& change) {
+      changes_.push_back(change);
+      return change_outcome_;
+    };
     server_ = std::make_unique<AdminServer>("127.0.0.1:0", std::move(sources), metrics_);
     absl::StatusOr<std::string> address = server_->Start();
     ASSERT_TRUE(address.ok()) << address.status();
     address_ = *address;
+  }
+
+  // What the answer is to a change of the enclaves, sent with this body and these header fields.
+  RawHttpAnswer Change(const std::string& method, const std::string& body,
+                       const std::string& fields = "Content-Type: application/json\r\n") {
+    RawHttpClient client(address_);
+    client.Send(method + " /enclaves HTTP/1.1\r\nHost: a\r\n" + fields +
+                "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
+    return client.Read();
   }
 
   // Written before the request that makes the server's thread read them.
@@ -41,6 +59,8 @@ class AdminServerTest : public ::testing::Test {
   absl::StatusOr<std::vector<KeyRow>> keys_ = std::vector<KeyRow>();
   std::optional<KeyId> after_;
   std::size_t limit_ = 0;
+  absl::Status change_outcome_;
+  std::vector<EnclaveChange> changes_;
 
   Metrics metrics_;
   std::unique_ptr<AdminServer> server_;
@@ -101,6 +121,108 @@ TEST_F(AdminServerTest, BadRequestsAreRefusedAndTheNextIsServed) {
   EXPECT_EQ(garbage.Read().status, 400);
   keys_ = absl::UnavailableError("closed");
   EXPECT_EQ(client.Get("/keys").status, 503);
+}
+
+TEST_F(AdminServerTest, EnclavesAreListedAddedWeighedAndRemoved) {
+  EXPECT_EQ(RawHttpClient(address_).Get("/enclaves").body, R"({"enclaves":[]})");
+  RawHttpAnswer added = Change("POST", R"({"address":"unix:/x","weight":50})");
+  EXPECT_EQ(added.status, 200) << added.body;
+  EXPECT_THAT(added.body, HasSubstr(R"({"address":"unix:/x","change":"added","weight":50,)"));
+  EXPECT_THAT(added.body, HasSubstr(R"("lasts":"until the gateway restarts)"));
+  EXPECT_EQ(Change("PATCH", R"({"address":"unix:/x","weight":0})").status, 200);
+  EXPECT_THAT(Change("DELETE", R"({"address":"unix:/x"})").body, HasSubstr(R"("removed")"));
+  ASSERT_EQ(changes_.size(), 3u);
+  EXPECT_EQ(changes_[0].kind, EnclaveChange::Kind::kAdd);
+  EXPECT_EQ(changes_[0].address.ToString(), "unix:/x");
+  EXPECT_EQ(changes_[0].weight, 50u);
+  EXPECT_EQ(changes_[1].kind, EnclaveChange::Kind::kSetWeight);
+  EXPECT_EQ(changes_[1].weight, 0u);
+  EXPECT_EQ(changes_[2].kind, EnclaveChange::Kind::kRemove);
+}
+
+TEST_F(AdminServerTest, ARefusedChangeOfTheEnclavesHasTheStatusOfItsReason) {
+  const std::pair<absl::Status, int> cases[] = {{absl::NotFoundError("say \"a\""), 404},
+                                                {absl::AlreadyExistsError("b"), 409},
+                                                {absl::ResourceExhaustedError("c"), 409},
+                                                {absl::InvalidArgumentError("d"), 400},
+                                                {absl::CancelledError("e"), 503}};
+  for (const auto& [outcome, status] : cases) {
+    change_outcome_ = outcome;
+    RawHttpAnswer answer = Change("POST", R"({"address":"unix:/x"})");
+    EXPECT_EQ(answer.status, status) << answer.body;
+    boost::json::value error = boost::json::parse(answer.body).at("error");
+    EXPECT_EQ(std::string(error.at("code").as_string()), absl::StatusCodeToString(outcome.code()));
+    EXPECT_EQ(std::string(error.at("message").as_string()), std::string(outcome.message()));
+  }
+}
+
+TEST_F(AdminServerTest, AChangeThatIsNotUnderstoodIsNotMade) {
+  RawHttpAnswer unknown = Change("DELETE", R"({"address":"unix:/x","force":true})");
+  EXPECT_EQ(unknown.status, 400);
+  EXPECT_THAT(unknown.body, HasSubstr("'force': unknown"));
+  EXPECT_EQ(Change("PUT", R"({"address":"unix:/x"})").status, 405);
+  EXPECT_EQ(Change("GET", R"({"address":"unix:/x"})").status, 400);
+  EXPECT_TRUE(changes_.empty());
+}
+
+TEST_F(AdminServerTest, ABodyIsTakenUpToItsLimit) {
+  const std::string body = R"({"address":"unix:/x"})";
+  const std::string padding(limits::kAdminBodyBytesMax - body.size(), ' ');
+  EXPECT_EQ(Change("POST", body + padding).status, 200);
+  EXPECT_EQ(Change("POST", body + padding + " ").status, 413);
+  EXPECT_EQ(changes_.size(), 1u);
+}
+
+TEST_F(AdminServerTest, NoBrowserChangesTheEnclaves) {
+  const std::string body = R"({"address":"unix:/x"})";
+  const std::string json = "Content-Type: application/json\r\n";
+  for (const char* origin : {"Origin: https://example.org\r\n", "origin: null\r\n", "Origin: \r\n",
+                             "Sec-Fetch-Site: same-origin\r\n"}) {
+    EXPECT_EQ(Change("POST", body, json + origin).status, 403) << origin;
+  }
+  for (const char* type : {"", "Content-Type: text/plain\r\n", "Content-Type: \r\n",
+                           "Content-Type: application/x-www-form-urlencoded\r\n",
+                           "Content-Type: text/plain; application/json\r\n"}) {
+    EXPECT_EQ(Change("POST", body, type).status, 415) << type;
+  }
+  EXPECT_TRUE(changes_.empty());
+  EXPECT_EQ(Change("POST", body, "Content-Type: Application/JSON; charset=utf-8\r\n").status, 200);
+}
+
+// An IPv4 address of this host that is not loopback; empty when there is none.
+std::string OtherAddressOfThisHost() {
+  ifaddrs* all = nullptr;
+  if (::getifaddrs(&all) != 0) return "";
+  std::string found;
+  for (const ifaddrs* each = all; each != nullptr && found.empty(); each = each->ifa_next) {
+    if (each->ifa_addr == nullptr || each->ifa_addr->sa_family != AF_INET) continue;
+    if ((each->ifa_flags & IFF_LOOPBACK) != 0 || (each->ifa_flags & IFF_UP) == 0) continue;
+    char text[INET_ADDRSTRLEN];
+    const auto* in = reinterpret_cast<const sockaddr_in*>(each->ifa_addr);
+    if (::inet_ntop(AF_INET, &in->sin_addr, text, sizeof text) != nullptr) found = text;
+  }
+  ::freeifaddrs(all);
+  return found;
+}
+
+TEST_F(AdminServerTest, EnclavesAreChangedFromLoopbackAlone) {
+  const std::string host = OtherAddressOfThisHost();
+  if (host.empty()) GTEST_SKIP() << "this host has no other address";
+  AdminServer::Sources sources;
+  sources.enclaves_json = [] { return std::string("{}"); };
+  sources.change_enclave = [this](const EnclaveChange& change) {
+    changes_.push_back(change);
+    return absl::OkStatus();
+  };
+  AdminServer server(host + ":0", std::move(sources), metrics_);
+  absl::StatusOr<std::string> address = server.Start();
+  ASSERT_TRUE(address.ok()) << address.status();
+  address_ = *address;
+  RawHttpAnswer answer = Change("POST", R"({"address":"unix:/x"})");
+  EXPECT_EQ(answer.status, 403);
+  EXPECT_THAT(answer.body, HasSubstr("connection: from " + host));
+  EXPECT_TRUE(changes_.empty());
+  EXPECT_EQ(RawHttpClient(address_).Get("/enclaves").status, 200);
 }
 
 TEST_F(AdminServerTest, ListThatComesAfterTheStopIsDropped) {

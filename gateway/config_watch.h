@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "base/config.h"
+#include "base/mutex.h"
 #include "base/status.h"
 #include "gateway/gateway_config.h"
 
@@ -71,6 +72,29 @@ class ConfigWatch {
   bool read_anyway_ = false;
   std::string refused_;
   std::vector<std::string> restart_needed_;
+};
+
+// How the file stands, as whoever watches it last told, for those on other threads who show it.
+// Thread-safe.
+class ConfigReport {
+ public:
+  struct State {
+    std::string refused;                      // ConfigWatch::refused()
+    std::vector<std::string> restart_needed;  // ConfigWatch::restart_needed()
+  };
+
+  void Take(const ConfigWatch& watch) BULLA_EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
+    state_ = {.refused = watch.refused(), .restart_needed = watch.restart_needed()};
+  }
+  State state() const BULLA_EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
+    return state_;
+  }
+
+ private:
+  mutable Mutex mutex_;
+  State state_ BULLA_GUARDED_BY(mutex_);
 };
 
 }  // namespace bulla

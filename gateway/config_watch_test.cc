@@ -167,5 +167,23 @@ TEST_F(ConfigWatchTest, ABadFileAtStartIsAnError) {
   EXPECT_FALSE(ConfigWatch::Load(path_).ok());
 }
 
+TEST_F(ConfigWatchTest, AReportSaysWhatTheWatchLastFound) {
+  Replace(kLeast);
+  ConfigWatch watch = Load();
+  ConfigReport report;
+  report.Take(watch);
+  EXPECT_TRUE(report.state().refused.empty());
+  Replace("nonsense: true\n");
+  Looks(watch, 2);
+  EXPECT_TRUE(report.state().refused.empty()) << "it was not told yet";
+  report.Take(watch);
+  EXPECT_THAT(report.state().refused, HasSubstr("nonsense"));
+  Replace(std::string(kLeast) + "log_level: warn\n");
+  Looks(watch, 2);
+  report.Take(watch);
+  EXPECT_TRUE(report.state().refused.empty());
+  EXPECT_THAT(report.state().restart_needed, ElementsAre("log_level"));
+}
+
 }  // namespace
 }  // namespace bulla

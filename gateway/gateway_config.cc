@@ -59,7 +59,8 @@ void RegisterSettings(GatewayConfig& config, ConfigReader& reader) {
   RegisterHttpTimeouts(config, reader);
   reader.AddString("grpc.listen", &config.grpc_listen, "HOST:PORT of the gRPC face.");
   reader.AddString("admin.listen", &config.admin_listen,
-                   "HOST:PORT of health, metrics and status. Keep it off public networks.");
+                   "HOST:PORT of health, metrics and status. Keep it off public networks. Enclaves "
+                   "are added and removed here too, but from loopback addresses alone.");
   reader.AddString("log_level", &config.log_level, "debug, info, warn or error.");
   reader.AddString("store", &config.store, "The key store: sqlite:///PATH. The folder must exist.");
   reader.AddStringList("enclaves", &config.enclaves, kEnclavesMax,

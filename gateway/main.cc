@@ -79,6 +79,18 @@ void Apply(const GatewayConfig& config, std::vector<std::string>& enclaves, Rout
   if (specs.ok()) router.fleet().Become(*specs);  // Validate() saw to it
 }
 
+absl::Status Change(const EnclaveChange& change, Fleet& fleet) {
+  switch (change.kind) {
+    case EnclaveChange::Kind::kAdd:
+      return fleet.Add({.address = change.address, .weight = change.weight});
+    case EnclaveChange::Kind::kSetWeight:
+      return fleet.SetWeight(change.address, change.weight);
+    case EnclaveChange::Kind::kRemove:
+      return fleet.Remove(change.address);
+  }
+  return absl::InternalError("a kind of change that there is not");
+}
+
 // Tells who is let in what the enclaves take.
 class AdmissionFeed {
  public:
@@ -164,6 +176,7 @@ absl::Status Serve(const Flags& flags) {
                    .sign_timeout = config.sign_timeout,
                    .create_timeout = config.create_timeout},
                   router, admission, metrics, clock);
+  ConfigReport config_report;  // the ticker tells, the admin listener shows
   std::atomic<bool> draining{false};
   AdminServer admin(
       config.admin_listen,
@@ -171,11 +184,14 @@ absl::Status Serve(const Flags& flags) {
            [&] {
              return draining ? std::vector<std::string>{"draining"} : NotReadyBecause(router);
            },
-       .status_json = [&] { return StatusJson(router); },
+       .status_json = [&] { return StatusJson(router, config_report.state()); },
        .list_keys =
            [&](std::optional<KeyId> after, std::size_t limit, AdminServer::KeysDone done) {
              store->ListKeys(after, limit, std::move(done));
-           }},
+           },
+       .enclaves_json = [&] { return EnclavesJson(router); },
+       .change_enclave =
+           [&](const EnclaveChange& change) { return Change(change, router.fleet()); }},
       metrics);
 
   BULLA_ASSIGN_OR_RETURN(std::string http_address, http.Start());
@@ -200,6 +216,7 @@ absl::Status Serve(const Flags& flags) {
     if (std::optional<GatewayConfig> changed = config_watch.Tick(now)) {
       Apply(*changed, enclaves, router);
     }
+    config_report.Take(config_watch);
     if (!draining) ready.Tick(router, grpc, now);
   });
 

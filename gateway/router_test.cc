@@ -316,7 +316,7 @@ TEST_F(RouterTest, ARefusedKeyPolicyIsShownAndTheLinkGoesOn) {
   WaitUntil([&] { return router_->fleet().reliable() == 1; });
   EXPECT_EQ(Status().policy_refused, "dek.ttl_hard: got 1h,?but 30m is the most");
   EXPECT_EQ(Sign(Create().second.key_id), ErrorCode::kOk);
-  EXPECT_NE(StatusJson(*router_).find("policyRefused"), std::string::npos);
+  EXPECT_NE(StatusJson(*router_, {}).find("policyRefused"), std::string::npos);
 
   enclaves_[0]->RefusePolicies("");
   router_->SetKeyPolicy(NothingWanted());
@@ -325,7 +325,7 @@ TEST_F(RouterTest, ARefusedKeyPolicyIsShownAndTheLinkGoesOn) {
   enclaves_[0]->RefusePolicies(std::nullopt);
   router_->SetKeyPolicy(NothingWanted());
   WaitUntil([&] { return Status().policy_refused.empty(); });
-  EXPECT_EQ(StatusJson(*router_).find("policyRefused"), std::string::npos);
+  EXPECT_EQ(StatusJson(*router_, {}).find("policyRefused"), std::string::npos);
   EXPECT_EQ(Status().reconnects, 0u);
 }
 
@@ -338,7 +338,16 @@ TEST_F(RouterTest, AnEnclavesReportIsInItsStatus) {
     std::optional<EnclaveReport> report = Status().report;
     return report && report->keys_invalid == 7;
   });
-  EXPECT_NE(StatusJson(*router_).find(R"("keysInvalid":7)"), std::string::npos);
+  EXPECT_NE(StatusJson(*router_, {}).find(R"("keysInvalid":7)"), std::string::npos);
+}
+
+TEST_F(RouterTest, AConfigurationThatWasNotTakenIsInTheStatus) {
+  StartAll(1);
+  EXPECT_EQ(StatusJson(*router_, {}).find("config"), std::string::npos);
+  const std::string status =
+      StatusJson(*router_, {.refused = "line 3", .restart_needed = {"store", "log_level"}});
+  EXPECT_NE(status.find(R"("configRefused":"line 3")"), std::string::npos) << status;
+  EXPECT_NE(status.find(R"("configNeedsRestart":["store","log_level"])"), std::string::npos);
 }
 
 TEST_F(RouterTest, SiblingsOpenADekAsSoonAsOneKeyIsSealedUnderIt) {

@@ -53,13 +53,23 @@ json::object Describe(const Fleet::Status& enclave) {
   return object;
 }
 
-}  // namespace
-
-std::string StatusJson(const Router& router) {
+json::array DescribeAll(const Router& router) {
   json::array enclaves;
   for (const Fleet::Status& enclave : router.fleet().statuses()) {
     enclaves.push_back(Describe(enclave));
   }
+  return enclaves;
+}
+
+}  // namespace
+
+std::string EnclavesJson(const Router& router) {
+  json::object object;
+  object["enclaves"] = DescribeAll(router);
+  return json::serialize(object);
+}
+
+std::string StatusJson(const Router& router, const ConfigReport::State& config) {
   const Unlocker::Progress unlocks = router.unlocker().progress();
   json::object object;
   object["ready"] = NotReadyBecause(router).empty();
@@ -67,7 +77,12 @@ std::string StatusJson(const Router& router) {
   object["unlocksRunning"] = unlocks.running;
   object["unlocksDone"] = unlocks.done;
   object["unlocksFailed"] = unlocks.failed;
-  object["enclaves"] = std::move(enclaves);
+  if (!config.refused.empty()) object["configRefused"] = config.refused;
+  if (!config.restart_needed.empty()) {
+    object["configNeedsRestart"] =
+        json::array(config.restart_needed.begin(), config.restart_needed.end());
+  }
+  object["enclaves"] = DescribeAll(router);
   return json::serialize(object);
 }
 

@@ -3,55 +3,20 @@ connections. No signature is wrong, none is left unanswered, hardly one fails, a
 connected again as soon as the enclave is there.
 """
 
-import json
 import os
 import signal
-import subprocess
 import threading
 import time
 import unittest
 
+from load import Load
 from relay import Relay
 from system_under_test import System, SystemTest, await_true, new_random, say
 
-CONNECTIONS = 500
-RATE = int(os.environ.get("BULLA_TEST_RATE", 2000))  # a second
-SECONDS = 6
 SIGN_TIMEOUT_MS = 1000  # the default of sign_timeout
 FAILED_MAX = 0.001  # of the requests, for a kill and a restart
 FIRST = "enclave-1"
 CONNECTED_WITHIN_S = 0.2
-
-
-class Load:
-    """bulla-bench on 500 connections, beside what the test does."""
-
-    def __init__(self, system, seconds=SECONDS):
-        self._report = system.data / "load.json"
-        self._process = subprocess.Popen(
-            [system.programs / "bulla-bench", "run", "--target", system.data / "endpoints.json",
-             "--connections", str(CONNECTIONS), "--rate", str(RATE), "--duration", f"{seconds}s",
-             "--warm-up", "1s", "--keys", "64", "--json", self._report],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        self._progress = []
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def _read(self):
-        for line in self._process.stderr:
-            self._progress.append(line)
-
-    def await_under_way(self):
-        """The measured part has begun."""
-        await_true(lambda: len(self._progress) > 3 or self._process.poll() is not None, "a load")
-
-    def finish(self):
-        self._process.wait()
-        self._reader.join()
-        self._process.stderr.close()
-        if not self._report.exists():
-            raise AssertionError("bulla-bench:\n" + "".join(self._progress))
-        return json.loads(self._report.read_text())
 
 
 class Connections(threading.Thread):
