@@ -1,0 +1,339 @@
+// Does any order of faults make the gateway leave a signature without an answer, answer it twice or
+// late, send more than the retry budget allows, or keep away from enclaves that are well again?
+// Callers, the gateway's rules as they are wired (gateway_model.h) and enclaves that are killed,
+// frozen, slowed, garbling or forgetful (enclave_model.h) live through hours here. Time and chance
+// come from one seed. What is not here: threads, sockets, the store, crypto.
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cmath>
+#include <cstdlib>
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/random.h"
+#include "tests/simulation/gateway_model.h"
+
+namespace bulla {
+namespace {
+
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr Duration kService = microseconds(250);
+constexpr double kCapacity = 4000;  // of one enclave: signatures a second
+constexpr Duration kDeadline = milliseconds(500);
+constexpr std::size_t kRandomEnclaves = 4;
+
+struct Tally {
+  std::uint64_t answered() const {
+    std::uint64_t sum = 0;
+    for (std::uint64_t count : by_error) sum += count;
+    return sum;
+  }
+  std::uint64_t of(ErrorCode error) const { return by_error[static_cast<std::size_t>(error)]; }
+  double Share(ErrorCode error) const {
+    return static_cast<double>(of(error)) /
+           static_cast<double>(std::max<std::uint64_t>(answered(), 1));
+  }
+  double Errors() const { return answered() == 0 ? 0 : 1 - Share(ErrorCode::kOk); }
+
+  std::array<std::uint64_t, kErrorCodeCount> by_error{};
+  Duration slowest{};  // of those that were signed
+};
+
+class Simulation final : private CallHome {
+ public:
+  Simulation(std::uint64_t seed, std::size_t enclaves) : world_(seed) {
+    for (std::size_t i = 0; i < enclaves; ++i) AddEnclave();
+    Run(seconds(1));  // all connect
+    Sweep();
+  }
+
+  EnclaveModel& enclave(std::size_t i) { return *enclaves_[i]; }
+  GatewayModel& gateway() { return gateway_; }
+  World& world() { return world_; }
+  Keys& keys() { return keys_; }
+
+  void AddEnclave() {
+    const std::string name = fmt::format("enclave-{}", enclaves_.size());
+    enclaves_.push_back(std::make_unique<EnclaveModel>(world_, keys_, name, kService));
+    gateway_.Add(*enclaves_.back(), HashRing::kFullWeight);
+  }
+  void Kill(std::size_t i) {
+    enclave(i).Kill();
+    gateway_.OnKilled(enclave(i).name());
+  }
+
+  void Run(Duration time) { world_.RunUntil(world_.now + time); }
+  // Signatures a second from now on, as independent callers ask for them.
+  void Load(double rate) {
+    rate_ = rate;
+    ++load_;
+    PlanArrival(load_);
+  }
+  // Until everything that was asked for is answered.
+  void Drain() {
+    Load(0);
+    Run(kDeadline + 2 * GatewayModel::kTick);
+    EXPECT_EQ(open_, 0u) << "not answered";
+  }
+  Tally TakeTally() { return std::exchange(tally_, {}); }
+
+ private:
+  void PlanArrival(std::uint64_t load) {
+    if (rate_ <= 0) return;
+    const double even = (static_cast<double>(world_.dice.Below(1u << 30)) + 1) / (1u << 30);
+    const Duration wait(static_cast<Duration::rep>(-std::log(even) / rate_ * 1e9));
+    world_.After(wait, [this, load] {
+      if (load != load_) return;
+      Ask();
+      PlanArrival(load);
+    });
+  }
+
+  void Ask() {
+    CallModel* call = TakeFree();
+    call->number = ++asked_;
+    call->signed_as = 0;
+    call->key_id = Keys::IdOf(static_cast<std::uint32_t>(world_.dice.Below(keys_.count)));
+    call->arrived = world_.now;
+    call->deadline = call->promised = world_.now + kDeadline;
+    call->no_wait = world_.dice.OneIn(16);
+    call->home = this;
+    call->next = nullptr;
+    ++open_;
+    gateway_.Sign(call);
+  }
+
+  CallModel* TakeFree() {
+    // Used again late, so that a second answer finds a call that nobody waits for.
+    constexpr std::size_t kRest = 4096;
+    if (free_.size() < kRest) return &calls_.emplace_back();
+    CallModel* call = free_.front();
+    free_.pop_front();
+    return call;
+  }
+
+  void Deliver(SignCall* first) override {
+    while (first != nullptr) {
+      auto* call = static_cast<CallModel*>(PopFirst(first));
+      if (call->home != this) {
+        Wrong("answered twice");
+        continue;
+      }
+      call->home = nullptr;
+      --open_;
+      Judge(*call);
+      free_.push_back(call);
+    }
+  }
+
+  void Judge(const CallModel& call) {
+    ++tally_.by_error[static_cast<std::size_t>(call.error)];
+    world_.Note(call.number << 8 | static_cast<std::uint64_t>(call.error));
+    if (world_.now > call.promised + GatewayModel::kTick) Wrong("answered after its deadline");
+    if (call.error != ErrorCode::kOk) return;
+    if (call.signed_as != call.number) Wrong("the answer to another request");
+    tally_.slowest = std::max(tally_.slowest, world_.now - call.arrived);
+  }
+
+  // Looks for what is not answered though its deadline is over.
+  void Sweep() {
+    for (const CallModel& call : calls_) {
+      if (call.home == this && world_.now > call.promised + GatewayModel::kTick) {
+        Wrong("not answered by its deadline");
+      }
+    }
+    world_.After(seconds(1), [this] { Sweep(); });
+  }
+
+  void Wrong(const std::string& what) {
+    constexpr int kShown = 3;
+    if (++wrongs_ > kShown) return;
+    ADD_FAILURE() << what << ", at "
+                  << std::chrono::duration<double>(world_.now.time_since_epoch()).count() << " s\n"
+                  << gateway_.Health();
+  }
+
+  World world_;
+  Keys keys_;
+  std::vector<std::unique_ptr<EnclaveModel>> enclaves_;
+  GatewayModel gateway_{world_, keys_, [this](const std::string& what) { Wrong(what); }};
+  std::deque<CallModel> calls_;
+  std::deque<CallModel*> free_;
+  std::uint64_t asked_ = 0;
+  std::uint64_t open_ = 0;
+  double rate_ = 0;
+  std::uint64_t load_ = 0;
+  Tally tally_;
+  int wrongs_ = 0;
+};
+
+std::uint64_t Seed() {
+  const char* text = std::getenv("BULLA_TEST_SEED");
+  return text ? std::strtoull(text, nullptr, 10) : RandomUint64();
+}
+
+// ---- Random faults ---------------------------------------------------------------------------
+
+class RandomFaults {
+ public:
+  explicit RandomFaults(std::uint64_t seed) : simulation_(seed, kRandomEnclaves) {}
+
+  void Run(std::uint64_t steps) {
+    while (simulation_.world().steps < steps && !testing::Test::HasFailure()) Episode();
+    simulation_.Drain();
+  }
+  Simulation& simulation() { return simulation_; }
+  std::string Summary() {
+    const World& world = simulation_.world();
+    const GatewayModel::Counts& counts = simulation_.gateway().counts();
+    const auto hours = std::chrono::duration<double, std::ratio<3600>>(
+        world.now.time_since_epoch() - std::chrono::hours(1000));
+    return fmt::format(
+        "{} steps, {:.1f} simulated hours, {} episodes, {} faults, {} signatures asked for\n"
+        "answered under faults: {:.1f} % OK, {:.1f} % RETRY_LATER, {:.1f} % UNLOCK_REQUIRED, "
+        "{:.1f} % UNAVAILABLE\n"
+        "{} repeats, {} refused by the budget, {} ejections, {} unlocks, {} blob loads, {} over "
+        "the limit; {} ticks with more than half ejected; history {:016x}\n",
+        world.steps, hours.count(), episodes_, faults_, counts.received,
+        100 * under_faults_.Share(ErrorCode::kOk),
+        100 * under_faults_.Share(ErrorCode::kRetryLater),
+        100 * under_faults_.Share(ErrorCode::kUnlockRequired),
+        100 * under_faults_.Share(ErrorCode::kUnavailable), counts.repeats, counts.repeats_refused,
+        counts.ejections, counts.unlocks, counts.blob_loads, counts.refused_over_limit,
+        counts.mostly_ejected_ticks, world.history);
+  }
+
+ private:
+  void Episode() {
+    ++episodes_;
+    Dice& dice = simulation_.world().dice;
+    constexpr double kRates[] = {20, 200, 1000, 3000, 6000};
+    simulation_.Load(kRates[dice.Below(std::size(kRates))]);
+    simulation_.Run(seconds(1));
+    simulation_.TakeTally();
+    const std::size_t faults = 1 + dice.Below(12);
+    for (std::size_t i = 0; i < faults; ++i) {
+      Fault();
+      simulation_.Run(dice.Between(milliseconds(1), milliseconds(1500)));
+    }
+    const Tally tally = simulation_.TakeTally();
+    for (std::size_t i = 0; i < tally.by_error.size(); ++i) {
+      under_faults_.by_error[i] += tally.by_error[i];
+    }
+    EndAllFaults();
+    ExpectRecovery();
+    // Quiet, for as long as it was not before.
+    simulation_.Load(0.05);
+    simulation_.Run(dice.Between(seconds(10), seconds(300)));
+  }
+
+  void Fault() {
+    ++faults_;
+    Dice& dice = simulation_.world().dice;
+    const std::size_t i = dice.Below(kRandomEnclaves);
+    EnclaveModel& enclave = simulation_.enclave(i);
+    switch (dice.Below(14)) {
+      case 0:
+        return simulation_.Kill(i);
+      case 1:
+        return enclave.Start();
+      case 2:
+        return enclave.Freeze();
+      case 3:
+        return enclave.Thaw();
+      case 4:
+        return enclave.Slow(1 << dice.Below(8));
+      case 5:
+        return enclave.Garble(dice.OneIn(2));
+      case 6:
+        return enclave.LoseDeks();
+      case 7:
+        return enclave.LoseBlobs();
+      case 8:
+        return enclave.RefuseDeks(dice.OneIn(2));
+      case 9:
+        simulation_.keys().kms_away = dice.OneIn(2);
+        return;
+      case 10:
+        return simulation_.gateway().DelayStore(milliseconds(1 << dice.Below(8)));
+      case 11:
+        return ComeOrGo(enclave);
+      case 12:
+        if (simulation_.gateway().Has(enclave.name())) {
+          simulation_.gateway().SetWeight(enclave.name(),
+                                          static_cast<std::uint32_t>(50 + dice.Below(150)));
+        }
+        return;
+      default:
+        simulation_.Kill(i);
+        return enclave.Start();
+    }
+  }
+
+  void ComeOrGo(EnclaveModel& enclave) {
+    GatewayModel& gateway = simulation_.gateway();
+    if (gateway.Has(enclave.name())) return gateway.Remove(enclave.name());
+    gateway.Add(enclave, HashRing::kFullWeight);
+  }
+
+  void EndAllFaults() {
+    for (std::size_t i = 0; i < kRandomEnclaves; ++i) {
+      EnclaveModel& enclave = simulation_.enclave(i);
+      if (!enclave.up()) enclave.Start();
+      if (enclave.frozen()) enclave.Thaw();
+      enclave.Slow(1);
+      enclave.Garble(false);
+      enclave.RefuseDeks(false);
+      if (!simulation_.gateway().Has(enclave.name())) ComeOrGo(enclave);
+    }
+    simulation_.keys().kms_away = false;
+    simulation_.gateway().DelayStore(milliseconds(1));
+  }
+
+  void ExpectRecovery() {
+    simulation_.Load(400);
+    simulation_.Run(seconds(10));
+    EXPECT_TRUE(simulation_.gateway().healthy()) << simulation_.gateway().Health();
+    simulation_.Drain();
+    simulation_.TakeTally();
+    simulation_.Load(400);
+    simulation_.Run(seconds(2));
+    EXPECT_EQ(simulation_.TakeTally().Errors(), 0) << simulation_.gateway().Health();
+  }
+
+  Simulation simulation_;
+  std::uint64_t episodes_ = 0;
+  std::uint64_t faults_ = 0;
+  Tally under_faults_;
+};
+
+TEST(Gateway, NoOrderOfFaultsLosesACallOrOutlivesThem) {
+  const std::uint64_t seed = Seed();
+  SCOPED_TRACE(fmt::format("BULLA_TEST_SEED={}", seed));
+  const std::chrono::steady_clock::time_point begin = std::chrono::steady_clock::now();
+  RandomFaults faults(seed);
+  faults.Run(BULLA_SIMULATION_STEPS);
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+  fmt::print("BULLA_TEST_SEED={}, {:.1f} s\n{}", seed, took.count(), faults.Summary());
+}
+
+TEST(Gateway, OneSeedIsOneHistory) {
+  const std::uint64_t seed = Seed();
+  SCOPED_TRACE(fmt::format("BULLA_TEST_SEED={}", seed));
+  RandomFaults one(seed);
+  RandomFaults other(seed);
+  one.Run(100'000);
+  other.Run(100'000);
+  EXPECT_EQ(one.simulation().world().history, other.simulation().world().history);
+}
+
+}  // namespace
+}  // namespace bulla
