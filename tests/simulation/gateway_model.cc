@@ -232,6 +232,7 @@ void GatewayModel::Tick() {
   Judge();
   StartUnlocks();
   blob_loads_.Prune(world_.now);
+  FailAll(blob_loads_.TakeExpired(world_.now), ErrorCode::kUnavailable);
   SignCall* held = std::exchange(held_, {}).first();
   if (held != nullptr) Route(held);
   CheckBudget();
