@@ -9,10 +9,12 @@
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
+#include <deque>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/random.h"
@@ -29,6 +31,10 @@ constexpr Duration kService = microseconds(250);
 constexpr double kCapacity = 4000;  // of one enclave: signatures a second
 constexpr Duration kDeadline = milliseconds(500);
 constexpr std::size_t kRandomEnclaves = 4;
+// A step here costs less than one of key_life_test.
+constexpr std::uint64_t kStepsPerKeyLifeStep = 10;
+
+double InMs(Duration time) { return std::chrono::duration<double, std::milli>(time).count(); }
 
 struct Tally {
   std::uint64_t answered() const {
@@ -44,7 +50,12 @@ struct Tally {
   double Errors() const { return answered() == 0 ? 0 : 1 - Share(ErrorCode::kOk); }
 
   std::array<std::uint64_t, kErrorCodeCount> by_error{};
-  Duration slowest{};  // of those that were signed
+  // Of those that were signed.
+  Duration Mean() const {
+    return latencies / static_cast<Duration::rep>(std::max<std::uint64_t>(of(ErrorCode::kOk), 1));
+  }
+  Duration latencies{};
+  Duration slowest{};
 };
 
 class Simulation final : private CallHome {
@@ -140,6 +151,7 @@ class Simulation final : private CallHome {
     if (world_.now > call.promised + GatewayModel::kTick) Wrong("answered after its deadline");
     if (call.error != ErrorCode::kOk) return;
     if (call.signed_as != call.number) Wrong("the answer to another request");
+    tally_.latencies += world_.now - call.arrived;
     tally_.slowest = std::max(tally_.slowest, world_.now - call.arrived);
   }
 
@@ -320,7 +332,7 @@ TEST(Gateway, NoOrderOfFaultsLosesACallOrOutlivesThem) {
   SCOPED_TRACE(fmt::format("BULLA_TEST_SEED={}", seed));
   const std::chrono::steady_clock::time_point begin = std::chrono::steady_clock::now();
   RandomFaults faults(seed);
-  faults.Run(BULLA_SIMULATION_STEPS);
+  faults.Run(kStepsPerKeyLifeStep * BULLA_SIMULATION_STEPS);
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
   fmt::print("BULLA_TEST_SEED={}, {:.1f} s\n{}", seed, took.count(), faults.Summary());
 }
@@ -333,6 +345,178 @@ TEST(Gateway, OneSeedIsOneHistory) {
   one.Run(100'000);
   other.Run(100'000);
   EXPECT_EQ(one.simulation().world().history, other.simulation().world().history);
+}
+
+// ---- Directed faults -------------------------------------------------------------------------
+
+// With a warm start: every key's blob is there, every data key open.
+class Directed : public testing::Test {
+ protected:
+  std::unique_ptr<Simulation> Make(std::size_t enclaves, double rate) {
+    auto simulation = std::make_unique<Simulation>(seed_, enclaves);
+    simulation->keys().count = 500;
+    simulation->Load(rate);
+    simulation->Run(seconds(5));
+    simulation->TakeTally();
+    return simulation;
+  }
+  void ExpectRecovery(Simulation& simulation) {
+    simulation.Run(seconds(10));
+    EXPECT_TRUE(simulation.gateway().healthy()) << simulation.gateway().Health();
+    simulation.Drain();
+    simulation.TakeTally();
+    simulation.Load(1000);
+    simulation.Run(seconds(2));
+    EXPECT_EQ(simulation.TakeTally().Errors(), 0) << simulation.gateway().Health();
+  }
+
+  const std::uint64_t seed_ = Seed();
+  const testing::ScopedTrace trace_{__FILE__, __LINE__, fmt::format("BULLA_TEST_SEED={}", seed_)};
+};
+
+TEST_F(Directed, EveryEnclaveWithoutDataKeysIsNoRetryStorm) {
+  std::unique_ptr<Simulation> simulation = Make(4, 2000);
+  for (std::size_t i = 0; i < 4; ++i) simulation->enclave(i).RefuseDeks(true);
+  const GatewayModel::Counts before = simulation->gateway().counts();
+  simulation->Run(seconds(10));
+  const GatewayModel::Counts after = simulation->gateway().counts();
+  const auto received = static_cast<double>(after.received - before.received);
+  const auto sent = static_cast<double>(after.sent - before.sent);
+  fmt::print("retry storm: sent / received = {:.3f}\n", sent / received);
+  EXPECT_LE(sent, 1.2 * received + RetryBudget::kSavedMax);
+  EXPECT_GT(sent, received) << "nothing was repeated";
+  for (std::size_t i = 0; i < 4; ++i) simulation->enclave(i).RefuseDeks(false);
+  ExpectRecovery(*simulation);
+}
+
+// Half of the keys are the faulty one's, so what is not repeated shows at once.
+struct OneOfTwo {
+  const char* name;
+  void (*begin)(Simulation&);
+  void (*end)(Simulation&);
+  double errors_max;  // in the first three seconds
+};
+
+TEST_F(Directed, CallersHardlyNoticeThatOneOfTwoEnclavesFails) {
+  const OneOfTwo faults[] = {
+      {"killed", [](Simulation& s) { s.Kill(0); }, [](Simulation& s) { s.enclave(0).Start(); },
+       0.001},
+      {"frozen", [](Simulation& s) { s.enclave(0).Freeze(); },
+       [](Simulation& s) { s.enclave(0).Thaw(); }, 0.001},
+      {"slow", [](Simulation& s) { s.enclave(0).Slow(1000); },
+       [](Simulation& s) { s.enclave(0).Slow(1); }, 0.01},
+      {"garbling", [](Simulation& s) { s.enclave(0).Garble(true); },
+       [](Simulation& s) { s.enclave(0).Garble(false); }, 0.01},
+  };
+  for (const OneOfTwo& fault : faults) {
+    SCOPED_TRACE(fault.name);
+    std::unique_ptr<Simulation> simulation = Make(2, 1000);
+    const std::string name = simulation->enclave(0).name();
+    fault.begin(*simulation);
+    simulation->Run(seconds(1));
+    const std::uint64_t sent_before = simulation->gateway().sent_to(name);
+    simulation->Run(seconds(2));
+    const std::uint64_t sent = simulation->gateway().sent_to(name) - sent_before;
+    const Tally tally = simulation->TakeTally();
+    fmt::print("one of two {}: {:.3f} % errors in 3 s; {} sent there after the first second\n",
+               fault.name, 100 * tally.Errors(), sent);
+    EXPECT_LE(tally.Errors(), fault.errors_max);
+    EXPECT_LE(sent, 100u) << "of the thousand that are its";
+    fault.end(*simulation);
+    ExpectRecovery(*simulation);
+  }
+}
+
+TEST_F(Directed, TwiceTheCapacityIsHalfServedInGoodTimeAndHalfRefused) {
+  std::unique_ptr<Simulation> simulation = Make(2, 2000);
+  simulation->Load(4 * kCapacity);
+  simulation->Run(seconds(2));
+  simulation->TakeTally();
+  simulation->Run(seconds(10));
+  const Tally tally = simulation->TakeTally();
+  const double goodput = static_cast<double>(tally.of(ErrorCode::kOk)) / (10 * 2 * kCapacity);
+  fmt::print(
+      "overload: goodput {:.1f} % of the capacity, {:.1f} % refused, {:.2f} % UNAVAILABLE; "
+      "latency: "
+      "mean {:.0f} ms, most {:.0f} ms\n",
+      100 * goodput, 100 * tally.Share(ErrorCode::kRetryLater),
+      100 * tally.Share(ErrorCode::kUnavailable), InMs(tally.Mean()), InMs(tally.slowest));
+  EXPECT_GE(goodput, 0.9);
+  EXPECT_LE(tally.Share(ErrorCode::kUnavailable), 0.001);
+  EXPECT_LE(tally.Mean(), milliseconds(75)) << "the queue is to be held to 50";
+  simulation->Load(1000);
+  ExpectRecovery(*simulation);
+}
+
+TEST_F(Directed, WhoeverComesOrGoesUnderLoadCostsNoCall) {
+  std::unique_ptr<Simulation> simulation = Make(3, 2000);
+  simulation->AddEnclave();
+  simulation->Run(seconds(5));
+  EXPECT_GT(simulation->gateway().sent_to(simulation->enclave(3).name()), 0u);
+  const double joining = simulation->TakeTally().Errors();
+  simulation->gateway().Remove(simulation->enclave(0).name());
+  const std::uint64_t received = simulation->enclave(0).received();
+  simulation->Run(seconds(5));
+  const double leaving = simulation->TakeTally().Errors();
+  fmt::print("errors: {:.3f} % while one joins, {:.3f} % while one leaves\n", 100 * joining,
+             100 * leaving);
+  EXPECT_EQ(joining, 0);
+  EXPECT_EQ(leaving, 0);
+  EXPECT_LE(simulation->enclave(0).received(), received + 2 * kFrameSignsMax)
+      << "sent after it left";
+}
+
+// ---- The ring --------------------------------------------------------------------------------
+
+class KeysOnRing {
+ public:
+  static constexpr std::uint32_t kKeys = 100'000;
+  explicit KeysOnRing(const std::vector<HashRing::Member>& members) {
+    const HashRing ring(members);
+    for (std::uint32_t key = 0; key < kKeys; ++key) {
+      owners_.push_back(members[*ring.OwnerOf(Keys::IdOf(key))].name);
+    }
+  }
+  double ShareOf(const std::string& name) const {
+    return static_cast<double>(std::ranges::count(owners_, name)) / kKeys;
+  }
+  // Of all keys; those that neither come from `changed` nor go there are an error.
+  double Moved(const KeysOnRing& after, const std::string& changed) const {
+    std::size_t moved = 0;
+    std::size_t needlessly = 0;
+    for (std::size_t key = 0; key < kKeys; ++key) {
+      if (owners_[key] == after.owners_[key]) continue;
+      ++moved;
+      if (owners_[key] != changed && after.owners_[key] != changed) ++needlessly;
+    }
+    EXPECT_EQ(needlessly, 0u);
+    return static_cast<double>(moved) / kKeys;
+  }
+
+ private:
+  std::vector<std::string> owners_;
+};
+
+TEST(GatewayRing, OfAHundredThousandKeysOnlyThoseMoveThatMust) {
+  const std::vector<HashRing::Member> four = {{"a"}, {"b"}, {"c"}, {"d"}};
+  std::vector<HashRing::Member> five = four;
+  five.push_back({"e"});
+  std::vector<HashRing::Member> heavier = four;
+  heavier[1].weight = 2 * HashRing::kFullWeight;
+  const KeysOnRing before(four);
+  const KeysOnRing joined(five);
+  const KeysOnRing weighed(heavier);
+  const double join = before.Moved(joined, "e");
+  const double leave = joined.Moved(before, "e");
+  const double weigh = before.Moved(weighed, "b");
+  fmt::print(
+      "ring: {:.1f} % move when a fifth joins, {:.1f} % when it leaves, {:.1f} % when one of "
+      "four weighs twice as much\n",
+      100 * join, 100 * leave, 100 * weigh);
+  EXPECT_EQ(join, joined.ShareOf("e"));
+  EXPECT_EQ(leave, join);
+  EXPECT_NEAR(join, 0.2, 0.05);
+  EXPECT_NEAR(weighed.ShareOf("b"), 0.4, 0.07);
 }
 
 }  // namespace
