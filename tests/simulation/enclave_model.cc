@@ -1,6 +1,7 @@
 #include "tests/simulation/enclave_model.h"
 
 #include <algorithm>
+#include <stdexcept>
 
 namespace bulla {
 namespace {
@@ -12,7 +13,11 @@ constexpr std::size_t kOneInIsOpened = 64;  // keys that take too long to be ope
 }  // namespace
 
 void World::RunUntil(MonotonicTime end) {
+  constexpr int kAtOnceMax = 1'000'000;
+  int at_once = 0;
   while (!agenda.empty() && agenda.next() <= end) {
+    at_once = agenda.next() > now ? 0 : at_once + 1;
+    if (at_once > kAtOnceMax) throw std::runtime_error("time stands still");
     now = std::max(now, agenda.next());
     ++steps;
     agenda.Take()();

@@ -24,6 +24,7 @@ struct World {
   explicit World(std::uint64_t seed) : dice(seed) {}
 
   void After(Duration wait, std::function<void()> what) { agenda.At(now + wait, std::move(what)); }
+  // Throws when time stands still.
   void RunUntil(MonotonicTime end);
   // FNV-1a over all that is noted: one seed, one history.
   void Note(std::uint64_t what) { history = (history ^ what) * 0x100000001b3; }

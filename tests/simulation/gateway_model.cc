@@ -232,13 +232,24 @@ void GatewayModel::Tick() {
   Judge();
   StartUnlocks();
   blob_loads_.Prune(world_.now);
-  FailAll(blob_loads_.TakeExpired(world_.now), ErrorCode::kUnavailable);
+  FailExpiredLoads();
   SignCall* held = std::exchange(held_, {}).first();
   if (held != nullptr) Route(held);
   CheckBudget();
   CheckFleet();
   for (const auto& member : members_) CheckPool(*member);
   world_.After(kTick, [this] { Tick(); });
+}
+
+// They come in the order of a hash map, which is another one each time: one seed, one history.
+void GatewayModel::FailExpiredLoads() {
+  std::map<std::uint64_t, SignCall*> by_number;
+  SignCall* first = blob_loads_.TakeExpired(world_.now);
+  while (first != nullptr) {
+    SignCall* call = PopFirst(first);
+    by_number[static_cast<CallModel*>(call)->number] = call;
+  }
+  for (const auto& [number, call] : by_number) FailAll(call, ErrorCode::kUnavailable);
 }
 
 // ---- Fleet -----------------------------------------------------------------------------------

@@ -142,6 +142,7 @@ class GatewayModel {
   void OnNeedBlob(Member& member, SignCall* first);
   void OnNeedDek(Member& member, SignCall* first);
   void SendBlob(Member& member, std::uint32_t key);
+  void FailExpiredLoads();
   void Tick();
   // Fleet
   void Publish();

@@ -8,6 +8,7 @@
 #include <array>
 #include <chrono>
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
 #include <deque>
 #include <fmt/format.h>
@@ -32,7 +33,7 @@ constexpr double kCapacity = 4000;  // of one enclave: signatures a second
 constexpr Duration kDeadline = milliseconds(500);
 constexpr std::size_t kRandomEnclaves = 4;
 // A step here costs less than one of key_life_test.
-constexpr std::uint64_t kStepsPerKeyLifeStep = 10;
+constexpr std::uint64_t kStepsPerKeyLifeStep = 5;
 
 double InMs(Duration time) { return std::chrono::duration<double, std::milli>(time).count(); }
 
@@ -87,6 +88,10 @@ class Simulation final : private CallHome {
     rate_ = rate;
     ++load_;
     PlanArrival(load_);
+  }
+  // All at one moment.
+  void Burst(int calls) {
+    for (int i = 0; i < calls; ++i) Ask();
   }
   // Until everything that was asked for is answered.
   void Drain() {
@@ -189,7 +194,10 @@ class Simulation final : private CallHome {
 
 std::uint64_t Seed() {
   const char* text = std::getenv("BULLA_TEST_SEED");
-  return text ? std::strtoull(text, nullptr, 10) : RandomUint64();
+  const std::uint64_t seed = text ? std::strtoull(text, nullptr, 10) : RandomUint64();
+  fmt::print("BULLA_TEST_SEED={}\n", seed);
+  std::fflush(stdout);  // also where the test does not come to its end
+  return seed;
 }
 
 // ---- Random faults ---------------------------------------------------------------------------
@@ -334,7 +342,7 @@ TEST(Gateway, NoOrderOfFaultsLosesACallOrOutlivesThem) {
   RandomFaults faults(seed);
   faults.Run(kStepsPerKeyLifeStep * BULLA_SIMULATION_STEPS);
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
-  fmt::print("BULLA_TEST_SEED={}, {:.1f} s\n{}", seed, took.count(), faults.Summary());
+  fmt::print("{:.1f} s\n{}", took.count(), faults.Summary());
 }
 
 TEST(Gateway, OneSeedIsOneHistory) {
@@ -384,7 +392,7 @@ TEST_F(Directed, EveryEnclaveWithoutDataKeysIsNoRetryStorm) {
   const auto sent = static_cast<double>(after.sent - before.sent);
   fmt::print("retry storm: sent / received = {:.3f}\n", sent / received);
   EXPECT_LE(sent, 1.2 * received + RetryBudget::kSavedMax);
-  EXPECT_GT(sent, received) << "nothing was repeated";
+  EXPECT_GE(sent, 1.08 * received) << "one in ten may be repeated";
   for (std::size_t i = 0; i < 4; ++i) simulation->enclave(i).RefuseDeks(false);
   ExpectRecovery(*simulation);
 }
@@ -412,15 +420,18 @@ TEST_F(Directed, CallersHardlyNoticeThatOneOfTwoEnclavesFails) {
     SCOPED_TRACE(fault.name);
     std::unique_ptr<Simulation> simulation = Make(2, 1000);
     const std::string name = simulation->enclave(0).name();
+    const std::uint64_t sent_at_begin = simulation->gateway().sent_to(name);
     fault.begin(*simulation);
     simulation->Run(seconds(1));
     const std::uint64_t sent_before = simulation->gateway().sent_to(name);
     simulation->Run(seconds(2));
     const std::uint64_t sent = simulation->gateway().sent_to(name) - sent_before;
     const Tally tally = simulation->TakeTally();
-    fmt::print("one of two {}: {:.3f} % errors in 3 s; {} sent there after the first second\n",
-               fault.name, 100 * tally.Errors(), sent);
+    fmt::print(
+        "one of two {}: {:.3f} % errors in 3 s; sent there: {} in the first second, then {}\n",
+        fault.name, 100 * tally.Errors(), sent_before - sent_at_begin, sent);
     EXPECT_LE(tally.Errors(), fault.errors_max);
+    EXPECT_LE(sent_before - sent_at_begin, 200u) << "of the five hundred that are its";
     EXPECT_LE(sent, 100u) << "of the thousand that are its";
     fault.end(*simulation);
     ExpectRecovery(*simulation);
@@ -444,7 +455,12 @@ TEST_F(Directed, TwiceTheCapacityIsHalfServedInGoodTimeAndHalfRefused) {
   EXPECT_GE(goodput, 0.9);
   EXPECT_LE(tally.Share(ErrorCode::kUnavailable), 0.001);
   EXPECT_LE(tally.Mean(), milliseconds(75)) << "the queue is to be held to 50";
-  simulation->Load(1000);
+  simulation->Load(2000);
+  simulation->Run(seconds(3));
+  simulation->TakeTally();
+  simulation->Burst(600);
+  simulation->Run(seconds(1));
+  EXPECT_EQ(simulation->TakeTally().Errors(), 0) << "a burst after an overload was refused";
   ExpectRecovery(*simulation);
 }
 
