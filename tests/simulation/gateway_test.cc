@@ -283,7 +283,7 @@ class RandomFaults {
         simulation_.keys().kms_away = dice.OneIn(2);
         return;
       case 10:
-        return simulation_.gateway().DelayStore(milliseconds(1 << dice.Below(8)));
+        return simulation_.gateway().DelayStore(milliseconds(1 << dice.Below(12)));
       case 11:
         return ComeOrGo(enclave);
       case 12:
@@ -461,6 +461,33 @@ TEST_F(Directed, TwiceTheCapacityIsHalfServedInGoodTimeAndHalfRefused) {
   simulation->Burst(600);
   simulation->Run(seconds(1));
   EXPECT_EQ(simulation->TakeTally().Errors(), 0) << "a burst after an overload was refused";
+  ExpectRecovery(*simulation);
+}
+
+TEST_F(Directed, ASlowStoreKeepsNobodyBeyondItsDeadline) {
+  std::unique_ptr<Simulation> simulation = Make(4, 500);
+  simulation->gateway().DelayStore(4 * kDeadline);
+  for (std::size_t i = 0; i < 4; ++i) simulation->enclave(i).LoseBlobs();
+  simulation->Run(seconds(1));
+  EXPECT_GT(simulation->TakeTally().of(ErrorCode::kUnavailable), 0u);
+  simulation->Drain();
+  simulation->gateway().DelayStore(milliseconds(1));
+  simulation->Load(1000);
+  ExpectRecovery(*simulation);
+}
+
+TEST_F(Directed, WhileKmsIsAwayItIsAskedLessAndLess) {
+  std::unique_ptr<Simulation> simulation = Make(4, 2000);
+  simulation->keys().kms_away = true;
+  for (std::size_t i = 0; i < 4; ++i) simulation->enclave(i).LoseDeks();
+  const std::uint64_t before = simulation->gateway().counts().unlocks;
+  simulation->Run(seconds(10));
+  const std::uint64_t unlocks = simulation->gateway().counts().unlocks - before;
+  const std::uint64_t pairs = 4 * simulation->keys().deks;
+  fmt::print("KMS away for 10 s: {} unlocks of {} data keys\n", unlocks, pairs);
+  EXPECT_GE(unlocks, 5 * pairs) << "one every second or two";
+  EXPECT_LE(unlocks, 16 * pairs);
+  simulation->keys().kms_away = false;
   ExpectRecovery(*simulation);
 }
 
