@@ -21,13 +21,25 @@ SignCall* BlobLoads::TakeWaiting(std::uint32_t enclave, const KeyId& key_id, boo
   auto it = loads_.find({enclave, key_id});
   if (it == loads_.end()) return nullptr;
   SignCall* first = std::exchange(it->second.waiting, {}).first();
-  if (found) {
+  if (found && first != nullptr) {
     it->second.fetching = false;
     it->second.sent_at = now;
   } else {
     loads_.erase(it);
   }
   return first;
+}
+
+SignCall* BlobLoads::TakeExpired(MonotonicTime now) {
+  CallList expired;
+  for (auto& [key, load] : loads_) {
+    SignCall* first = std::exchange(load.waiting, {}).first();
+    while (first != nullptr) {
+      SignCall* call = PopFirst(first);
+      (now >= call->deadline ? expired : load.waiting).Append(call);
+    }
+  }
+  return expired.first();
 }
 
 void BlobLoads::Dropped(std::uint32_t enclave, const KeyId& key_id) {

@@ -30,8 +30,11 @@ class BlobLoads {
   // An enclave lacks the blob of the call's key.
   Next Ask(std::uint32_t enclave, SignCall* call, MonotonicTime now);
   // The fetch has ended: those that wait for the blob. When it was `found`, it leaves ahead of
-  // them.
+  // them; null when none of them waits any more, and then nothing leaves.
   SignCall* TakeWaiting(std::uint32_t enclave, const KeyId& key_id, bool found, MonotonicTime now);
+
+  // Those whose deadline is over, however long their fetch takes yet.
+  SignCall* TakeExpired(MonotonicTime now);
 
   // The enclave did not keep it, since the key's DEK is not open there: the next who asks fetches
   // it again.

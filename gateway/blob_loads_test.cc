@@ -76,5 +76,28 @@ TEST_F(BlobLoadsTest, WhatHasArrivedIsPrunedAndWhatIsFetchedIsNot) {
   EXPECT_EQ(Ask(2, 2), Next::kWait);
 }
 
+TEST_F(BlobLoadsTest, WhoWaitsPastItsDeadlineIsGivenBackThoughTheFetchGoesOn) {
+  calls_[0].deadline = now_;
+  calls_[1].deadline = now_ + std::chrono::nanoseconds(1);
+  Ask(0);
+  Ask(1);
+  SignCall* expired = loads_.TakeExpired(now_);
+  EXPECT_EQ(expired, &calls_[0]);
+  EXPECT_EQ(expired->next, nullptr);
+  EXPECT_EQ(loads_.TakeExpired(now_), nullptr);
+  EXPECT_EQ(Ask(2), Next::kWait);
+  SignCall* first = loads_.TakeWaiting(1, key_id_, true, now_);
+  EXPECT_EQ(PopFirst(first), &calls_[1]);
+  EXPECT_EQ(first, &calls_[2]);
+}
+
+TEST_F(BlobLoadsTest, ABlobForWhichNobodyWaitsAnyMoreIsNotOnItsWay) {
+  calls_[0].deadline = now_;
+  Ask(0);
+  loads_.TakeExpired(now_);
+  EXPECT_EQ(loads_.TakeWaiting(1, key_id_, true, now_), nullptr);
+  EXPECT_EQ(Ask(1), Next::kFetch);
+}
+
 }  // namespace
 }  // namespace bulla

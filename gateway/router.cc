@@ -337,11 +337,14 @@ void Router::Tick(MonotonicTime now) {
   fleet_.Tick(now, [this](const EnclaveLink& link) { return unlocker_.settled(link); });
   unlocker_.Tick(now);
   SignCall* held = nullptr;
+  SignCall* expired = nullptr;  // the store is slow
   {
     MutexLock lock(mutex_);
     blob_loads_.Prune(now);
+    expired = blob_loads_.TakeExpired(now);
     held = std::exchange(held_, {}).first();
   }
+  FailAll(expired, ErrorCode::kUnavailable);
   if (held != nullptr) Route(held);
 }
 

@@ -1,0 +1,695 @@
+#include "tests/simulation/gateway_model.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+namespace bulla {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+// Of gateway/router and gateway/fleet.
+constexpr milliseconds kStuckAfter{100};
+constexpr milliseconds kRepeatPatience{200};
+constexpr std::uint8_t kBlobLoadsMax = 2;
+constexpr std::uint8_t kFollowsAtOnceMax = 2;
+constexpr std::size_t kEjectedMaxPercent = 50;
+constexpr seconds kPreparePatience{5};
+// Of gateway/enclave_link.
+constexpr milliseconds kDial{2};
+constexpr milliseconds kHelloTimeout{2000};
+constexpr milliseconds kReconnectMax{100};
+constexpr milliseconds kProbeInterval{1000};
+constexpr milliseconds kProbeTimeout{2000};
+constexpr milliseconds kReopenPause{20};
+
+constexpr std::uint32_t kSlotBits = 8;
+static_assert(GatewayModel::kSlots == 1u << kSlotBits);
+
+DekId DekIdOf(std::uint32_t dek) {
+  DekId id;
+  id.bytes[0] = static_cast<std::uint8_t>(dek);
+  return id;
+}
+
+}  // namespace
+
+GatewayModel::Member::Member(std::uint32_t member_id, EnclaveModel& of, MonotonicTime now)
+    : id(member_id), enclave(&of), limit({.max = kStreams * kSlots}), breaker(now) {
+  for (Stream& stream : streams) {
+    for (std::uint32_t i = 0; i < kSlots; ++i) stream.free.push_back(kSlots - 1 - i);
+  }
+}
+
+std::size_t GatewayModel::Member::in_flight() const {
+  std::size_t sum = 0;
+  for (const Stream& stream : streams) sum += stream.in_flight();
+  return sum;
+}
+
+class GatewayModel::Sorted {
+ public:
+  explicit Sorted(GatewayModel& gateway)
+      : gateway_(gateway), table_(gateway.table_), lists_(table_.size()) {}
+  void Append(std::size_t member, SignCall* call) { lists_[member].Append(call); }
+  void SendAll() {
+    for (std::size_t i = 0; i < lists_.size(); ++i) {
+      if (!lists_[i].empty()) gateway_.PoolSign(*table_[i], lists_[i].first());
+    }
+  }
+
+ private:
+  GatewayModel& gateway_;
+  const Table table_;
+  std::vector<CallList> lists_;
+};
+
+GatewayModel::GatewayModel(World& world, const Keys& keys, Wrong wrong)
+    : world_(world), keys_(keys), wrong_(std::move(wrong)) {
+  world_.After(kTick, [this] { Tick(); });
+}
+
+// ---- Router ----------------------------------------------------------------------------------
+
+void GatewayModel::Sign(SignCall* first) {
+  std::size_t received = 0;
+  for (SignCall* call = first; call != nullptr; call = call->next) {
+    ++received;
+    call->blob_loads = call->blob_follows = call->repeats = 0;
+  }
+  counts_.received += received;
+  retry_budget_.Earn(received);
+  Route(first);
+}
+
+bool GatewayModel::Takes(Member& member) {
+  if (!member.serves()) return false;
+  if (member.standing != Standing::kTrial) return member.standing == Standing::kRelied;
+  if (member.trials_left <= 0) return false;
+  --member.trials_left;
+  if (++member.trials_sent > CircuitBreaker::kTrials) wrong_("more trials than were given");
+  return true;
+}
+
+void GatewayModel::Route(SignCall* first) {
+  Sorted sorted(*this);
+  CallList unroutable;
+  while (first != nullptr) {
+    SignCall* call = PopFirst(first);
+    std::optional<std::size_t> member =
+        ring_.Find(call->key_id, [&](std::size_t index) { return Takes(*table_[index]); });
+    if (member) {
+      sorted.Append(*member, call);
+    } else {
+      unroutable.Append(call);
+    }
+  }
+  FailAll(unroutable.first(), ErrorCode::kUnavailable);
+  sorted.SendAll();
+}
+
+std::optional<std::size_t> GatewayModel::Another(const SignCall& call, const Member& from,
+                                                 Reason reason) {
+  if (reason == Reason::kWaitedOut) {
+    return ring_.Find(call.key_id, [&](std::size_t index) {
+      return table_[index]->id == from.id && Takes(*table_[index]);
+    });
+  }
+  const auto begin = call.avoid.begin();
+  std::optional<std::size_t> other = ring_.Find(call.key_id, [&](std::size_t index) {
+    Member& member = *table_[index];
+    return member.id != from.id &&
+           std::find(begin, begin + call.repeats, member.id) == begin + call.repeats &&
+           Takes(member);
+  });
+  if (other || reason != Reason::kLost) return other;
+  return ring_.Find(call.key_id, [&](std::size_t index) {
+    return table_[index]->serves() && !table_[index]->ejected();
+  });
+}
+
+void GatewayModel::Repeat(Member& from, SignCall* first, Reason reason, ErrorCode otherwise) {
+  Sorted sorted(*this);
+  CallList given_up;
+  const int repeats_max = reason == Reason::kNoDek ? 1 : SignCall::kRepeatsMax;
+  while (first != nullptr) {
+    SignCall* call = PopFirst(first);
+    std::optional<std::size_t> member;
+    if (call->repeats < repeats_max && world_.now < call->deadline) {
+      member = Another(*call, from, reason);
+    }
+    if (member && !retry_budget_.Spend()) {
+      ++counts_.repeats_refused;
+      member.reset();
+    }
+    if (!member) {
+      given_up.Append(call);
+      continue;
+    }
+    if (reason == Reason::kNoDek && table_[*member] == &from) {
+      wrong_("repeated where its data key was not open");
+    }
+    if (call->repeats == 0) call->deadline = std::min(call->deadline, world_.now + kRepeatPatience);
+    call->avoid[call->repeats++] = from.id;
+    ++counts_.repeats;
+    sorted.Append(*member, call);
+  }
+  FailAll(given_up.first(), otherwise);
+  sorted.SendAll();
+}
+
+void GatewayModel::TakeBackStuck() {
+  for (Member* member : Table(table_)) {
+    const bool another = std::ranges::any_of(table_, [&](const Member* other) {
+      return other != member && other->serves() && !other->ejected();
+    });
+    std::size_t left = retry_budget_.left();
+    if (!another) continue;
+    for (Stream& stream : member->streams) {
+      if (left == 0) break;
+      std::size_t taken = 0;
+      auto [late, count] = ReleaseIf(stream, [&](const SignCall& call) {
+        return call.gathered_at < world_.now - kStuckAfter && taken++ < left;
+      });
+      left -= count;
+      if (count > 0) OnLost(*member, late, count);
+    }
+  }
+}
+
+void GatewayModel::OnNeedDek(Member& member, SignCall* first) {
+  for (SignCall* call = first; call != nullptr; call = call->next) {
+    Want(member, keys_.DekOf(Keys::NumberOf(call->key_id)));
+    blob_loads_.Dropped(member.id, call->key_id);
+  }
+  Repeat(member, first, Reason::kNoDek, ErrorCode::kUnlockRequired);
+}
+
+void GatewayModel::OnNeedBlob(Member& member, SignCall* first) {
+  CallList again;
+  CallList given_up;
+  while (first != nullptr) {
+    SignCall* call = PopFirst(first);
+    if (call->blob_loads == kBlobLoadsMax) {
+      given_up.Append(call);
+      continue;
+    }
+    const BlobLoads::Next next = blob_loads_.Ask(member.id, call, world_.now);
+    if (next == BlobLoads::Next::kRepeat) {
+      const bool at_once = call->blob_follows < kFollowsAtOnceMax;
+      if (at_once) ++call->blob_follows;
+      (at_once ? again : held_).Append(call);
+      continue;
+    }
+    ++call->blob_loads;
+    if (next == BlobLoads::Next::kWait) continue;
+    const std::uint32_t key = Keys::NumberOf(call->key_id);
+    ++counts_.blob_loads;
+    if (!fetching_.insert({member.id, key}).second) wrong_("two loads of one key at a time");
+    world_.After(store_wait_, [this, &member, key] { SendBlob(member, key); });
+  }
+  FailAll(given_up.first(), ErrorCode::kRetryLater);
+  if (!again.empty()) PoolSign(member, again.first());
+}
+
+void GatewayModel::SendBlob(Member& member, std::uint32_t key) {
+  fetching_.erase({member.id, key});
+  SignCall* first = blob_loads_.TakeWaiting(member.id, Keys::IdOf(key), true, world_.now);
+  if (first == nullptr) return;
+  SignCall* rest = PoolSignWithBlob(member, first, key);
+  if (rest == nullptr) return;
+  if (rest != first) return PoolSign(member, rest);
+  if (member.ready) return FailAll(first, ErrorCode::kRetryLater);
+  Repeat(member, first, Reason::kLost, ErrorCode::kUnavailable);
+}
+
+void GatewayModel::Tick() {
+  retry_budget_.Tick(world_.now);
+  for (const auto& member : members_) Expire(*member);
+  TakeBackStuck();
+  for (Member* member : table_) Prepare(*member);
+  Judge();
+  StartUnlocks();
+  blob_loads_.Prune(world_.now);
+  FailExpiredLoads();
+  SignCall* held = std::exchange(held_, {}).first();
+  if (held != nullptr) Route(held);
+  CheckBudget();
+  CheckFleet();
+  for (const auto& member : members_) CheckPool(*member);
+  world_.After(kTick, [this] { Tick(); });
+}
+
+// They come in the order of a hash map, which is another one each time: one seed, one history.
+void GatewayModel::FailExpiredLoads() {
+  std::map<std::uint64_t, SignCall*> by_number;
+  SignCall* first = blob_loads_.TakeExpired(world_.now);
+  while (first != nullptr) {
+    SignCall* call = PopFirst(first);
+    by_number[static_cast<CallModel*>(call)->number] = call;
+  }
+  for (const auto& [number, call] : by_number) FailAll(call, ErrorCode::kUnavailable);
+}
+
+// ---- Fleet -----------------------------------------------------------------------------------
+
+void GatewayModel::Add(EnclaveModel& enclave, std::uint32_t weight) {
+  const auto id = static_cast<std::uint32_t>(members_.size() + 1);
+  members_.push_back(std::make_unique<Member>(id, enclave, world_.now));
+  table_.push_back(members_.back().get());
+  weights_.push_back(weight);
+  Publish();
+  Connect(*members_.back());
+}
+
+void GatewayModel::Remove(const std::string& name) {
+  Member* member = Find(name);
+  const auto index = std::ranges::find(table_, member) - table_.begin();
+  table_.erase(table_.begin() + index);
+  weights_.erase(weights_.begin() + index);
+  Publish();
+  member->retired = true;
+  if (member->in_flight() == 0 && !member->batcher.waiting()) LoseLink(*member);
+}
+
+void GatewayModel::SetWeight(const std::string& name, std::uint32_t weight) {
+  const auto index = std::ranges::find(table_, Find(name)) - table_.begin();
+  weights_[static_cast<std::size_t>(index)] = weight;
+  Publish();
+}
+
+void GatewayModel::Publish() {
+  std::vector<HashRing::Member> members;
+  for (std::size_t i = 0; i < table_.size(); ++i) {
+    members.push_back({table_[i]->enclave->name(), weights_[i]});
+  }
+  ring_ = HashRing(members);
+}
+
+void GatewayModel::Prepare(Member& member) {
+  if (!member.ready) {
+    member.connected_at.reset();
+    member.prepared = false;
+    return;
+  }
+  if (member.prepared) return;
+  if (!member.connected_at) member.connected_at = world_.now;
+  const bool others_serve = std::ranges::any_of(
+      table_, [&](const Member* other) { return other != &member && other->serves(); });
+  member.prepared =
+      Settled(member) || !others_serve || world_.now - *member.connected_at >= kPreparePatience;
+}
+
+void GatewayModel::Judge() {
+  std::size_t serving = 0;
+  std::size_t ejected = 0;
+  for (Member* member : table_) {
+    member->breaker.Observe(world_.now, member->answered - member->answered_seen,
+                            member->unanswered - member->unanswered_seen, world_.dice.Roll());
+    member->answered_seen = member->answered;
+    member->unanswered_seen = member->unanswered;
+    if (member->serves()) ++serving;
+    if (member->serves() && member->ejected()) ++ejected;
+  }
+  const std::size_t ejected_max = serving * kEjectedMaxPercent / 100;
+  for (Member* member : table_) {
+    const CircuitBreaker::State state = member->breaker.state();
+    const Standing before = member->standing;
+    Standing after = Standing::kRelied;
+    if (state == CircuitBreaker::State::kOpen) after = Standing::kEjected;
+    if (state == CircuitBreaker::State::kHalfOpen) after = Standing::kTrial;
+    if (after != Standing::kRelied && before == Standing::kRelied) {
+      if (ejected >= ejected_max) continue;
+      ++ejected;
+      ++counts_.ejections;
+    }
+    if (after == Standing::kTrial) GiveTrials(*member);
+    member->standing = after;
+    if (after != before) world_.Note(member->id * 16 + static_cast<std::uint64_t>(after));
+  }
+}
+
+void GatewayModel::GiveTrials(Member& member) {
+  const bool begins = member.standing != Standing::kTrial;
+  if (!begins && world_.now - member.trials_given_at < seconds(1)) return;
+  member.trials_given_at = world_.now;
+  member.trials_left = static_cast<int>(CircuitBreaker::kTrials);
+  member.trials_sent = 0;
+}
+
+// ---- StreamPool ------------------------------------------------------------------------------
+
+void GatewayModel::PoolSign(Member& member, SignCall* first) {
+  const std::size_t asked = CountCalls(first);
+  const std::size_t admitted = member.limit.Admit(asked, member.batcher.held(), world_.now);
+  for (std::size_t i = 0; i < admitted; ++i) member.batcher.Add(PopFirst(first), world_.now);
+  counts_.refused_over_limit += asked - admitted;
+  FailAll(first, ErrorCode::kRetryLater);
+  WakeBy(member, SendDue(member));
+}
+
+MonotonicTime GatewayModel::SendDue(Member& member) {
+  while (SignCall* frame = member.batcher.Take(world_.now)) SendFrame(member, frame);
+  return member.batcher.waiting() ? member.batcher.due_at() : MonotonicTime::max();
+}
+
+void GatewayModel::WakeBy(Member& member, MonotonicTime due) {
+  if (due >= member.timer) return;
+  member.timer = due;
+  world_.agenda.At(due, [this, &member, due] {
+    if (member.timer != due) return;
+    member.timer = MonotonicTime::max();
+    WakeBy(member, SendDue(member));
+  });
+}
+
+void GatewayModel::SendFrame(Member& member, SignCall* first) {
+  for (std::size_t in_flight_max : {kFrameSignsMax, kSlots}) {
+    for (std::size_t i = 0; i < kStreams && first != nullptr; ++i) {
+      if (member.streams[i].in_flight() < in_flight_max) first = StreamSign(member, i, first, {});
+    }
+  }
+  if (first == nullptr) return;
+  NoLongerInFlight(member, CountCalls(first));
+  if (std::ranges::none_of(member.streams, &Stream::open)) {
+    return Repeat(member, first, Reason::kLost, ErrorCode::kUnavailable);
+  }
+  FailAll(first, ErrorCode::kRetryLater);
+}
+
+SignCall* GatewayModel::PoolSignWithBlob(Member& member, SignCall* first, std::uint32_t key) {
+  const std::size_t before = CountCalls(first);
+  for (SignCall* call = first; call != nullptr; call = call->next) call->gathered_at = world_.now;
+  member.batcher.Sent(before);
+  std::size_t left = before;
+  for (std::size_t i = 0; i < kStreams && left == before; ++i) {
+    first = StreamSign(member, i, first, {key});
+    left = CountCalls(first);
+  }
+  if (left > 0) NoLongerInFlight(member, left);
+  return first;
+}
+
+void GatewayModel::NoLongerInFlight(Member& member, std::size_t count, MonotonicTime oldest) {
+  member.batcher.Answered(count);
+  member.limit.OnAnswered(count, oldest, member.batcher.held(), world_.now);
+  if (member.batcher.waiting()) WakeBy(member, SendDue(member));
+}
+
+void GatewayModel::OnLost(Member& member, CallList lost, std::size_t count) {
+  member.unanswered += count;
+  NoLongerInFlight(member, count);
+  Repeat(member, lost.first(), Reason::kLost, ErrorCode::kUnavailable);
+}
+
+// ---- EnclaveStream ---------------------------------------------------------------------------
+
+SignCall* GatewayModel::StreamSign(Member& member, std::size_t index, SignCall* first,
+                                   std::vector<std::uint32_t> blobs) {
+  Stream& stream = member.streams[index];
+  if (!stream.open || stream.free.empty()) return first;
+  EnclaveModel::Frame frame{.blobs = std::move(blobs), .items = {}, .answered = {}};
+  while (first != nullptr && !stream.free.empty()) {
+    auto* call = static_cast<CallModel*>(PopFirst(first));
+    const std::uint32_t slot = stream.free.back();
+    stream.free.pop_back();
+    stream.slots[slot].sign = call;
+    frame.items.push_back({.sequence = stream.slots[slot].generation << kSlotBits | slot,
+                           .key = Keys::NumberOf(call->key_id),
+                           .call = call->number,
+                           .deadline = call->deadline});
+  }
+  member.sent += frame.items.size();
+  counts_.sent += frame.items.size();
+  world_.Note(counts_.sent << 8 | member.id);
+  if (!member.enclave->up() && !member.ready) wrong_("sent to an enclave that is gone");
+  frame.answered = [this, &member, index, life = stream.life](auto replies) {
+    OnReplies(member, index, life, std::move(replies));
+  };
+  member.enclave->Take(std::move(frame));
+  return first;
+}
+
+SignCall* GatewayModel::ReleaseSlot(Stream& stream, std::uint32_t sequence) {
+  const std::uint32_t index = sequence & (kSlots - 1);
+  Slot& slot = stream.slots[index];
+  if (slot.sign == nullptr || slot.generation != sequence >> kSlotBits) return nullptr;
+  slot.generation = (slot.generation + 1) & (0xffffffffu >> kSlotBits);
+  stream.free.push_back(index);
+  return std::exchange(slot.sign, nullptr);
+}
+
+void GatewayModel::OnReplies(Member& member, std::size_t index, std::uint32_t life,
+                             std::optional<std::vector<EnclaveModel::Reply>> replies) {
+  Stream& stream = member.streams[index];
+  if (!stream.open || stream.life != life) return;
+  if (!replies) return LoseStream(member, index);
+  CallList done;
+  CallList need_blob;
+  CallList need_dek;
+  CallList waited_out;
+  std::size_t answered = 0;
+  MonotonicTime oldest = MonotonicTime::max();
+  for (const EnclaveModel::Reply& reply : *replies) {
+    auto* call = static_cast<CallModel*>(ReleaseSlot(stream, reply.sequence));
+    if (call == nullptr) continue;
+    ++answered;
+    if (reply.status != ItemStatus::kBusy) oldest = std::min(oldest, call->gathered_at);
+    CallList& list = reply.status == ItemStatus::kNeedBlob    ? need_blob
+                     : reply.status == ItemStatus::kNeedDek   ? need_dek
+                     : reply.status == ItemStatus::kWaitedOut ? waited_out
+                                                              : done;
+    call->signed_as = reply.call;
+    call->error = reply.status == ItemStatus::kOk     ? ErrorCode::kOk
+                  : reply.status == ItemStatus::kBusy ? ErrorCode::kRetryLater
+                                                      : ErrorCode::kUnavailable;
+    list.Append(call);
+  }
+  if (!done.empty()) DeliverAll(done.first());
+  if (answered > 0) {
+    member.answered += answered;
+    NoLongerInFlight(member, answered, oldest);
+  }
+  if (!need_blob.empty()) OnNeedBlob(member, need_blob.first());
+  if (!need_dek.empty()) OnNeedDek(member, need_dek.first());
+  if (!waited_out.empty()) {
+    Repeat(member, waited_out.first(), Reason::kWaitedOut, ErrorCode::kUnlockRequired);
+  }
+}
+
+template <typename IsDue>
+std::pair<CallList, std::size_t> GatewayModel::ReleaseIf(Stream& stream, IsDue is_due) {
+  std::pair<CallList, std::size_t> released;
+  if (stream.in_flight() == 0) return released;
+  for (std::uint32_t i = 0; i < kSlots; ++i) {
+    if (stream.slots[i].sign == nullptr || !is_due(*stream.slots[i].sign)) continue;
+    released.first.Append(ReleaseSlot(stream, stream.slots[i].generation << kSlotBits | i));
+    ++released.second;
+  }
+  return released;
+}
+
+void GatewayModel::Expire(Member& member) {
+  for (Stream& stream : member.streams) {
+    auto [expired, count] =
+        ReleaseIf(stream, [&](const SignCall& call) { return world_.now >= call.deadline; });
+    if (count == 0) continue;
+    FailAll(expired.first(), ErrorCode::kUnavailable);
+    member.unanswered += count;
+    NoLongerInFlight(member, count);
+  }
+  if (member.retired && member.ready && member.in_flight() == 0 && !member.batcher.waiting()) {
+    LoseLink(member);
+  }
+}
+
+void GatewayModel::LoseStream(Member& member, std::size_t index) {
+  Stream& stream = member.streams[index];
+  if (!stream.open) return;
+  stream.open = false;
+  auto [lost, count] = ReleaseIf(stream, [](const SignCall&) { return true; });
+  if (count > 0) OnLost(member, lost, count);
+  if (!member.ready) return;
+  world_.After(kReopenPause, [this, &member, connection = member.connection] {
+    if (member.ready && member.connection == connection) OpenStreams(member);
+  });
+}
+
+// ---- EnclaveLink -----------------------------------------------------------------------------
+
+void GatewayModel::Connect(Member& member) {
+  if (member.retired) return;
+  if (!member.enclave->up() || member.unlocks_under_way > 0) {
+    const Duration wait = world_.dice.Between(kReconnectMax / 2, kReconnectMax);
+    return world_.After(wait, [this, &member] { Connect(member); });
+  }
+  if (member.enclave->frozen()) {
+    return world_.After(kHelloTimeout, [this, &member] { Connect(member); });
+  }
+  world_.After(kDial, [this, &member] {
+    if (!member.enclave->up() || member.enclave->frozen()) return Connect(member);
+    if (member.retired) return;
+    const std::uint64_t connection = ++member.connection;
+    member.attached = true;
+    for (std::uint32_t dek = 0; dek < keys_.deks; ++dek) Want(member, dek);
+    OpenStreams(member);
+    member.ready = true;
+    Probe(member, connection);
+  });
+}
+
+void GatewayModel::OpenStreams(Member& member) {
+  if (!member.enclave->up()) return;
+  for (Stream& stream : member.streams) {
+    if (!stream.open) ++stream.life;
+    stream.open = true;
+  }
+}
+
+void GatewayModel::Probe(Member& member, std::uint64_t connection) {
+  world_.After(kProbeInterval, [this, &member, connection] {
+    if (!member.ready || member.connection != connection) return;
+    const MonotonicTime asked = world_.now;
+    if (!member.enclave->frozen()) return Probe(member, connection);
+    world_.After(kProbeTimeout, [this, &member, connection, asked] {
+      if (!member.ready || member.connection != connection) return;
+      if (member.enclave->frozen_since() <= asked) return LoseLink(member);
+      Probe(member, connection);
+    });
+  });
+}
+
+void GatewayModel::LoseLink(Member& member) {
+  member.ready = false;
+  for (std::size_t i = 0; i < kStreams; ++i) LoseStream(member, i);
+  member.attached = false;
+  unlock_queue_.Forget(member.id);
+  if (!member.retired) Connect(member);
+}
+
+// Its streams break one after the other, and then the link notices.
+void GatewayModel::OnKilled(const std::string& name) {
+  for (const auto& each : members_) {
+    Member& member = *each;
+    if (member.enclave->name() != name || !member.ready) continue;
+    const std::uint64_t connection = member.connection;
+    for (std::size_t i = 0; i <= kStreams; ++i) {
+      const auto wait = milliseconds(1 + static_cast<int>(i));
+      world_.After(wait, [this, &member, connection, i] {
+        if (!member.ready || member.connection != connection) return;
+        i < kStreams ? LoseStream(member, i) : LoseLink(member);
+      });
+    }
+  }
+}
+
+// ---- Unlocker --------------------------------------------------------------------------------
+
+void GatewayModel::Want(Member& member, std::uint32_t dek) {
+  if (!member.attached || !unlock_queue_.Want({member.id, DekIdOf(dek)}, world_.now)) return;
+  StartUnlocks();
+}
+
+void GatewayModel::StartUnlocks() {
+  for (const UnlockQueue::Task& task : unlock_queue_.Start(world_.now)) {
+    ++counts_.unlocks;
+    if (!unlocking_.insert(task).second) wrong_("two unlocks of one data key in one enclave");
+    Member& member = *members_[task.enclave - 1];
+    ++member.unlocks_under_way;
+    if (!member.attached) {
+      world_.After(milliseconds(1), [this, task] { FinishUnlock(task, false); });
+      continue;
+    }
+    member.enclave->Unlock(task.dek_id.bytes[0],
+                           [this, task](bool opened) { FinishUnlock(task, opened); });
+  }
+}
+
+void GatewayModel::FinishUnlock(const UnlockQueue::Task& task, bool opened) {
+  unlocking_.erase(task);
+  --members_[task.enclave - 1]->unlocks_under_way;
+  if (opened) {
+    unlock_queue_.Succeeded(task);
+  } else {
+    unlock_queue_.Failed(task, world_.now, world_.dice.Roll());
+  }
+}
+
+bool GatewayModel::Settled(const Member& member) const {
+  return member.attached && unlock_queue_.size(member.id) == 0;
+}
+
+// ---- What must never be ----------------------------------------------------------------------
+
+// Over any ten seconds no more is repeated than was saved, and earned, and given whatever the
+// traffic.
+void GatewayModel::CheckBudget() {
+  constexpr std::uint64_t kTicksPerMark = 10;
+  if (ticks_++ % kTicksPerMark != 0) return;
+  while (!marks_.empty() && world_.now - marks_.front().at > seconds(10)) marks_.pop_front();
+  marks_.push_back({world_.now, counts_.received, counts_.repeats});
+  const Mark& first = marks_.front();
+  const auto given =
+      static_cast<std::uint64_t>((world_.now - first.at) / RetryBudget::kFloorInterval + 1);
+  const std::uint64_t allowed =
+      RetryBudget::kSavedMax + given +
+      (counts_.received - first.received) / RetryBudget::kRequestsPerRepeat + 1;
+  if (counts_.repeats - first.repeats > allowed) wrong_("more was repeated than the budget allows");
+}
+
+void GatewayModel::CheckFleet() {
+  std::size_t serving = 0;
+  std::size_t ejected = 0;
+  for (const Member* member : table_) {
+    if (member->serves()) ++serving;
+    if (member->serves() && member->ejected()) ++ejected;
+  }
+  // Those that serve may become fewer after that, so it is counted and not forbidden.
+  if (ejected * 2 > serving) ++counts_.mostly_ejected_ticks;
+}
+
+void GatewayModel::CheckPool(const Member& member) {
+  const std::size_t in_slots = member.in_flight();
+  if (in_slots > kStreams * kSlots) wrong_("more in flight than there are slots");
+  if (member.batcher.held() < in_slots) wrong_("the batcher knows of less than is in flight");
+  if (!member.batcher.waiting() && member.batcher.held() != in_slots) {
+    wrong_("the batcher knows of more than is in flight");
+  }
+}
+
+GatewayModel::Member* GatewayModel::Find(const std::string& name) const {
+  auto it = std::ranges::find_if(
+      table_, [&](const Member* member) { return member->enclave->name() == name; });
+  return it == table_.end() ? nullptr : *it;
+}
+
+bool GatewayModel::Has(const std::string& name) const { return Find(name) != nullptr; }
+
+std::uint64_t GatewayModel::sent_to(const std::string& name) const { return Find(name)->sent; }
+
+std::size_t GatewayModel::in_flight() const {
+  std::size_t sum = 0;
+  for (const auto& member : members_) sum += member->in_flight();
+  return sum;
+}
+
+bool GatewayModel::healthy() const {
+  return std::ranges::all_of(table_, [](const Member* member) {
+    return member->serves() && !member->ejected() &&
+           std::ranges::all_of(member->streams, &Stream::open);
+  });
+}
+
+std::string GatewayModel::Health() const {
+  std::string text;
+  for (const Member* member : table_) {
+    text += fmt::format("{}: ready {}, prepared {}, standing {}, in flight {}, held {}, limit {}\n",
+                        member->enclave->name(), member->ready, member->prepared,
+                        static_cast<int>(member->standing), member->in_flight(),
+                        member->batcher.held(), member->limit.limit());
+  }
+  return text;
+}
+
+}  // namespace bulla
