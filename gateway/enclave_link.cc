@@ -268,7 +268,7 @@ absl::Status EnclaveLink::SuperviseBlocking() {
 
 void EnclaveLink::AwaitAnswersBlocking() {
   const MonotonicTime deadline = clock_.Now() + kRetirePatience;
-  while (pool_.in_flight() > 0 && clock_.Now() < deadline) {
+  while (pool_.in_flight() + pool_.held() > 0 && clock_.Now() < deadline) {
     std::this_thread::sleep_for(milliseconds(1));
   }
 }
@@ -307,11 +307,11 @@ void EnclaveLink::Disconnect() {
   {
     MutexLock lock(mutex_);
     control_.reset();
+    for (grpc::ClientContext* context : unlocks_) context->TryCancel();
   }
   pool_.CloseBlocking();
   MutexLock lock(mutex_);
-  changed_.Wait(mutex_,
-                [this]() BULLA_NO_THREAD_SAFETY_ANALYSIS { return unlocks_under_way_ == 0; });
+  changed_.Wait(mutex_, [this]() BULLA_NO_THREAD_SAFETY_ANALYSIS { return unlocks_.empty(); });
 }
 
 void EnclaveLink::OnMissing() {
@@ -334,7 +334,7 @@ void EnclaveLink::OpenDek(const DekRow& dek, std::function<void(absl::Status)> d
   {
     MutexLock lock(mutex_);
     call->control = control_;
-    if (call->control != nullptr) ++unlocks_under_way_;
+    if (call->control != nullptr) unlocks_.insert(&call->context);
   }
   if (call->control == nullptr) return done(absl::UnavailableError("the enclave is not connected"));
 
@@ -345,7 +345,7 @@ void EnclaveLink::OpenDek(const DekRow& dek, std::function<void(absl::Status)> d
                                  [this, call, done = std::move(done)](grpc::Status status) {
                                    done(FromGrpc("unlock", status));
                                    MutexLock lock(mutex_);
-                                   --unlocks_under_way_;
+                                   unlocks_.erase(&call->context);
                                    changed_.NotifyAll();
                                  });
 }

@@ -14,6 +14,8 @@
 #include <thread>
 #include <vector>
 
+#include <absl/container/flat_hash_set.h>
+
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "base/status.h"
@@ -163,7 +165,8 @@ class EnclaveLink final : public std::enable_shared_from_this<EnclaveLink>, priv
   bool streams_missing_ BULLA_GUARDED_BY(mutex_) = false;
   KeyPolicy key_policy_ BULLA_GUARDED_BY(mutex_);
   bool policy_changed_ BULLA_GUARDED_BY(mutex_) = false;  // and not yet asked for
-  std::size_t unlocks_under_way_ BULLA_GUARDED_BY(mutex_) = 0;
+  // Those of the unlocks under way: cancelled when the enclave is lost.
+  absl::flat_hash_set<grpc::ClientContext*> unlocks_ BULLA_GUARDED_BY(mutex_);
   std::shared_ptr<wire::v1::Enclave::Stub> control_ BULLA_GUARDED_BY(mutex_);
   Status status_ BULLA_GUARDED_BY(mutex_);
   // Of the last probes, the older the less.

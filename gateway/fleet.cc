@@ -16,6 +16,8 @@ absl::Status CheckWeight(std::uint32_t weight) {
       fmt::format("weight: got {}, want 0 to {}", weight, HashRing::kWeightMax));
 }
 
+std::size_t EjectedMax(std::size_t serving) { return serving * Fleet::kEjectedMaxPercent / 100; }
+
 absl::Status Unknown(const Address& address) {
   return absl::NotFoundError(
       fmt::format("enclave {}: there is none of that address; `bulla status` "
@@ -110,10 +112,10 @@ void Fleet::RemoveLocked(std::size_t index) {
   next.weights.erase(next.weights.begin() + at);
   next.targets.erase(next.targets.begin() + at);
   next.leaving.erase(next.leaving.begin() + at);
+  next.retiring.push_back(link);
   Publish(std::move(next));
   LogInfo("enclave_removed", {{"enclave", link->name()}});
   link->Retire();
-  retiring_.push_back(std::move(link));
 }
 
 absl::Status Fleet::SetWeight(const Address& address, std::uint32_t weight) {
@@ -191,15 +193,13 @@ std::shared_ptr<const Fleet::Table> Fleet::WithRing(Table table) {
 
 void Fleet::Stop() {
   std::shared_ptr<const Table> last;
-  std::vector<std::shared_ptr<EnclaveLink>> retiring;
   {
     MutexLock lock(mutex_);
     stopped_ = true;
     last = table_;
-    retiring.swap(retiring_);
   }
   for (const auto& member : last->members) member->link()->Stop();
-  for (const auto& link : retiring) link->Stop();
+  for (const auto& link : last->retiring) link->Stop();
 }
 
 // ---- Judging ---------------------------------------------------------------------------------
@@ -212,6 +212,7 @@ void Fleet::Tick(MonotonicTime now, const std::function<bool(const EnclaveLink&)
     Prepare(member, now, is_settled(*member->link()), others_serve);
   }
   Judge(*current, now);
+  KeepEjectedShare(*current);
   ReapRetired();
 }
 
@@ -254,7 +255,7 @@ void Fleet::Judge(const Table& table, MonotonicTime now) {
     if (member->serves()) ++serving;
     if (member->serves() && member->ejected()) ++ejected;
   }
-  const std::size_t ejected_max = serving * kEjectedMaxPercent / 100;
+  const std::size_t ejected_max = EjectedMax(serving);
   using Standing = Member::Standing;
   for (const auto& member : table.members) {
     const CircuitBreaker::State state = member->breaker_.state();
@@ -265,6 +266,7 @@ void Fleet::Judge(const Table& table, MonotonicTime now) {
     if (after != Standing::kRelied && before == Standing::kRelied) {
       if (ejected >= ejected_max) continue;  // detected, not ejected
       ++ejected;
+      member->ejected_at_ = now;
     }
     if (after == Standing::kTrial) GiveTrials(*member, now);
     if (after == before) continue;
@@ -273,6 +275,21 @@ void Fleet::Judge(const Table& table, MonotonicTime now) {
       LogWarn("enclave_ejected", {{"enclave", member->link_->name()}});
     if (after == Standing::kRelied)
       LogInfo("enclave_trusted", {{"enclave", member->link_->name()}});
+  }
+}
+
+void Fleet::KeepEjectedShare(const Table& table) {
+  std::size_t serving = 0;
+  std::vector<Member*> ejected;
+  for (const auto& member : table.members) {
+    if (!member->serves()) continue;
+    ++serving;
+    if (member->ejected()) ejected.push_back(member.get());
+  }
+  std::ranges::sort(ejected, {}, [](const Member* member) { return member->ejected_at_; });
+  const std::size_t max = EjectedMax(serving);
+  for (std::size_t i = 0; i + max < ejected.size(); ++i) {
+    ejected[i]->standing_.store(Member::Standing::kRelied, std::memory_order_relaxed);
   }
 }
 
@@ -286,16 +303,14 @@ void Fleet::GiveTrials(Member& member, MonotonicTime now) {
 }
 
 void Fleet::ReapRetired() {
-  std::vector<std::shared_ptr<EnclaveLink>> gone;  // let go of outside the lock
+  std::shared_ptr<const Table> before;  // let go of outside the lock
   MutexLock lock(mutex_);
-  for (auto it = retiring_.begin(); it != retiring_.end();) {
-    if (!(*it)->retired()) {
-      ++it;
-      continue;
-    }
-    gone.push_back(std::move(*it));
-    it = retiring_.erase(it);
+  if (std::ranges::none_of(table_->retiring, [](const auto& link) { return link->retired(); })) {
+    return;
   }
+  Table next = *table_;
+  std::erase_if(next.retiring, [](const auto& link) { return link->retired(); });
+  before = std::exchange(table_, std::make_shared<const Table>(std::move(next)));
 }
 
 std::size_t Fleet::reliable() const {

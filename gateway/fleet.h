@@ -73,6 +73,7 @@ class Fleet {
     StreamPool::Outcomes seen_;
     std::optional<MonotonicTime> connected_at_;
     MonotonicTime trials_given_at_;
+    MonotonicTime ejected_at_;
     std::string boot_id_;  // of the process that served last
   };
 
@@ -82,6 +83,8 @@ class Fleet {
     std::vector<std::uint32_t> weights;            // as they are now
     std::vector<std::uint32_t> targets;            // as they are to be
     std::vector<bool> leaving;                     // to be removed when its weight is 0
+    // Let go of, and still answering what was under way there. Nothing is sent to them any more.
+    std::vector<std::shared_ptr<EnclaveLink>> retiring;
   };
 
   // From one table to the next, some weights nearer to their targets.
@@ -150,6 +153,8 @@ class Fleet {
   void BeginAnew(const Member& member) BULLA_EXCLUDES(mutex_);
   static void Judge(const Table& table, MonotonicTime now);
   static void GiveTrials(Member& member, MonotonicTime now);
+  // Takes back those ejected longest while there are more than may be.
+  static void KeepEjectedShare(const Table& table);
   void ReapRetired() BULLA_EXCLUDES(mutex_);
 
   const MakeLink make_link_;
@@ -157,7 +162,6 @@ class Fleet {
 
   mutable Mutex mutex_;
   std::shared_ptr<const Table> table_ BULLA_GUARDED_BY(mutex_);
-  std::vector<std::shared_ptr<EnclaveLink>> retiring_ BULLA_GUARDED_BY(mutex_);
   std::uint32_t next_id_ BULLA_GUARDED_BY(mutex_) = 1;
   bool stopped_ BULLA_GUARDED_BY(mutex_) = false;
 };

@@ -88,6 +88,7 @@ Router::Router(Options options, KeyStore& store, Metrics& metrics, const Clock& 
         for (const auto& member : table->members) {
           next = std::min(next, member->link()->pool().SendDue(now));
         }
+        for (const auto& link : table->retiring) next = std::min(next, link->pool().SendDue(now));
         return next;
       }) {}
 
@@ -257,6 +258,11 @@ void Router::TakeBackStuck(const Fleet::Table& table, MonotonicTime now) {
     const std::size_t left = retry_budget_.left();
     if (another && left > 0) member->link()->pool().TakeBack(now - kStuckAfter, left);
   }
+  const bool any = std::ranges::any_of(
+      table.members, [](const auto& member) { return member->serves() && !member->ejected(); });
+  for (const auto& link : table.retiring) {
+    if (any) link->pool().TakeBack(now - kStuckAfter, retry_budget_.left());
+  }
 }
 
 // ---- Blobs -----------------------------------------------------------------------------------
@@ -333,6 +339,7 @@ void Router::Tick(MonotonicTime now) {
   retry_budget_.Tick(now);
   const std::shared_ptr<const Fleet::Table> table = fleet_.table();
   for (const auto& member : table->members) member->link()->pool().Expire(now);
+  for (const auto& link : table->retiring) link->pool().Expire(now);
   if (!late) TakeBackStuck(*table, now);
   fleet_.Tick(now, [this](const EnclaveLink& link) { return unlocker_.settled(link); });
   unlocker_.Tick(now);

@@ -247,6 +247,11 @@ std::size_t StreamPool::in_flight() const {
   return sum;
 }
 
+std::size_t StreamPool::held() const {
+  MutexLock lock(batch_mutex_);
+  return batcher_.held();
+}
+
 std::size_t StreamPool::open() const {
   const std::shared_ptr<const Streams> open = streams();
   return static_cast<std::size_t>(

@@ -89,6 +89,8 @@ class StreamPool final : private StreamEvents {
   void FailGathered() BULLA_EXCLUDES(batch_mutex_);
 
   std::size_t in_flight() const BULLA_EXCLUDES(mutex_);
+  // Signatures gathered or in flight.
+  std::size_t held() const BULLA_EXCLUDES(batch_mutex_);
   std::size_t open() const BULLA_EXCLUDES(mutex_);
   // Streams that were lost since the start, each counted once.
   std::uint64_t resets() const { return resets_.load(std::memory_order_relaxed); }

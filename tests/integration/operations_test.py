@@ -22,6 +22,8 @@ REFUSED = 4  # exit status of `bulla`
 
 
 class OperationsTest(SystemTest):
+    SETTINGS = {"BULLA_MIGRATION_STEP_INTERVAL": "20ms"}  # ten of them for a change
+
     def setUp(self):
         super().setUp()
         self.run_dir = self.system.data / "run"
@@ -61,6 +63,9 @@ class OperationsTest(SystemTest):
         """{address: its status}."""
         listed = json.loads(self.done("enclaves", "list", "--json"))["enclaves"]
         return {enclave["address"]: enclave for enclave in listed}
+
+    def await_weight(self, weight):
+        await_true(lambda: self.enclaves()[self.third]["weight"] == weight, f"a weight of {weight}")
 
     def weights(self):
         return [enclave["weight"] for enclave in self.enclaves().values()]
@@ -121,18 +126,24 @@ class OperationsTest(SystemTest):
         def add():
             self.assertIn("this lasts until", self.done("enclaves", "add", self.third))
             self.await_third_serves()
+            self.await_weight(100)
+
+        def halve():
+            self.done("enclaves", "weight", self.third, "50")
+            self.await_weight(50)
 
         def drain():
             self.done("enclaves", "drain", self.third)
+            self.await_weight(0)
             await_true(lambda: self.enclaves()[self.third]["inFlight"] == 0, "nothing in flight")
 
         def remove():
             self.done("enclaves", "remove", self.third)
-            self.assertNotIn(self.third, self.enclaves())
+            await_true(lambda: self.third not in self.enclaves(), "removed")
 
         self.under_load("added", add)
         full = self.under_load("with three")[self.third]
-        self.under_load("weight 50", lambda: self.done("enclaves", "weight", self.third, "50"))
+        self.under_load("weight 50", halve)
         half = self.under_load("with two and a half")[self.third]
         self.under_load("drained", drain)
         drained = self.under_load("with two and a drained one")[self.third]
@@ -140,7 +151,7 @@ class OperationsTest(SystemTest):
 
         def add_and_remove_at_once():
             add()
-            remove()  # what is under way there is answered
+            remove()  # it is drained first
 
         self.under_load("added again, removed undrained", add_and_remove_at_once)
         self.assertLess(half, full)
@@ -152,6 +163,7 @@ class OperationsTest(SystemTest):
         def add():
             self.edit([*first_two, f"{self.third} weight=50"])
             self.await_third_serves()
+            self.await_weight(50)
             self.assertEqual(self.weights(), [100, 100, 50])
 
         def drain_then_remove():
