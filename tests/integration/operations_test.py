@@ -31,21 +31,9 @@ class OperationsTest(SystemTest):
         self.addresses = [f"unix:{self.run_dir / name}.sock"
                           for name in ("enclave-1", "enclave-2", THIRD)]
         self.third = self.addresses[2]
-        self.start_third()
-
-    def start_third(self):
-        """As `bulla dev` starts the others."""
-        config = self.run_dir / f"{THIRD}.yaml"
-        config.write_text((self.run_dir / "enclave-2.yaml").read_text().replace(
-            "enclave-2.sock", f"{THIRD}.sock"))
-        ready = self.run_dir / f"{THIRD}.json"
-        with open(self.system.data / "logs" / f"{THIRD}.log", "ab") as log:
-            process = subprocess.Popen(
-                [self.system.programs / "bulla-enclave", "--config", config, "--ready-file", ready],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        process = self.system.start_enclave(THIRD)
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
-        await_true(lambda: ready.exists() or process.poll() is not None, "a third enclave")
 
     def bulla(self, *arguments):
         """(exit status, what it printed, what it complained)."""
