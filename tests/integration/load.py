@@ -5,7 +5,7 @@ import os
 import subprocess
 import threading
 
-from system_under_test import await_true
+from system_under_test import PATIENCE_S, await_true
 
 CONNECTIONS = 500
 RATE = int(os.environ.get("BULLA_TEST_RATE", 2000))  # a second
@@ -31,10 +31,10 @@ class Load:
         for line in self._process.stderr:
             self._progress.append(line)
 
-    def await_under_way(self):
-        """The measured part has begun."""
+    def await_under_way(self, patience_s=PATIENCE_S):
+        """The keys are made, and the measured part has begun."""
         await_true(lambda: any("warm-up" not in line for line in self._progress)
-                   or not self.is_under_way(), "a load")
+                   or not self.is_under_way(), "a load", patience_s)
 
     def is_under_way(self):
         return self._process.poll() is None

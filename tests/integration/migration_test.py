@@ -50,15 +50,15 @@ class MigrationTest(SystemTest):
         self.addCleanup(process.kill)
         third = {"address": f"unix:{self.system.data / 'run' / THIRD}.sock"}
         load = Load(self.system, SECONDS, keys=KEYS)
-        load.await_under_way()
+        load.await_under_way(patience_s=60 + KEYS / 500)  # they are made first
         before = self.counted()
 
         self.admin("POST", third)
-        await_true(lambda: self.weight_of_third() == 100, "it has its share")
+        await_true(lambda: self.weight_of_third() == 100, "it has its share", SECONDS)
         joined = self.counted()
         say(f"  joined: {joined['bulla_gateway_keys_loaded_ahead_total']:.0f} keys loaded ahead")
         self.admin("DELETE", third)
-        await_true(lambda: self.weight_of_third() is None, "it has left")
+        await_true(lambda: self.weight_of_third() is None, "it has left", SECONDS)
         self.assertTrue(load.is_under_way(), "the load was over before: BULLA_TEST_SECONDS")
 
         report = load.finish()

@@ -41,12 +41,12 @@ def new_random():
     return random.Random(seed)
 
 
-def await_true(condition, what):
+def await_true(condition, what, patience_s=PATIENCE_S):
     """Asks every 10 ms until the condition holds."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + patience_s
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {PATIENCE_S} s: {what}")
+            raise AssertionError(f"not within {patience_s} s: {what}")
         time.sleep(0.01)
 
 
