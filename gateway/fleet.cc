@@ -107,8 +107,8 @@ void Fleet::SetTarget(std::size_t index, std::uint32_t target, bool leaving) {
 void Fleet::RemoveLocked(std::size_t index) {
   Table next = *table_;
   std::shared_ptr<EnclaveLink> link = next.members[index]->link();
-  next.members.erase(next.members.begin() + static_cast<std::ptrdiff_t>(index));
   const auto at = static_cast<std::ptrdiff_t>(index);
+  next.members.erase(next.members.begin() + at);
   next.weights.erase(next.weights.begin() + at);
   next.targets.erase(next.targets.begin() + at);
   next.leaving.erase(next.leaving.begin() + at);
@@ -316,7 +316,7 @@ void Fleet::ReapRetired() {
 std::size_t Fleet::reliable() const {
   const std::shared_ptr<const Table> current = table();
   return static_cast<std::size_t>(std::ranges::count_if(
-      current->members, [](const auto& member) { return member->serves() && !member->ejected(); }));
+      current->members, [](const auto& member) { return member->reliable(); }));
 }
 
 std::vector<Fleet::Status> Fleet::statuses() const {

@@ -57,6 +57,7 @@ class Fleet {
     std::uint32_t id() const { return link_->id(); }
     bool serves() const { return link_->ready() && prepared_.load(std::memory_order_acquire); }
     bool ejected() const { return standing_.load(std::memory_order_relaxed) != Standing::kRelied; }
+    bool reliable() const { return serves() && !ejected(); }
     // Whether a signature may go there now. One that goes as a trial uses that trial up.
     bool Takes();
 

@@ -33,10 +33,11 @@ prometheus::Counter& RetryCounter(Metrics& metrics, const std::string& reason) {
   return metrics.AddCounter(
       "retry_total",
       "Signatures repeated: an enclave left them unanswered (lost), had the DEK not open (no_dek), "
-      "or "
-      "was still opening the key (waited_out); refused: not repeated, the retry budget was spent",
+      "or was still opening the key (waited_out); refused: not repeated, the retry budget was "
+      "spent",
       {{"reason", reason}});
 }
+
 }  // namespace
 
 // ---- Sorting calls by enclave ----------------------------------------------------------------
@@ -211,9 +212,8 @@ std::optional<std::size_t> Router::Another(const Fleet::Table& table, const Sign
   });
   if (other || reason != RepeatReason::kLost) return other;
   // One stream was cut, and the enclave has others.
-  return table.ring.Find(call.key_id, [&](std::size_t index) {
-    return table.members[index]->serves() && !table.members[index]->ejected();
-  });
+  return table.ring.Find(call.key_id,
+                         [&](std::size_t index) { return table.members[index]->reliable(); });
 }
 
 void Router::Repeat(EnclaveLink& from, SignCall* first, RepeatReason reason, ErrorCode otherwise) {
@@ -251,18 +251,15 @@ void Router::Repeat(EnclaveLink& from, SignCall* first, RepeatReason reason, Err
 // Only while another enclave could do better, as much as the budget allows: those that are not
 // taken back go on waiting.
 void Router::TakeBackStuck(const Fleet::Table& table, MonotonicTime now) {
-  for (const auto& member : table.members) {
+  const auto take_back = [&](const std::shared_ptr<EnclaveLink>& link) {
     const bool another = std::ranges::any_of(table.members, [&](const auto& other) {
-      return other != member && other->serves() && !other->ejected();
+      return other->link() != link && other->reliable();
     });
     const std::size_t left = retry_budget_.left();
-    if (another && left > 0) member->link()->pool().TakeBack(now - kStuckAfter, left);
-  }
-  const bool any = std::ranges::any_of(
-      table.members, [](const auto& member) { return member->serves() && !member->ejected(); });
-  for (const auto& link : table.retiring) {
-    if (any) link->pool().TakeBack(now - kStuckAfter, retry_budget_.left());
-  }
+    if (another && left > 0) link->pool().TakeBack(now - kStuckAfter, left);
+  };
+  for (const auto& member : table.members) take_back(member->link());
+  for (const auto& link : table.retiring) take_back(link);
 }
 
 // ---- Blobs -----------------------------------------------------------------------------------
@@ -387,7 +384,7 @@ void Router::MakeKey(CreateCall call, KeyDone done, bool again) {
   ErrorCode otherwise = ErrorCode::kUnavailable;
   const std::optional<std::size_t> member = table->ring.Find(key_id, [&](std::size_t index) {
     const Fleet::Member& candidate = *table->members[index];
-    if (!candidate.serves() || candidate.ejected()) return false;
+    if (!candidate.reliable()) return false;
     otherwise = ErrorCode::kRetryLater;
     *maker = candidate.id();
     return candidate.link()->pool().Create(key_id, deadline, made);
