@@ -78,7 +78,7 @@ void RegisterSettings(GatewayConfig& config, ConfigReader& reader) {
   reader.AddInteger("batch.size_max", &config.batch.size_max, "signatures", 1, kFrameSignsMax,
                     "Signatures that travel to an enclave together; 1: each alone.");
   reader.AddDuration("batch.wait_max", &config.batch.wait_max, microseconds(0), milliseconds(10),
-                     "How long a signature may be held back for that, four times as long behind "
+                     "How long a signature may be held back for that, twenty times as long behind "
                      "size_max others. Only under load: an idle enclave gets it at once.");
   reader.AddDuration("admission.wait_max", &config.queue_wait_max, milliseconds(1), seconds(1),
                      "How long the queue of an enclave may get. What would make it longer is "

@@ -8,7 +8,8 @@
 //
 // An enclave that has a frame's worth of work already gains nothing from more: then what gathers
 // may wait kBusyWaits times as long, until some of that is answered. So when there is more to do
-// than CPU time to do it with, frames grow, and a signature costs less.
+// than CPU time to do it with, frames grow, and a signature costs less: under overload too, when
+// calls are let in one by one as others are answered.
 //
 // "Under load" is that several arrive while one frame is away: a frame of kLoadedFrom begins it,
 // one of a single signature ends it.
@@ -31,7 +32,7 @@ class SignBatcher {
     std::chrono::microseconds wait_max{500};
   };
   static constexpr std::size_t kLoadedFrom = 3;
-  static constexpr int kBusyWaits = 4;
+  static constexpr int kBusyWaits = 20;
 
   explicit SignBatcher(Options options) : options_(options) {}
 

@@ -105,15 +105,16 @@ TEST_F(SignBatcherTest, BehindAFramesWorthOfWorkFramesGrow) {
   SignBatcher batcher(options_);
   batcher.Sent(4);
   Add(batcher, 1);
+  const Duration longest = SignBatcher::kBusyWaits * options_.wait_max;
   now_ += microseconds(1000);
   Add(batcher, 1);
   EXPECT_EQ(Take(batcher), 0u);
-  EXPECT_EQ(batcher.due_at(), now_ + microseconds(3000));
+  EXPECT_EQ(batcher.due_at(), now_ + longest - microseconds(1000));
   batcher.Answered(1);
   EXPECT_EQ(batcher.due_at(), now_);
   EXPECT_EQ(Take(batcher), 2u);
   Add(batcher, 1);
-  now_ += microseconds(3999);
+  now_ += longest - microseconds(1);
   EXPECT_EQ(Take(batcher), 0u);
   now_ += microseconds(1);
   EXPECT_EQ(Take(batcher), 1u);

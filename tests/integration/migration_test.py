@@ -15,6 +15,7 @@ SECONDS = int(os.environ.get("BULLA_TEST_SECONDS", 25))
 THIRD = "enclave-3"
 HIT_RATE_MIN = 0.95
 CROSS_ENCLAVE_MAX = 0.05
+FAILED_MAX = 0.001
 
 
 class MigrationTest(SystemTest):
@@ -73,8 +74,11 @@ class MigrationTest(SystemTest):
             f"pool exhausted {after['pool_exhausted_total']:.0f}, acquired within "
             f"{self.acquire_quantile(0.95) * 1000:.0f} us (p95, upper bound); {report['failed']} "
             f"failed, p50 {report['p50_ms']:.2f}, p99 {report['p99_ms']:.1f} ms")
-        self.assertEqual((report["failed"], report["wrong"], report["dropped"]), (0, 0, 0),
-                         report["errors"])
+        say(f"  repeated, by reason: {self.system.metrics('retry_total')}")
+        self.assertEqual((report["wrong"], report["dropped"]), (0, 0), report["errors"])
+        # A stalling host can hold an enclave up for longer than a signature waits for its key.
+        self.assertLessEqual(set(report["errors"]), {"UNLOCK_REQUIRED", "RETRY_LATER"})
+        self.assertLess(report["failed"], FAILED_MAX * requests, report["errors"])
         self.assertGreater(1 - missed, HIT_RATE_MIN)
         self.assertLess(crossed, CROSS_ENCLAVE_MAX)
         self.assertEqual(after["pool_exhausted_total"], 0)

@@ -51,7 +51,8 @@ class Throttle:
                 group.mkdir()
                 self.group = group
                 for name, value in files.items():
-                    (group / name).write_text(str(value))
+                    with open(group / name, "r+", encoding="ascii") as file:  # never a new file
+                        file.write(str(value))
                 (group / "cgroup.procs").write_text(str(self.pid))
                 say(f"throttled to {self.share:.0%} of a CPU by {root}")
                 return self
@@ -208,23 +209,20 @@ class OverloadTest(unittest.TestCase):
         series = self.system.metrics("bulla_gateway_admission_refusals_total")
         return {labels.split('"')[1]: count for labels, count in series.items()}
 
-    def capacity(self):
-        """Signatures a second in a closed loop that keeps the enclave busy and is not refused: the
-        best of three, since other load on the machine only ever takes something away."""
-        rates = []
-        for _ in range(3):
-            figures = self.bench("--connections", 100, "--duration", "3s" if FULL else "1s",
-                                 "--warm-up", "500ms")
-            rates.append(figures["rate_per_s"])
+    def capacities(self):
+        """Signatures a second in a closed loop that keeps the enclave busy, three times."""
+        rates = [self.bench("--connections", 100, "--duration", "3s" if FULL else "1s",
+                            "--warm-up", "500ms")["rate_per_s"] for _ in range(3)]
         say(f"capacity: {', '.join(f'{rate:.0f}' for rate in rates)} a second")
-        return max(rates)
+        return rates
 
     def paced(self, rate, seconds, *arguments):
         return self.bench("--connections", CONNECTIONS, "--rate", f"{rate:.0f}",
                           "--duration", f"{seconds}s", *arguments)
 
     def test_at_twice_the_capacity_as_much_is_answered_and_the_rest_refused_at_once(self):
-        capacity = self.capacity()
+        capacities = self.capacities()
+        capacity = quantile(capacities, 0.5)
         unloaded = self.paced(0.5 * capacity, SECONDS // 2, "--warm-up", "1s")
         before = self.refusals()
         rate = 2 * capacity
@@ -240,7 +238,7 @@ class OverloadTest(unittest.TestCase):
         say(f"refusals by reason: {refusals}; errors: {loaded['errors']}")
 
         grown = max(watch.memory) - watch.memory[len(watch.memory) // 3]
-        capacity = min(capacity, self.capacity())  # a host has its moods
+        capacity = quantile(capacities + self.capacities(), 0.5)  # a host has its moods
         answered = loaded["rate_per_s"] / capacity * 100
         slower = loaded["p99_ms"] / unloaded["p99_ms"]
         print_table([
@@ -274,7 +272,7 @@ class OverloadTest(unittest.TestCase):
         caller = Caller(address)
         key = caller.create()
         caller.close()
-        capacity = self.capacity()
+        capacity = max(self.capacities())
 
         def small_client():
             client = Client(address, "127.0.0.2", key, self.random)
