@@ -36,6 +36,10 @@ if(NOT CMAKE_BUILD_TYPE STREQUAL "Debug" AND NOT BULLA_SANITIZE)
   add_compile_options(-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
 endif()
 
+if(BULLA_SANITIZE AND NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  # What the sanitizers add hides from GCC that an optional's value is looked at only when it is there.
+  add_compile_options(-Wno-maybe-uninitialized)
+endif()
 if(BULLA_SANITIZE STREQUAL "address")
   add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=all)
   add_link_options(-fsanitize=address,undefined)

@@ -5,13 +5,19 @@
 namespace bulla {
 
 BlobLoads::Next BlobLoads::Ask(std::uint32_t enclave, SignCall* call, MonotonicTime now) {
+  if (call->blob_loads == kLoadsMax) return Next::kGiveUp;
   auto [it, is_new] = loads_.try_emplace({enclave, call->key_id});
   Load& load = it->second;
   if (!is_new && !load.fetching) {
-    if (now - load.sent_at < kUnderWay) return Next::kRepeat;
+    if (now - load.sent_at < kUnderWay) {
+      if (call->blob_follows == kFollowsAtOnceMax) return Next::kLater;
+      ++call->blob_follows;
+      return Next::kRepeat;
+    }
     load = Load{};
     is_new = true;
   }
+  ++call->blob_loads;
   load.waiting.Append(call);
   return is_new ? Next::kFetch : Next::kWait;
 }

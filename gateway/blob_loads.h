@@ -21,13 +21,20 @@ class BlobLoads {
   // A blob that left this long ago has arrived, whatever the enclave says.
   static constexpr std::chrono::milliseconds kUnderWay{100};
 
+  // For one call a blob is sent at most twice: the second time only if it was dropped between.
+  static constexpr std::uint8_t kLoadsMax = 2;
+  // How often a call is sent again at once while the blob is on its way, which may be slower.
+  static constexpr std::uint8_t kFollowsAtOnceMax = 2;
+
   enum class Next {
     kFetch,   // fetch the blob, then TakeWaiting(): the call is among those
     kWait,    // somebody fetches it already: the call is kept until then
     kRepeat,  // it is on its way to the enclave: send the call again
+    kLater,   // the same, but the call was faster more than once: at the next tick
+    kGiveUp,  // the enclave does not keep it
   };
 
-  // An enclave lacks the blob of the call's key.
+  // An enclave lacks the blob of the call's key. Counted in the call.
   Next Ask(std::uint32_t enclave, SignCall* call, MonotonicTime now);
   // The fetch has ended: those that wait for the blob. When it was `found`, it leaves ahead of
   // them; null when none of them waits any more, and then nothing leaves.

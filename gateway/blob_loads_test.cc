@@ -41,6 +41,25 @@ TEST_F(BlobLoadsTest, WhoComesWhileItIsOnItsWayIsSentAgainWithoutIt) {
   EXPECT_EQ(Ask(1), Next::kFetch) << "it must have been dropped again";
 }
 
+TEST_F(BlobLoadsTest, WhoIsFasterThanTheBlobAgainAndAgainWaitsForTheNextTick) {
+  Ask(0);
+  loads_.TakeWaiting(1, key_id_, true, now_);
+  for (int i = 0; i < BlobLoads::kFollowsAtOnceMax; ++i) EXPECT_EQ(Ask(1), Next::kRepeat);
+  EXPECT_EQ(Ask(1), Next::kLater);
+  EXPECT_EQ(Ask(1), Next::kLater);
+  EXPECT_EQ(Ask(2), Next::kRepeat) << "another call";
+}
+
+TEST_F(BlobLoadsTest, AnEnclaveThatDoesNotKeepTheBlobIsGivenUp) {
+  for (int i = 0; i < BlobLoads::kLoadsMax; ++i) {
+    EXPECT_EQ(Ask(0), Next::kFetch);
+    loads_.TakeWaiting(1, key_id_, true, now_);
+    loads_.Dropped(1, key_id_);
+  }
+  EXPECT_EQ(Ask(0), Next::kGiveUp);
+  EXPECT_EQ(Ask(1), Next::kFetch) << "another call";
+}
+
 TEST_F(BlobLoadsTest, EnclavesAndKeysAreApart) {
   EXPECT_EQ(Ask(0, 1), Next::kFetch);
   EXPECT_EQ(Ask(1, 2), Next::kFetch);

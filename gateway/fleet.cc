@@ -16,8 +16,6 @@ absl::Status CheckWeight(std::uint32_t weight) {
       fmt::format("weight: got {}, want 0 to {}", weight, HashRing::kWeightMax));
 }
 
-std::size_t EjectedMax(std::size_t serving) { return serving * Fleet::kEjectedMaxPercent / 100; }
-
 absl::Status Unknown(const Address& address) {
   return absl::NotFoundError(
       fmt::format("enclave {}: there is none of that address; `bulla status` "
@@ -26,14 +24,6 @@ absl::Status Unknown(const Address& address) {
 }
 
 }  // namespace
-
-bool Fleet::Member::Takes() {
-  if (!serves()) return false;
-  const Standing standing = standing_.load(std::memory_order_relaxed);
-  if (standing != Standing::kTrial) return standing == Standing::kRelied;
-  return trials_left_.load(std::memory_order_relaxed) > 0 &&
-         trials_left_.fetch_sub(1, std::memory_order_relaxed) > 0;
-}
 
 Fleet::Fleet(MakeLink make_link, const Clock& clock)
     : make_link_(std::move(make_link)), clock_(clock), table_(std::make_shared<const Table>()) {}
@@ -212,7 +202,6 @@ void Fleet::Tick(MonotonicTime now, const std::function<bool(const EnclaveLink&)
     Prepare(member, now, is_settled(*member->link()), others_serve);
   }
   Judge(*current, now);
-  KeepEjectedShare(*current);
   ReapRetired();
 }
 
@@ -245,61 +234,24 @@ void Fleet::BeginAnew(const Member& member) {
 }
 
 void Fleet::Judge(const Table& table, MonotonicTime now) {
-  std::size_t serving = 0;
-  std::size_t ejected = 0;
+  std::vector<Standing::Judged> all;
+  std::vector<bool> ejected_before;
   for (const auto& member : table.members) {
     const StreamPool::Outcomes outcomes = member->link_->pool().outcomes();
-    member->breaker_.Observe(now, outcomes.answered - member->seen_.answered,
-                             outcomes.unanswered - member->seen_.unanswered, RandomUint64());
+    member->standing_.Observe(now, outcomes.answered - member->seen_.answered,
+                              outcomes.unanswered - member->seen_.unanswered, RandomUint64());
     member->seen_ = outcomes;
-    if (member->serves()) ++serving;
-    if (member->serves() && member->ejected()) ++ejected;
+    all.push_back({&member->standing_, member->serves()});
+    ejected_before.push_back(member->ejected());
   }
-  const std::size_t ejected_max = EjectedMax(serving);
-  using Standing = Member::Standing;
-  for (const auto& member : table.members) {
-    const CircuitBreaker::State state = member->breaker_.state();
-    const Standing before = member->standing_.load(std::memory_order_relaxed);
-    Standing after = Standing::kRelied;
-    if (state == CircuitBreaker::State::kOpen) after = Standing::kEjected;
-    if (state == CircuitBreaker::State::kHalfOpen) after = Standing::kTrial;
-    if (after != Standing::kRelied && before == Standing::kRelied) {
-      if (ejected >= ejected_max) continue;  // detected, not ejected
-      ++ejected;
-      member->ejected_at_ = now;
-    }
-    if (after == Standing::kTrial) GiveTrials(*member, now);
-    if (after == before) continue;
-    member->standing_.store(after, std::memory_order_relaxed);
-    if (before == Standing::kRelied)
-      LogWarn("enclave_ejected", {{"enclave", member->link_->name()}});
-    if (after == Standing::kRelied)
-      LogInfo("enclave_trusted", {{"enclave", member->link_->name()}});
+  Standing::Judge(all, now);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const Member& member = *table.members[i];
+    if (member.ejected() == ejected_before[i]) continue;
+    Log(member.ejected() ? LogLevel::kWarn : LogLevel::kInfo,
+        member.ejected() ? "enclave_ejected" : "enclave_trusted",
+        {{"enclave", member.link()->name()}});
   }
-}
-
-void Fleet::KeepEjectedShare(const Table& table) {
-  std::size_t serving = 0;
-  std::vector<Member*> ejected;
-  for (const auto& member : table.members) {
-    if (!member->serves()) continue;
-    ++serving;
-    if (member->ejected()) ejected.push_back(member.get());
-  }
-  std::ranges::sort(ejected, {}, [](const Member* member) { return member->ejected_at_; });
-  const std::size_t max = EjectedMax(serving);
-  for (std::size_t i = 0; i + max < ejected.size(); ++i) {
-    ejected[i]->standing_.store(Member::Standing::kRelied, std::memory_order_relaxed);
-  }
-}
-
-// Anew after a second: a signature may have been let through and refused for another reason, so
-// that nothing was learned.
-void Fleet::GiveTrials(Member& member, MonotonicTime now) {
-  const bool begins = member.standing_.load(std::memory_order_relaxed) != Member::Standing::kTrial;
-  if (!begins && now - member.trials_given_at_ < std::chrono::seconds(1)) return;
-  member.trials_given_at_ = now;
-  member.trials_left_.store(static_cast<int>(CircuitBreaker::kTrials), std::memory_order_relaxed);
 }
 
 void Fleet::ReapRetired() {

@@ -9,11 +9,9 @@
 // one that is removed, and for one that was restarted and has lost its keys. Only while nobody else
 // serves is there nothing to be gained, and the whole of it is one step.
 //
-// Two things keep an enclave from being routed to. It is not ready: there is no connection, or the
-// data keys in use are not open in it yet. Or it is ejected: its circuit breaker says that it does
-// not do its work. Detected and ejected are kept apart: at most kEjectedMaxPercent of those ready
-// are ejected, since when all look bad the fault is likely ours, and a few signatures are better
-// than none.
+// Two things keep an enclave from being routed to. It does not serve: there is no connection, or
+// the data keys in use are not open in it yet. Or it is ejected (gateway/standing): it does not do
+// its work.
 
 #include <atomic>
 #include <cstdint>
@@ -26,9 +24,9 @@
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "base/status.h"
-#include "gateway/circuit_breaker.h"
 #include "gateway/enclave_link.h"
 #include "gateway/hash_ring.h"
+#include "gateway/standing.h"
 
 namespace bulla {
 
@@ -43,7 +41,6 @@ struct EnclaveSpec {
 // Thread-safe.
 class Fleet {
  public:
-  static constexpr std::size_t kEjectedMaxPercent = 50;
   // How long an enclave that is connected waits for the data keys in use, while others serve.
   static constexpr std::chrono::seconds kPreparePatience{5};
 
@@ -51,30 +48,25 @@ class Fleet {
   class Member {
    public:
     Member(std::shared_ptr<EnclaveLink> link, MonotonicTime now)
-        : link_(std::move(link)), breaker_(now) {}
+        : link_(std::move(link)), standing_(now) {}
 
     const std::shared_ptr<EnclaveLink>& link() const { return link_; }
     std::uint32_t id() const { return link_->id(); }
     bool serves() const { return link_->ready() && prepared_.load(std::memory_order_acquire); }
-    bool ejected() const { return standing_.load(std::memory_order_relaxed) != Standing::kRelied; }
+    bool ejected() const { return standing_.ejected(); }
     bool reliable() const { return serves() && !ejected(); }
     // Whether a signature may go there now. One that goes as a trial uses that trial up.
-    bool Takes();
+    bool Takes() { return serves() && standing_.Takes(); }
 
    private:
     friend class Fleet;
-    enum class Standing : std::uint8_t { kRelied, kEjected, kTrial };
 
     const std::shared_ptr<EnclaveLink> link_;
     std::atomic<bool> prepared_{false};
-    std::atomic<Standing> standing_{Standing::kRelied};
-    std::atomic<int> trials_left_{0};
+    Standing standing_;
     // The ticking thread's own.
-    CircuitBreaker breaker_;
     StreamPool::Outcomes seen_;
     std::optional<MonotonicTime> connected_at_;
-    MonotonicTime trials_given_at_;
-    MonotonicTime ejected_at_;
     std::string boot_id_;  // of the process that served last
   };
 
@@ -153,9 +145,6 @@ class Fleet {
   // It has lost its keys: it begins again without any.
   void BeginAnew(const Member& member) BULLA_EXCLUDES(mutex_);
   static void Judge(const Table& table, MonotonicTime now);
-  static void GiveTrials(Member& member, MonotonicTime now);
-  // Takes back those ejected longest while there are more than may be.
-  static void KeepEjectedShare(const Table& table);
   void ReapRetired() BULLA_EXCLUDES(mutex_);
 
   const MakeLink make_link_;

@@ -11,12 +11,6 @@
 namespace bulla {
 namespace {
 
-// A key's blob is sent at most twice for one call: the second time only if it was dropped between.
-constexpr std::uint8_t kBlobLoadsMax = 2;
-// How often a call is sent again at once while the blob is under way, which may be slower than the
-// call. After that it waits for the next tick.
-constexpr std::uint8_t kFollowsAtOnceMax = 2;
-
 // A tick that comes this late tells of a gateway that did not run. Its enclaves' answers wait to be
 // read: they are not stuck.
 constexpr std::chrono::milliseconds kLateTick{50};
@@ -195,27 +189,6 @@ void Router::OnWaitedOut(EnclaveLink& link, SignCall* first) {
   Repeat(link, first, RepeatReason::kWaitedOut, ErrorCode::kUnlockRequired);
 }
 
-std::optional<std::size_t> Router::Another(const Fleet::Table& table, const SignCall& call,
-                                           const EnclaveLink& from, RepeatReason reason) const {
-  if (reason == RepeatReason::kWaitedOut) {
-    return table.ring.Find(call.key_id, [&](std::size_t index) {
-      return table.members[index]->id() == from.id() && table.members[index]->Takes();
-    });
-  }
-  const auto begin = call.avoid.begin();
-  std::optional<std::size_t> other = table.ring.Find(call.key_id, [&](std::size_t index) {
-    Fleet::Member& member = *table.members[index];
-    return member.id() != from.id() &&
-           std::find(begin, begin + call.repeats, member.id()) == begin + call.repeats &&
-           (reason != RepeatReason::kNoDek || unlocker_.Holds(member.id(), call.key_id)) &&
-           member.Takes();
-  });
-  if (other || reason != RepeatReason::kLost) return other;
-  // One stream was cut, and the enclave has others.
-  return table.ring.Find(call.key_id,
-                         [&](std::size_t index) { return table.members[index]->reliable(); });
-}
-
 void Router::Repeat(EnclaveLink& from, SignCall* first, RepeatReason reason, ErrorCode otherwise) {
   const MonotonicTime now = clock_.Now();
   Sorted sorted(fleet_.table());
@@ -224,8 +197,10 @@ void Router::Repeat(EnclaveLink& from, SignCall* first, RepeatReason reason, Err
   while (first != nullptr) {
     SignCall* call = PopFirst(first);
     std::optional<std::size_t> member;
-    if (!stopping_ && call->repeats < SignCall::kRepeatsMax && now < call->deadline) {
-      member = Another(sorted.table(), *call, from, reason);
+    if (!stopping_ && MayRepeat(*call, now)) {
+      member = FindAnother(
+          sorted.table().ring, sorted.table().members, *call, from.id(), reason,
+          [&](const Fleet::Member& other) { return unlocker_.Holds(other.id(), call->key_id); });
     }
     if (member && !retry_budget_.Spend()) {
       repeats_refused_.Increment();
@@ -235,8 +210,7 @@ void Router::Repeat(EnclaveLink& from, SignCall* first, RepeatReason reason, Err
       given_up.Append(call);
       continue;
     }
-    if (call->repeats == 0) call->deadline = std::min(call->deadline, now + kRepeatPatience);
-    call->avoid[call->repeats++] = from.id();
+    CountRepeat(*call, from.id(), now);
     sorted.Append(*member, call);
     ++repeated;
   }
@@ -273,19 +247,22 @@ void Router::OnNeedBlob(EnclaveLink& link, SignCall* first) {
     MutexLock lock(mutex_);
     while (first != nullptr) {
       SignCall* call = PopFirst(first);
-      if (call->blob_loads == kBlobLoadsMax) {
-        given_up.Append(call);
-        continue;
+      switch (blob_loads_.Ask(link.id(), call, now)) {
+        case BlobLoads::Next::kFetch:
+          to_fetch.push_back(call->key_id);
+          break;
+        case BlobLoads::Next::kWait:
+          break;
+        case BlobLoads::Next::kRepeat:
+          again.Append(call);
+          break;
+        case BlobLoads::Next::kLater:
+          held_.Append(call);
+          break;
+        case BlobLoads::Next::kGiveUp:
+          given_up.Append(call);
+          break;
       }
-      const BlobLoads::Next next = blob_loads_.Ask(link.id(), call, now);
-      if (next == BlobLoads::Next::kRepeat) {
-        const bool at_once = call->blob_follows < kFollowsAtOnceMax;
-        if (at_once) ++call->blob_follows;
-        (at_once ? again : held_).Append(call);
-        continue;
-      }
-      ++call->blob_loads;
-      if (next == BlobLoads::Next::kFetch) to_fetch.push_back(call->key_id);
     }
   }
   FailAll(given_up.first(), ErrorCode::kRetryLater);

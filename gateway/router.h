@@ -11,7 +11,6 @@
 #include <array>
 #include <atomic>
 #include <memory>
-#include <optional>
 #include <vector>
 
 #include "base/clock.h"
@@ -22,6 +21,7 @@
 #include "gateway/enclave_link.h"
 #include "gateway/fleet.h"
 #include "gateway/migration.h"
+#include "gateway/repeat.h"
 #include "gateway/retry_budget.h"
 #include "gateway/signer_service.h"
 #include "gateway/unlocker.h"
@@ -35,8 +35,6 @@ class Router final : public SignerService, public LinkEvents {
   // An enclave that has not answered a signature by then is taken to be stuck, when there is
   // another that could answer: a hundred times what it takes.
   static constexpr std::chrono::milliseconds kStuckAfter{100};
-  // From the first repetition of a call to its end, whatever that is.
-  static constexpr std::chrono::milliseconds kRepeatPatience{200};
 
   struct Options {
     std::vector<EnclaveSpec> enclaves;
@@ -83,7 +81,6 @@ class Router final : public SignerService, public LinkEvents {
   const Unlocker& unlocker() const { return unlocker_; }
 
  private:
-  enum class RepeatReason { kLost, kNoDek, kWaitedOut };
   // Lists of calls by the member of a table that they go to.
   class Sorted;
 
@@ -93,9 +90,6 @@ class Router final : public SignerService, public LinkEvents {
   // Finds each call's enclave. Those that may not be repeated, or for which there is none, are
   // answered with `otherwise`.
   void Repeat(EnclaveLink& from, SignCall* first, RepeatReason reason, ErrorCode otherwise);
-  // Where to repeat a call that `from` has not answered; nothing when nowhere.
-  std::optional<std::size_t> Another(const Fleet::Table& table, const SignCall& call,
-                                     const EnclaveLink& from, RepeatReason reason) const;
   void FetchBlob(EnclaveLink& link, const KeyId& key_id);
   void SendBlob(EnclaveLink& link, const KeyId& key_id, const Bytes* blob, ErrorCode otherwise)
       BULLA_EXCLUDES(mutex_);

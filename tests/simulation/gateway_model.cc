@@ -11,10 +11,6 @@ using std::chrono::seconds;
 
 // Of gateway/router and gateway/fleet.
 constexpr milliseconds kStuckAfter{100};
-constexpr milliseconds kRepeatPatience{200};
-constexpr std::uint8_t kBlobLoadsMax = 2;
-constexpr std::uint8_t kFollowsAtOnceMax = 2;
-constexpr std::size_t kEjectedMaxPercent = 50;
 constexpr seconds kPreparePatience{5};
 // Of gateway/enclave_link.
 constexpr milliseconds kDial{2};
@@ -36,7 +32,7 @@ DekId DekIdOf(std::uint32_t dek) {
 }  // namespace
 
 GatewayModel::Member::Member(std::uint32_t member_id, EnclaveModel& of, MonotonicTime now)
-    : id(member_id), enclave(&of), limit({.max = kStreams * kSlots}), breaker(now) {
+    : number(member_id), enclave(&of), limit({.max = kStreams * kSlots}), standing(now) {
   for (Stream& stream : streams) {
     for (std::uint32_t i = 0; i < kSlots; ++i) stream.free.push_back(kSlots - 1 - i);
   }
@@ -83,22 +79,13 @@ void GatewayModel::Sign(SignCall* first) {
   Route(first);
 }
 
-bool GatewayModel::Takes(Member& member) {
-  if (!member.serves()) return false;
-  if (member.standing != Standing::kTrial) return member.standing == Standing::kRelied;
-  if (member.trials_left <= 0) return false;
-  --member.trials_left;
-  if (++member.trials_sent > CircuitBreaker::kTrials) wrong_("more trials than were given");
-  return true;
-}
-
 void GatewayModel::Route(SignCall* first) {
   Sorted sorted(*this);
   CallList unroutable;
   while (first != nullptr) {
     SignCall* call = PopFirst(first);
     std::optional<std::size_t> member =
-        ring_.Find(call->key_id, [&](std::size_t index) { return Takes(*table_[index]); });
+        ring_.Find(call->key_id, [&](std::size_t index) { return table_[index]->Takes(); });
     if (member) {
       sorted.Append(*member, call);
     } else {
@@ -109,35 +96,16 @@ void GatewayModel::Route(SignCall* first) {
   sorted.SendAll();
 }
 
-std::optional<std::size_t> GatewayModel::Another(const SignCall& call, const Member& from,
-                                                 Reason reason) {
-  if (reason == Reason::kWaitedOut) {
-    return ring_.Find(call.key_id, [&](std::size_t index) {
-      return table_[index]->id == from.id && Takes(*table_[index]);
-    });
-  }
-  const auto begin = call.avoid.begin();
-  std::optional<std::size_t> other = ring_.Find(call.key_id, [&](std::size_t index) {
-    Member& member = *table_[index];
-    return member.id != from.id &&
-           std::find(begin, begin + call.repeats, member.id) == begin + call.repeats &&
-           Takes(member);
-  });
-  if (other || reason != Reason::kLost) return other;
-  return ring_.Find(call.key_id, [&](std::size_t index) {
-    return table_[index]->serves() && !table_[index]->ejected();
-  });
-}
-
-void GatewayModel::Repeat(Member& from, SignCall* first, Reason reason, ErrorCode otherwise) {
+void GatewayModel::Repeat(Member& from, SignCall* first, RepeatReason reason, ErrorCode otherwise) {
   Sorted sorted(*this);
   CallList given_up;
-  const int repeats_max = reason == Reason::kNoDek ? 1 : SignCall::kRepeatsMax;
   while (first != nullptr) {
     SignCall* call = PopFirst(first);
     std::optional<std::size_t> member;
-    if (call->repeats < repeats_max && world_.now < call->deadline) {
-      member = Another(*call, from, reason);
+    if (MayRepeat(*call, world_.now)) {
+      const std::uint32_t dek = keys_.DekOf(Keys::NumberOf(call->key_id));
+      member = FindAnother(ring_, table_, *call, from.id(), reason,
+                           [&](const Member& other) { return other.open_deks.contains(dek); });
     }
     if (member && !retry_budget_.Spend()) {
       ++counts_.repeats_refused;
@@ -147,11 +115,10 @@ void GatewayModel::Repeat(Member& from, SignCall* first, Reason reason, ErrorCod
       given_up.Append(call);
       continue;
     }
-    if (reason == Reason::kNoDek && table_[*member] == &from) {
+    if (reason == RepeatReason::kNoDek && table_[*member] == &from) {
       wrong_("repeated where its data key was not open");
     }
-    if (call->repeats == 0) call->deadline = std::min(call->deadline, world_.now + kRepeatPatience);
-    call->avoid[call->repeats++] = from.id;
+    CountRepeat(*call, from.id(), world_.now);
     ++counts_.repeats;
     sorted.Append(*member, call);
   }
@@ -161,9 +128,8 @@ void GatewayModel::Repeat(Member& from, SignCall* first, Reason reason, ErrorCod
 
 void GatewayModel::TakeBackStuck() {
   for (Member* member : Table(table_)) {
-    const bool another = std::ranges::any_of(table_, [&](const Member* other) {
-      return other != member && other->serves() && !other->ejected();
-    });
+    const bool another = std::ranges::any_of(
+        table_, [&](const Member* other) { return other != member && other->reliable(); });
     std::size_t left = retry_budget_.left();
     if (!another) continue;
     for (Stream& stream : member->streams) {
@@ -181,9 +147,9 @@ void GatewayModel::TakeBackStuck() {
 void GatewayModel::OnNeedDek(Member& member, SignCall* first) {
   for (SignCall* call = first; call != nullptr; call = call->next) {
     Want(member, keys_.DekOf(Keys::NumberOf(call->key_id)));
-    blob_loads_.Dropped(member.id, call->key_id);
+    blob_loads_.Dropped(member.id(), call->key_id);
   }
-  Repeat(member, first, Reason::kNoDek, ErrorCode::kUnlockRequired);
+  Repeat(member, first, RepeatReason::kNoDek, ErrorCode::kUnlockRequired);
 }
 
 void GatewayModel::OnNeedBlob(Member& member, SignCall* first) {
@@ -191,37 +157,39 @@ void GatewayModel::OnNeedBlob(Member& member, SignCall* first) {
   CallList given_up;
   while (first != nullptr) {
     SignCall* call = PopFirst(first);
-    if (call->blob_loads == kBlobLoadsMax) {
-      given_up.Append(call);
-      continue;
-    }
-    const BlobLoads::Next next = blob_loads_.Ask(member.id, call, world_.now);
-    if (next == BlobLoads::Next::kRepeat) {
-      const bool at_once = call->blob_follows < kFollowsAtOnceMax;
-      if (at_once) ++call->blob_follows;
-      (at_once ? again : held_).Append(call);
-      continue;
-    }
-    ++call->blob_loads;
-    if (next == BlobLoads::Next::kWait) continue;
     const std::uint32_t key = Keys::NumberOf(call->key_id);
-    ++counts_.blob_loads;
-    if (!fetching_.insert({member.id, key}).second) wrong_("two loads of one key at a time");
-    world_.After(store_wait_, [this, &member, key] { SendBlob(member, key); });
+    switch (blob_loads_.Ask(member.id(), call, world_.now)) {
+      case BlobLoads::Next::kFetch:
+        ++counts_.blob_loads;
+        if (!fetching_.insert({member.id(), key}).second) wrong_("two loads of one key at a time");
+        world_.After(store_wait_, [this, &member, key] { SendBlob(member, key); });
+        break;
+      case BlobLoads::Next::kWait:
+        break;
+      case BlobLoads::Next::kRepeat:
+        again.Append(call);
+        break;
+      case BlobLoads::Next::kLater:
+        held_.Append(call);
+        break;
+      case BlobLoads::Next::kGiveUp:
+        given_up.Append(call);
+        break;
+    }
   }
   FailAll(given_up.first(), ErrorCode::kRetryLater);
   if (!again.empty()) PoolSign(member, again.first());
 }
 
 void GatewayModel::SendBlob(Member& member, std::uint32_t key) {
-  fetching_.erase({member.id, key});
-  SignCall* first = blob_loads_.TakeWaiting(member.id, Keys::IdOf(key), true, world_.now);
+  fetching_.erase({member.id(), key});
+  SignCall* first = blob_loads_.TakeWaiting(member.id(), Keys::IdOf(key), true, world_.now);
   if (first == nullptr) return;
   SignCall* rest = PoolSignWithBlob(member, first, key);
   if (rest == nullptr) return;
   if (rest != first) return PoolSign(member, rest);
   if (member.ready) return FailAll(first, ErrorCode::kRetryLater);
-  Repeat(member, first, Reason::kLost, ErrorCode::kUnavailable);
+  Repeat(member, first, RepeatReason::kLost, ErrorCode::kUnavailable);
 }
 
 void GatewayModel::Tick() {
@@ -302,40 +270,23 @@ void GatewayModel::Prepare(Member& member) {
 }
 
 void GatewayModel::Judge() {
-  std::size_t serving = 0;
-  std::size_t ejected = 0;
+  std::vector<Standing::Judged> all;
+  std::vector<bool> ejected_before;
   for (Member* member : table_) {
-    member->breaker.Observe(world_.now, member->answered - member->answered_seen,
-                            member->unanswered - member->unanswered_seen, world_.dice.Roll());
+    member->standing.Observe(world_.now, member->answered - member->answered_seen,
+                             member->unanswered - member->unanswered_seen, world_.dice.Roll());
     member->answered_seen = member->answered;
     member->unanswered_seen = member->unanswered;
-    if (member->serves()) ++serving;
-    if (member->serves() && member->ejected()) ++ejected;
+    all.push_back({&member->standing, member->serves()});
+    ejected_before.push_back(member->ejected());
   }
-  const std::size_t ejected_max = serving * kEjectedMaxPercent / 100;
-  for (Member* member : table_) {
-    const CircuitBreaker::State state = member->breaker.state();
-    const Standing before = member->standing;
-    Standing after = Standing::kRelied;
-    if (state == CircuitBreaker::State::kOpen) after = Standing::kEjected;
-    if (state == CircuitBreaker::State::kHalfOpen) after = Standing::kTrial;
-    if (after != Standing::kRelied && before == Standing::kRelied) {
-      if (ejected >= ejected_max) continue;
-      ++ejected;
-      ++counts_.ejections;
-    }
-    if (after == Standing::kTrial) GiveTrials(*member);
-    member->standing = after;
-    if (after != before) world_.Note(member->id * 16 + static_cast<std::uint64_t>(after));
+  Standing::Judge(all, world_.now);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const Member& member = *table_[i];
+    if (member.ejected() == ejected_before[i]) continue;
+    if (member.ejected()) ++counts_.ejections;
+    world_.Note(member.id() * 2 + (member.ejected() ? 1 : 0));
   }
-}
-
-void GatewayModel::GiveTrials(Member& member) {
-  const bool begins = member.standing != Standing::kTrial;
-  if (!begins && world_.now - member.trials_given_at < seconds(1)) return;
-  member.trials_given_at = world_.now;
-  member.trials_left = static_cast<int>(CircuitBreaker::kTrials);
-  member.trials_sent = 0;
 }
 
 // ---- StreamPool ------------------------------------------------------------------------------
@@ -373,7 +324,7 @@ void GatewayModel::SendFrame(Member& member, SignCall* first) {
   if (first == nullptr) return;
   NoLongerInFlight(member, CountCalls(first));
   if (std::ranges::none_of(member.streams, &Stream::open)) {
-    return Repeat(member, first, Reason::kLost, ErrorCode::kUnavailable);
+    return Repeat(member, first, RepeatReason::kLost, ErrorCode::kUnavailable);
   }
   FailAll(first, ErrorCode::kRetryLater);
 }
@@ -400,7 +351,7 @@ void GatewayModel::NoLongerInFlight(Member& member, std::size_t count, Monotonic
 void GatewayModel::OnLost(Member& member, CallList lost, std::size_t count) {
   member.unanswered += count;
   NoLongerInFlight(member, count);
-  Repeat(member, lost.first(), Reason::kLost, ErrorCode::kUnavailable);
+  Repeat(member, lost.first(), RepeatReason::kLost, ErrorCode::kUnavailable);
 }
 
 // ---- EnclaveStream ---------------------------------------------------------------------------
@@ -422,7 +373,7 @@ SignCall* GatewayModel::StreamSign(Member& member, std::size_t index, SignCall* 
   }
   member.sent += frame.items.size();
   counts_.sent += frame.items.size();
-  world_.Note(counts_.sent << 8 | member.id);
+  world_.Note(counts_.sent << 8 | member.id());
   if (!member.enclave->up() && !member.ready) wrong_("sent to an enclave that is gone");
   frame.answered = [this, &member, index, life = stream.life](auto replies) {
     OnReplies(member, index, life, std::move(replies));
@@ -474,7 +425,7 @@ void GatewayModel::OnReplies(Member& member, std::size_t index, std::uint32_t li
   if (!need_blob.empty()) OnNeedBlob(member, need_blob.first());
   if (!need_dek.empty()) OnNeedDek(member, need_dek.first());
   if (!waited_out.empty()) {
-    Repeat(member, waited_out.first(), Reason::kWaitedOut, ErrorCode::kUnlockRequired);
+    Repeat(member, waited_out.first(), RepeatReason::kWaitedOut, ErrorCode::kUnlockRequired);
   }
 }
 
@@ -564,7 +515,8 @@ void GatewayModel::LoseLink(Member& member) {
   member.ready = false;
   for (std::size_t i = 0; i < kStreams; ++i) LoseStream(member, i);
   member.attached = false;
-  unlock_queue_.Forget(member.id);
+  member.open_deks.clear();
+  unlock_queue_.Forget(member.id());
   if (!member.retired) Connect(member);
 }
 
@@ -587,7 +539,8 @@ void GatewayModel::OnKilled(const std::string& name) {
 // ---- Unlocker --------------------------------------------------------------------------------
 
 void GatewayModel::Want(Member& member, std::uint32_t dek) {
-  if (!member.attached || !unlock_queue_.Want({member.id, DekIdOf(dek)}, world_.now)) return;
+  if (!member.attached || !unlock_queue_.Want({member.id(), DekIdOf(dek)}, world_.now)) return;
+  member.open_deks.erase(dek);
   StartUnlocks();
 }
 
@@ -610,6 +563,8 @@ void GatewayModel::FinishUnlock(const UnlockQueue::Task& task, bool opened) {
   unlocking_.erase(task);
   --members_[task.enclave - 1]->unlocks_under_way;
   if (opened) {
+    Member& member = *members_[task.enclave - 1];
+    if (member.attached) member.open_deks.insert(task.dek_id.bytes[0]);
     unlock_queue_.Succeeded(task);
   } else {
     unlock_queue_.Failed(task, world_.now, world_.dice.Roll());
@@ -617,7 +572,7 @@ void GatewayModel::FinishUnlock(const UnlockQueue::Task& task, bool opened) {
 }
 
 bool GatewayModel::Settled(const Member& member) const {
-  return member.attached && unlock_queue_.size(member.id) == 0;
+  return member.attached && unlock_queue_.size(member.id()) == 0;
 }
 
 // ---- What must never be ----------------------------------------------------------------------
@@ -645,8 +600,7 @@ void GatewayModel::CheckFleet() {
     if (member->serves()) ++serving;
     if (member->serves() && member->ejected()) ++ejected;
   }
-  // Those that serve may become fewer after that, so it is counted and not forbidden.
-  if (ejected * 2 > serving) ++counts_.mostly_ejected_ticks;
+  if (ejected * 2 > serving) wrong_("more than half of those that serve are ejected");
 }
 
 void GatewayModel::CheckPool(const Member& member) {
@@ -684,10 +638,9 @@ bool GatewayModel::healthy() const {
 std::string GatewayModel::Health() const {
   std::string text;
   for (const Member* member : table_) {
-    text += fmt::format("{}: ready {}, prepared {}, standing {}, in flight {}, held {}, limit {}\n",
-                        member->enclave->name(), member->ready, member->prepared,
-                        static_cast<int>(member->standing), member->in_flight(),
-                        member->batcher.held(), member->limit.limit());
+    text += fmt::format("{}: ready {}, prepared {}, ejected {}, in flight {}, held {}, limit {}\n",
+                        member->enclave->name(), member->ready, member->prepared, member->ejected(),
+                        member->in_flight(), member->batcher.held(), member->limit.limit());
   }
   return text;
 }

@@ -1,9 +1,9 @@
 #pragma once
 
 // The gateway's routing on one thread in a time of its own. The rules are the real ones: HashRing,
-// CircuitBreaker, RetryBudget, ConcurrencyLimit, SignBatcher, BlobLoads, UnlockQueue. What is
-// restated is how Router, Fleet, StreamPool, EnclaveStream, EnclaveLink and Unlocker wire them, in
-// the order of those, with a call for a call where there a thread calls another. So a change of
+// Standing, FindAnother, RetryBudget, ConcurrencyLimit, SignBatcher, BlobLoads, UnlockQueue. What
+// is restated is how Router, Fleet, StreamPool, EnclaveStream, EnclaveLink and Unlocker wire them,
+// in the order of those, with a call for a call where there a thread calls another. So a change of
 // that wiring is made here too.
 //
 // It checks itself at every step: what must never be is told to `wrong`.
@@ -22,11 +22,12 @@
 
 #include "gateway/blob_loads.h"
 #include "gateway/call_list.h"
-#include "gateway/circuit_breaker.h"
 #include "gateway/concurrency_limit.h"
 #include "gateway/hash_ring.h"
+#include "gateway/repeat.h"
 #include "gateway/retry_budget.h"
 #include "gateway/sign_batcher.h"
+#include "gateway/standing.h"
 #include "gateway/unlock_queue.h"
 #include "tests/simulation/enclave_model.h"
 
@@ -71,7 +72,6 @@ class GatewayModel {
     std::uint64_t ejections = 0;
     std::uint64_t unlocks = 0;
     std::uint64_t blob_loads = 0;
-    std::uint64_t mostly_ejected_ticks = 0;  // more than half of those that serve
   };
   const Counts& counts() const { return counts_; }
   std::uint64_t sent_to(const std::string& name) const;
@@ -81,9 +81,6 @@ class GatewayModel {
   std::size_t in_flight() const;
 
  private:
-  enum class Reason { kLost, kNoDek, kWaitedOut };
-  enum class Standing { kRelied, kEjected, kTrial };
-
   struct Slot {
     std::uint32_t generation = 0;
     SignCall* sign = nullptr;
@@ -98,7 +95,7 @@ class GatewayModel {
   // Fleet::Member with its link and pool.
   struct Member {
     Member(std::uint32_t id, EnclaveModel& of, MonotonicTime now);
-    std::uint32_t id;
+    const std::uint32_t number;
     EnclaveModel* enclave;
     bool retired = false;
     // The link.
@@ -106,6 +103,7 @@ class GatewayModel {
     bool attached = false;  // its DEKs can be opened
     std::uint64_t connection = 0;
     std::size_t unlocks_under_way = 0;
+    std::set<std::uint32_t> open_deks;  // as the gateway knows
     // The pool.
     SignBatcher batcher{{}};
     ConcurrencyLimit limit;
@@ -115,19 +113,18 @@ class GatewayModel {
     std::uint64_t unanswered = 0;
     // The fleet's.
     bool prepared = false;
-    Standing standing = Standing::kRelied;
-    int trials_left = 0;
-    CircuitBreaker breaker;
+    Standing standing;
     std::uint64_t answered_seen = 0;
     std::uint64_t unanswered_seen = 0;
     std::optional<MonotonicTime> connected_at;
-    MonotonicTime trials_given_at;
     // The checks'.
     std::uint64_t sent = 0;
-    std::uint64_t trials_sent = 0;  // since they were given
 
+    std::uint32_t id() const { return number; }
     bool serves() const { return ready && prepared; }
-    bool ejected() const { return standing != Standing::kRelied; }
+    bool ejected() const { return standing.ejected(); }
+    bool reliable() const { return serves() && !ejected(); }
+    bool Takes() { return serves() && standing.Takes(); }
     std::size_t in_flight() const;
   };
   using Table = std::vector<Member*>;
@@ -135,9 +132,7 @@ class GatewayModel {
 
   // Router
   void Route(SignCall* first);
-  bool Takes(Member& member);
-  std::optional<std::size_t> Another(const SignCall& call, const Member& from, Reason reason);
-  void Repeat(Member& from, SignCall* first, Reason reason, ErrorCode otherwise);
+  void Repeat(Member& from, SignCall* first, RepeatReason reason, ErrorCode otherwise);
   void TakeBackStuck();
   void OnNeedBlob(Member& member, SignCall* first);
   void OnNeedDek(Member& member, SignCall* first);
@@ -148,7 +143,6 @@ class GatewayModel {
   void Publish();
   void Prepare(Member& member);
   void Judge();
-  void GiveTrials(Member& member);
   // StreamPool
   void PoolSign(Member& member, SignCall* first);
   MonotonicTime SendDue(Member& member);

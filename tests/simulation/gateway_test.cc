@@ -221,14 +221,14 @@ class RandomFaults {
         "answered under faults: {:.1f} % OK, {:.1f} % RETRY_LATER, {:.1f} % UNLOCK_REQUIRED, "
         "{:.1f} % UNAVAILABLE\n"
         "{} repeats, {} refused by the budget, {} ejections, {} unlocks, {} blob loads, {} over "
-        "the limit; {} ticks with more than half ejected; history {:016x}\n",
+        "the limit; history {:016x}\n",
         world.steps, hours.count(), episodes_, faults_, counts.received,
         100 * under_faults_.Share(ErrorCode::kOk),
         100 * under_faults_.Share(ErrorCode::kRetryLater),
         100 * under_faults_.Share(ErrorCode::kUnlockRequired),
         100 * under_faults_.Share(ErrorCode::kUnavailable), counts.repeats, counts.repeats_refused,
         counts.ejections, counts.unlocks, counts.blob_loads, counts.refused_over_limit,
-        counts.mostly_ejected_ticks, world.history);
+        world.history);
   }
 
  private:
@@ -392,7 +392,7 @@ TEST_F(Directed, EveryEnclaveWithoutDataKeysIsNoRetryStorm) {
   const auto sent = static_cast<double>(after.sent - before.sent);
   fmt::print("retry storm: sent / received = {:.3f}\n", sent / received);
   EXPECT_LE(sent, 1.2 * received + RetryBudget::kSavedMax);
-  EXPECT_GE(sent, 1.08 * received) << "one in ten may be repeated";
+  EXPECT_GT(sent, received) << "some are repeated where a DEK was said to be open";
   for (std::size_t i = 0; i < 4; ++i) simulation->enclave(i).RefuseDeks(false);
   ExpectRecovery(*simulation);
 }
