@@ -156,6 +156,7 @@ constexpr const char* kEnclavesExamples =
     "  bulla enclaves drain vsock:18:7000               no more keys; what is under way is "
     "answered\n"
     "  bulla enclaves remove vsock:18:7000\n"
+    "The last one that serves and has keys is neither drained nor removed: add another first.\n"
     "A change lasts until the gateway restarts, or `enclaves` in its configuration changes. "
     "Change\n"
     "it there too: the gateway takes that at once, and finds nothing left to do.";

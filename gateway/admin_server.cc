@@ -70,6 +70,7 @@ Response MakeRefusal(const absl::Status& refused) {
   if (absl::IsNotFound(refused)) status = http::status::not_found;
   if (absl::IsAlreadyExists(refused)) status = http::status::conflict;
   if (absl::IsResourceExhausted(refused)) status = http::status::conflict;
+  if (absl::IsFailedPrecondition(refused)) status = http::status::conflict;
   if (absl::IsCancelled(refused)) status = http::status::service_unavailable;
   return MakeRefusal(status, code, std::string(refused.message()));
 }

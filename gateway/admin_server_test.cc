@@ -141,11 +141,10 @@ TEST_F(AdminServerTest, EnclavesAreListedAddedWeighedAndRemoved) {
 }
 
 TEST_F(AdminServerTest, ARefusedChangeOfTheEnclavesHasTheStatusOfItsReason) {
-  const std::pair<absl::Status, int> cases[] = {{absl::NotFoundError("say \"a\""), 404},
-                                                {absl::AlreadyExistsError("b"), 409},
-                                                {absl::ResourceExhaustedError("c"), 409},
-                                                {absl::InvalidArgumentError("d"), 400},
-                                                {absl::CancelledError("e"), 503}};
+  const std::pair<absl::Status, int> cases[] = {
+      {absl::NotFoundError("say \"a\""), 404},  {absl::AlreadyExistsError("b"), 409},
+      {absl::ResourceExhaustedError("c"), 409}, {absl::FailedPreconditionError("e"), 409},
+      {absl::InvalidArgumentError("d"), 400},   {absl::CancelledError("e"), 503}};
   for (const auto& [outcome, status] : cases) {
     change_outcome_ = outcome;
     RawHttpAnswer answer = Change("POST", R"({"address":"unix:/x"})");

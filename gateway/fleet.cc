@@ -78,8 +78,22 @@ absl::Status Fleet::Remove(const Address& address) {
   MutexLock lock(mutex_);
   const std::size_t index = IndexOf(address);
   if (index == kNone) return Unknown(address);
+  BULLA_RETURN_IF_ERROR(CheckDispensable(index));
   SetTarget(index, 0, /*leaving=*/true);
   return absl::OkStatus();
+}
+
+absl::Status Fleet::CheckDispensable(std::size_t index) const {
+  if (!table_->members[index]->serves() || table_->targets[index] == 0) return absl::OkStatus();
+  for (std::size_t i = 0; i < table_->members.size(); ++i) {
+    if (i != index && table_->targets[i] > 0 && table_->members[i]->serves()) {
+      return absl::OkStatus();
+    }
+  }
+  return absl::FailedPreconditionError(fmt::format(
+      "enclave {}: no other serves that has a share of the keys, so nothing could be signed; "
+      "add one first, or give another a weight",
+      table_->members[index]->link()->name()));
 }
 
 void Fleet::SetTarget(std::size_t index, std::uint32_t target, bool leaving) {
@@ -113,6 +127,9 @@ absl::Status Fleet::SetWeight(const Address& address, std::uint32_t weight) {
   MutexLock lock(mutex_);
   const std::size_t index = IndexOf(address);
   if (index == kNone) return Unknown(address);
+  if (weight == 0) {
+    BULLA_RETURN_IF_ERROR(CheckDispensable(index));
+  }
   SetTarget(index, weight, /*leaving=*/false);
   return absl::OkStatus();
 }

@@ -108,9 +108,9 @@ class Fleet {
   // ALREADY_EXISTS, RESOURCE_EXHAUSTED (HashRing::kMembersMax), INVALID_ARGUMENT (weight).
   absl::Status Add(const EnclaveSpec& spec) BULLA_EXCLUDES(mutex_);
   // Its keys go to the others step by step, if it serves and so do others; then it is let go.
-  // NOT_FOUND.
+  // NOT_FOUND; FAILED_PRECONDITION when it serves and no other that has keys does.
   absl::Status Remove(const Address& address) BULLA_EXCLUDES(mutex_);
-  // NOT_FOUND, INVALID_ARGUMENT.
+  // NOT_FOUND, INVALID_ARGUMENT; for a weight of 0 as Remove().
   absl::Status SetWeight(const Address& address, std::uint32_t weight) BULLA_EXCLUDES(mutex_);
   // Adds, removes and changes what differs. The specs' addresses are distinct.
   void Become(const std::vector<EnclaveSpec>& specs) BULLA_EXCLUDES(mutex_);
@@ -135,6 +135,7 @@ class Fleet {
 
   std::size_t IndexOf(const Address& address) const BULLA_REQUIRES(mutex_);
   absl::Status AddLocked(const EnclaveSpec& spec) BULLA_REQUIRES(mutex_);
+  absl::Status CheckDispensable(std::size_t index) const BULLA_REQUIRES(mutex_);
   void RemoveLocked(std::size_t index) BULLA_REQUIRES(mutex_);
   void SetTarget(std::size_t index, std::uint32_t target, bool leaving) BULLA_REQUIRES(mutex_);
   // Makes the members and their weights the table that is routed by.

@@ -517,6 +517,19 @@ TEST_F(RouterTest, AnEnclaveThatIsDrainedGetsNoKeysAndStays) {
   EXPECT_FALSE(router_->fleet().SetWeight(AddressOf(0), HashRing::kWeightMax + 1).ok());
 }
 
+TEST_F(RouterTest, TheLastEnclaveThatHasKeysIsNeitherDrainedNorRemoved) {
+  StartAll(2);
+  ASSERT_TRUE(router_->fleet().SetWeight(AddressOf(0), 0).ok());
+  EXPECT_EQ(router_->fleet().SetWeight(AddressOf(1), 0).code(),
+            absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(router_->fleet().Remove(AddressOf(1)).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_TRUE(router_->fleet().SetWeight(AddressOf(1), 50).ok());
+  EXPECT_TRUE(router_->fleet().Remove(AddressOf(0)).ok()) << "it has none";
+  enclaves_[1].reset();
+  WaitUntil([&] { return router_->fleet().reliable() == 0; });
+  EXPECT_TRUE(router_->fleet().Remove(AddressOf(1)).ok()) << "it signs nothing anyway";
+}
+
 TEST_F(RouterTest, ARestartedEnclaveGetsItsKeysBackBeforeItIsAskedForThem) {
   StartAll(2);
   std::vector<KeyId> keys;

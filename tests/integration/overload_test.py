@@ -50,10 +50,8 @@ class Throttle:
             try:
                 group.mkdir()
                 self.group = group
-                for name, value in files.items():
-                    with open(group / name, "r+", encoding="ascii") as file:  # never a new file
-                        file.write(str(value))
-                (group / "cgroup.procs").write_text(str(self.pid))
+                for name, value in (files | {"cgroup.procs": self.pid}).items():
+                    self.write(group / name, value)
                 say(f"throttled to {self.share:.0%} of a CPU by {root}")
                 return self
             except OSError:
@@ -62,6 +60,11 @@ class Throttle:
         self.thread = threading.Thread(target=self.stop_and_continue)
         self.thread.start()
         return self
+
+    @staticmethod
+    def write(path, value):
+        with open(path, "r+", encoding="ascii") as file:  # never a new one
+            file.write(str(value))
 
     def stop_and_continue(self):
         while not self.ending.is_set():
@@ -73,7 +76,7 @@ class Throttle:
     def remove_group(self):
         if self.group is not None:
             with contextlib.suppress(OSError):
-                (self.group.parent / "cgroup.procs").write_text(str(self.pid))
+                self.write(self.group.parent / "cgroup.procs", self.pid)
             with contextlib.suppress(OSError):
                 self.group.rmdir()
             self.group = None
