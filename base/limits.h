@@ -42,6 +42,9 @@ inline constexpr std::size_t kHttpConnectionsMax = 16 * 1024;
 // Connections above those that are told so and then linger as after any refusal, lest the request
 // that was on its way to us destroy the answer. What is over this too gets no more than a try.
 inline constexpr std::size_t kHttpTurnedAwayMax = 512;
+// File descriptors that are left to everything else: enclaves, gRPC, KMS, the store, and
+// connections that are turned away.
+inline constexpr std::size_t kOtherDescriptors = 1024 + kHttpTurnedAwayMax;
 // What was read of requests, beyond the first 4 KiB of each one's body and 4 KiB of its header,
 // over all connections: sixty-four of the largest at a time, or 1600 batches of 1024.
 inline constexpr std::size_t kHttpRequestPoolBytes = 256 * 1024 * 1024;

@@ -25,6 +25,11 @@ absl::Status CheckFree(const tcp::endpoint& endpoint) {
 
 }  // namespace
 
+std::size_t HttpServer::ConnectionsMax(std::size_t descriptors_max) {
+  const std::size_t others = std::min(limits::kOtherDescriptors, descriptors_max / 2);
+  return std::min(limits::kHttpConnectionsMax, descriptors_max - others);
+}
+
 HttpServer::HttpServer(Options options, SignerService& service, Admission& admission,
                        Metrics& metrics, const Clock& clock)
     : shared_(

@@ -45,6 +45,10 @@ class HttpServer {
     Duration create_timeout = limits::kCreateTimeout;
   };
 
+  // As many connections as leave descriptors for everything else, when the process may have
+  // `descriptors_max`: half of those at least, kHttpConnectionsMax at most.
+  static std::size_t ConnectionsMax(std::size_t descriptors_max);
+
   // `service`, `admission`, `metrics` and `clock` must outlive it.
   HttpServer(Options options, SignerService& service, Admission& admission, Metrics& metrics,
              const Clock& clock);

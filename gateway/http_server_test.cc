@@ -329,6 +329,12 @@ TEST_F(HttpServerTest, TooManyConnectionsAreRefusedAtOnce) {
   EXPECT_TRUE(third.ReadsEnd());
 }
 
+TEST(HttpConnections, LeaveDescriptorsForEverythingElse) {
+  EXPECT_EQ(HttpServer::ConnectionsMax(1'000'000), limits::kHttpConnectionsMax);
+  EXPECT_EQ(HttpServer::ConnectionsMax(limits::kOtherDescriptors + 5000), 5000u);
+  EXPECT_EQ(HttpServer::ConnectionsMax(1024), 512u);
+}
+
 TEST_F(HttpServerTest, RefusalOfAConnectionOutlivesTheRequestThatMeetsIt) {
   HttpServer::Options options;
   options.connections_max = 1;

@@ -163,8 +163,18 @@ absl::Status Serve(const Flags& flags) {
   Router router(std::move(router_options), *store, metrics, clock);
   metrics.AddSource([&router] { return EnclaveFamilies(router.fleet().statuses()); });
   Admission admission(config.admission, metrics);
+  const std::size_t connections_max = HttpServer::ConnectionsMax(descriptors_max);
+  if (connections_max < limits::kHttpConnectionsMax) {
+    LogWarn("http_connections_few",
+            {{"connections_max", connections_max},
+             {"instead_of", limits::kHttpConnectionsMax},
+             {"next", fmt::format("allow {} open files (LimitNOFILE=, ulimit -n), got {}",
+                                  limits::kHttpConnectionsMax + limits::kOtherDescriptors,
+                                  descriptors_max)}});
+  }
   HttpServer http({.listen = config.http_listen,
                    .threads = static_cast<int>(config.http_threads),
+                   .connections_max = connections_max,
                    .idle_timeout = config.http_idle_timeout,
                    .header_timeout = config.http_header_timeout,
                    .body_timeout = config.http_body_timeout,
