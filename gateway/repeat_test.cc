@@ -64,7 +64,7 @@ TEST_F(RepeatTest, WhoHasNotAnsweredBeforeIsNotAskedAgain) {
 }
 
 TEST_F(RepeatTest, WhatOnlyAStreamHasLostGoesBackWhenThereIsNobodyElse) {
-  for (std::uint32_t number : {2, 3, 4}) Member(number).takes = Member(number).relied_on = false;
+  for (std::uint32_t number : {2u, 3u, 4u}) Member(number).takes = Member(number).relied_on = false;
   EXPECT_EQ(Another(1, RepeatReason::kLost), 1u);
   Member(1).relied_on = false;
   EXPECT_EQ(Another(1, RepeatReason::kLost), 0u);
@@ -85,7 +85,7 @@ TEST_F(RepeatTest, AKeyThatIsBeingOpenedIsAskedForInTheSamePlace) {
 
 TEST_F(RepeatTest, TwiceAndNotForLong) {
   const MonotonicTime end = now_ + kRepeatPatience;
-  for (std::uint32_t from : {1, 2}) {
+  for (std::uint32_t from : {1u, 2u}) {
     EXPECT_TRUE(MayRepeat(call_, now_));
     CountRepeat(call_, from, now_);
     EXPECT_EQ(call_.deadline, end) << "from the first one on";
