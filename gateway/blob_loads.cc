@@ -22,6 +22,30 @@ BlobLoads::Next BlobLoads::Ask(std::uint32_t enclave, SignCall* call, MonotonicT
   return is_new ? Next::kFetch : Next::kWait;
 }
 
+BlobLoads::Asked BlobLoads::AskAll(std::uint32_t enclave, SignCall* first, MonotonicTime now) {
+  Asked asked;
+  while (first != nullptr) {
+    SignCall* call = PopFirst(first);
+    switch (Ask(enclave, call, now)) {
+      case Next::kFetch:
+        asked.to_fetch.push_back(call->key_id);
+        break;
+      case Next::kWait:
+        break;
+      case Next::kRepeat:
+        asked.repeat.Append(call);
+        break;
+      case Next::kLater:
+        asked.later.Append(call);
+        break;
+      case Next::kGiveUp:
+        asked.given_up.Append(call);
+        break;
+    }
+  }
+  return asked;
+}
+
 SignCall* BlobLoads::TakeWaiting(std::uint32_t enclave, const KeyId& key_id, bool found,
                                  MonotonicTime now) {
   auto it = loads_.find({enclave, key_id});

@@ -6,6 +6,7 @@
 // Pure: owns no thread, lock or clock. Not thread-safe: the router guards it.
 
 #include <cstdint>
+#include <vector>
 
 #include <absl/container/flat_hash_map.h>
 
@@ -36,6 +37,14 @@ class BlobLoads {
 
   // An enclave lacks the blob of the call's key. Counted in the call.
   Next Ask(std::uint32_t enclave, SignCall* call, MonotonicTime now);
+  // The same for a list of calls, sorted by what is to be done. Those that wait are kept.
+  struct Asked {
+    std::vector<KeyId> to_fetch;
+    CallList repeat;
+    CallList later;
+    CallList given_up;
+  };
+  Asked AskAll(std::uint32_t enclave, SignCall* first, MonotonicTime now);
   // The fetch has ended: those that wait for the blob. When it was `found`, it leaves ahead of
   // them; null when none of them waits any more, and then nothing leaves.
   SignCall* TakeWaiting(std::uint32_t enclave, const KeyId& key_id, bool found, MonotonicTime now);

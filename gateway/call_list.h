@@ -16,6 +16,11 @@ class CallList {
     (first_ == nullptr ? first_ : last_->next) = call;
     last_ = call;
   }
+  void AppendAll(const CallList& other) {
+    if (other.empty()) return;
+    (first_ == nullptr ? first_ : last_->next) = other.first_;
+    last_ = other.last_;
+  }
   // Requires: it is not empty.
   SignCall* PopFront() {
     SignCall* call = first_;

@@ -239,35 +239,15 @@ void Router::TakeBackStuck(const Fleet::Table& table, MonotonicTime now) {
 // ---- Blobs -----------------------------------------------------------------------------------
 
 void Router::OnNeedBlob(EnclaveLink& link, SignCall* first) {
-  CallList again;
-  CallList given_up;
-  std::vector<KeyId> to_fetch;
+  BlobLoads::Asked asked;
   {
-    const MonotonicTime now = clock_.Now();
     MutexLock lock(mutex_);
-    while (first != nullptr) {
-      SignCall* call = PopFirst(first);
-      switch (blob_loads_.Ask(link.id(), call, now)) {
-        case BlobLoads::Next::kFetch:
-          to_fetch.push_back(call->key_id);
-          break;
-        case BlobLoads::Next::kWait:
-          break;
-        case BlobLoads::Next::kRepeat:
-          again.Append(call);
-          break;
-        case BlobLoads::Next::kLater:
-          held_.Append(call);
-          break;
-        case BlobLoads::Next::kGiveUp:
-          given_up.Append(call);
-          break;
-      }
-    }
+    asked = blob_loads_.AskAll(link.id(), first, clock_.Now());
+    held_.AppendAll(asked.later);
   }
-  FailAll(given_up.first(), ErrorCode::kRetryLater);
-  if (!again.empty()) link.pool().Sign(again.first());
-  for (const KeyId& key_id : to_fetch) FetchBlob(link, key_id);
+  FailAll(asked.given_up.first(), ErrorCode::kRetryLater);
+  if (!asked.repeat.empty()) link.pool().Sign(asked.repeat.first());
+  for (const KeyId& key_id : asked.to_fetch) FetchBlob(link, key_id);
 }
 
 void Router::FetchBlob(EnclaveLink& link, const KeyId& key_id) {

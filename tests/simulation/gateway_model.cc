@@ -3,15 +3,15 @@
 #include <algorithm>
 #include <fmt/format.h>
 
+#include "gateway/fleet.h"
+#include "gateway/router.h"
+
 namespace bulla {
 namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-// Of gateway/router and gateway/fleet.
-constexpr milliseconds kStuckAfter{100};
-constexpr seconds kPreparePatience{5};
 // Of gateway/enclave_link.
 constexpr milliseconds kDial{2};
 constexpr milliseconds kHelloTimeout{2000};
@@ -136,7 +136,7 @@ void GatewayModel::TakeBackStuck() {
       if (left == 0) break;
       std::size_t taken = 0;
       auto [late, count] = ReleaseIf(stream, [&](const SignCall& call) {
-        return call.gathered_at < world_.now - kStuckAfter && taken++ < left;
+        return call.gathered_at < world_.now - Router::kStuckAfter && taken++ < left;
       });
       left -= count;
       if (count > 0) OnLost(*member, late, count);
@@ -153,32 +153,16 @@ void GatewayModel::OnNeedDek(Member& member, SignCall* first) {
 }
 
 void GatewayModel::OnNeedBlob(Member& member, SignCall* first) {
-  CallList again;
-  CallList given_up;
-  while (first != nullptr) {
-    SignCall* call = PopFirst(first);
-    const std::uint32_t key = Keys::NumberOf(call->key_id);
-    switch (blob_loads_.Ask(member.id(), call, world_.now)) {
-      case BlobLoads::Next::kFetch:
-        ++counts_.blob_loads;
-        if (!fetching_.insert({member.id(), key}).second) wrong_("two loads of one key at a time");
-        world_.After(store_wait_, [this, &member, key] { SendBlob(member, key); });
-        break;
-      case BlobLoads::Next::kWait:
-        break;
-      case BlobLoads::Next::kRepeat:
-        again.Append(call);
-        break;
-      case BlobLoads::Next::kLater:
-        held_.Append(call);
-        break;
-      case BlobLoads::Next::kGiveUp:
-        given_up.Append(call);
-        break;
-    }
+  const BlobLoads::Asked asked = blob_loads_.AskAll(member.id(), first, world_.now);
+  held_.AppendAll(asked.later);
+  FailAll(asked.given_up.first(), ErrorCode::kRetryLater);
+  if (!asked.repeat.empty()) PoolSign(member, asked.repeat.first());
+  for (const KeyId& key_id : asked.to_fetch) {
+    const std::uint32_t key = Keys::NumberOf(key_id);
+    ++counts_.blob_loads;
+    if (!fetching_.insert({member.id(), key}).second) wrong_("two loads of one key at a time");
+    world_.After(store_wait_, [this, &member, key] { SendBlob(member, key); });
   }
-  FailAll(given_up.first(), ErrorCode::kRetryLater);
-  if (!again.empty()) PoolSign(member, again.first());
 }
 
 void GatewayModel::SendBlob(Member& member, std::uint32_t key) {
@@ -265,8 +249,8 @@ void GatewayModel::Prepare(Member& member) {
   if (!member.connected_at) member.connected_at = world_.now;
   const bool others_serve = std::ranges::any_of(
       table_, [&](const Member* other) { return other != &member && other->serves(); });
-  member.prepared =
-      Settled(member) || !others_serve || world_.now - *member.connected_at >= kPreparePatience;
+  member.prepared = Settled(member) || !others_serve ||
+                    world_.now - *member.connected_at >= Fleet::kPreparePatience;
 }
 
 void GatewayModel::Judge() {
