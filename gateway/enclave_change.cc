@@ -9,6 +9,7 @@
 #include <boost/json/basic_parser_impl.hpp>
 
 #include "gateway/call_rules.h"
+#include "gateway/json_events.h"
 
 namespace bulla {
 namespace {
@@ -25,21 +26,14 @@ std::string WeightWanted() {
 
 // Receives the parser's events: one flat object with members `address` and `weight`. The first
 // breach ends the reading. A document would not do: it forgets which members were given twice.
-class MemberHandler {
+class MemberHandler : public JsonEvents {
  public:
-  static constexpr std::size_t max_object_size = static_cast<std::size_t>(-1);
-  static constexpr std::size_t max_array_size = static_cast<std::size_t>(-1);
-  static constexpr std::size_t max_key_size = static_cast<std::size_t>(-1);
-  static constexpr std::size_t max_string_size = static_cast<std::size_t>(-1);
-
   explicit MemberHandler(bool has_weight) : has_weight_(has_weight) {}
 
   const std::string& error() const { return error_; }
   const std::optional<std::string>& address() const { return address_; }
   const std::optional<std::uint32_t>& weight() const { return weight_; }
 
-  bool on_document_begin(json::error_code&) { return true; }
-  bool on_document_end(json::error_code&) { return true; }
   bool on_object_begin(json::error_code& ec) {
     if (std::exchange(in_object_, true)) return Unwanted("an object", ec);
     return true;
@@ -75,7 +69,6 @@ class MemberHandler {
 
   bool on_bool(bool value, json::error_code& ec) { return Unwanted(value ? "true" : "false", ec); }
   bool on_null(json::error_code& ec) { return Unwanted("null", ec); }
-  bool on_number_part(json::string_view, json::error_code&) { return true; }
   bool on_int64(std::int64_t value, json::string_view, json::error_code& ec) {
     if (member_ != "weight" || value < 0 || value > std::int64_t{HashRing::kWeightMax}) {
       return Unwanted(fmt::format("{}", value), ec);
@@ -89,8 +82,6 @@ class MemberHandler {
   bool on_double(double value, json::string_view, json::error_code& ec) {
     return Unwanted(fmt::format("{}", value), ec);
   }
-  bool on_comment_part(json::string_view, json::error_code&) { return true; }
-  bool on_comment(json::string_view, json::error_code&) { return true; }
 
  private:
   bool Append(json::string_view part) {

@@ -8,6 +8,7 @@
 #include "base/limits.h"
 #include "gateway/call_rules.h"
 #include "gateway/der.h"
+#include "gateway/json_events.h"
 
 namespace bulla {
 namespace {
@@ -58,20 +59,12 @@ std::string_view MembersOf(Shape shape, bool in_item) {
 // Receives the parser's events and checks them against one shape. Levels of the document: 1 is the
 // body's object; in a batch 2 is the array of items and 3 an item. Everything inside a value of the
 // wrong type is skipped, counted by `skipped_levels_`.
-class RequestHandler {
+class RequestHandler : public JsonEvents {
  public:
-  static constexpr std::size_t max_object_size = static_cast<std::size_t>(-1);
-  static constexpr std::size_t max_array_size = static_cast<std::size_t>(-1);
-  static constexpr std::size_t max_key_size = static_cast<std::size_t>(-1);
-  static constexpr std::size_t max_string_size = static_cast<std::size_t>(-1);
-
   RequestHandler(Shape shape, std::vector<BatchItem>* items) : shape_(shape), items_(items) {}
 
   const Error& error() const { return error_; }
   const SignRequest& request() const { return item_.request; }
-
-  bool on_document_begin(json::error_code&) { return true; }
-  bool on_document_end(json::error_code&) { return true; }
 
   bool on_object_begin(json::error_code& ec) {
     if (skipped_levels_ > 0) return Skip();
@@ -152,7 +145,6 @@ class RequestHandler {
     return true;
   }
   bool on_null(json::error_code& ec) { return WrongType("null", ec); }
-  bool on_number_part(json::string_view, json::error_code&) { return true; }
   bool on_int64(std::int64_t, json::string_view, json::error_code& ec) {
     return WrongType("a number", ec);
   }
@@ -162,8 +154,6 @@ class RequestHandler {
   bool on_double(double, json::string_view, json::error_code& ec) {
     return WrongType("a number", ec);
   }
-  bool on_comment_part(json::string_view, json::error_code&) { return true; }
-  bool on_comment(json::string_view, json::error_code&) { return true; }
 
  private:
   bool InMembers() const { return level_ == 1 || level_ == 3; }
