@@ -40,6 +40,15 @@ struct KeyRow {
   std::string idempotency_key;  // empty: none; else unique
 };
 
+// What became of a key's `enabled`. One that was removed from the store counts as disabled.
+struct KeyChange {
+  std::int64_t sequence = 0;  // in the order of the changes, from 1
+  KeyId key_id;
+  bool enabled = false;  // now, whatever it was changed to then
+
+  friend bool operator==(const KeyChange&, const KeyChange&) = default;
+};
+
 // Thread-safe. Every callback is called exactly once, on a thread of the store's, and must not
 // block; it may be called before the function returns. After Close() new calls are answered with
 // kUnavailable.
@@ -69,6 +78,11 @@ class KeyStore {
   // Keys in the order of their ids, after `after` where given; at most `limit`. Blobs are left out.
   virtual void ListKeys(std::optional<KeyId> after, std::size_t limit,
                         std::function<void(absl::StatusOr<std::vector<KeyRow>>)> done) = 0;
+  // The keys that were enabled, disabled or removed after the change `after`, whoever did it, in
+  // the order of their last changes; at most `limit`. After 0: every key that is disabled, and some
+  // that are not any more. Costs what there is to tell, not what the store holds.
+  virtual void ListKeyChanges(std::int64_t after, std::size_t limit,
+                              std::function<void(absl::StatusOr<std::vector<KeyChange>>)> done) = 0;
   virtual void CountKeys(std::function<void(absl::StatusOr<std::int64_t>)> done) = 0;
 
   // Finishes what was accepted, then closes. Idempotent; blocks.

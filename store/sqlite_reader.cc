@@ -66,6 +66,11 @@ absl::Status SqliteReader::PrepareStatements() {
       list_keys_,
       connection_.Prepare("SELECT key_id, dek_id, x'', public_key, address, created_ms, enabled, "
                           "idempotency_key FROM keys WHERE key_id > ? ORDER BY key_id LIMIT ?"));
+  BULLA_ASSIGN_OR_RETURN(
+      list_key_changes_,
+      connection_.Prepare("SELECT sequence, key_changes.key_id, ifnull(enabled, 0) "
+                          "FROM key_changes LEFT JOIN keys ON keys.key_id = key_changes.key_id "
+                          "WHERE sequence > ? ORDER BY sequence LIMIT ?"));
   BULLA_ASSIGN_OR_RETURN(count_keys_, connection_.Prepare("SELECT count(*) FROM keys"));
   return absl::OkStatus();
 }
@@ -96,6 +101,13 @@ absl::StatusOr<std::vector<KeyRow>> SqliteReader::ListKeys(std::optional<KeyId> 
   SqliteRun run(list_keys_);
   run.Bind(after ? ByteSpan(after->bytes) : ByteSpan()).Bind(Bounded(limit));
   return All(run, ReadKeyRow);
+}
+
+absl::StatusOr<std::vector<KeyChange>> SqliteReader::ListKeyChanges(std::int64_t after,
+                                                                    std::size_t limit) {
+  SqliteRun run(list_key_changes_);
+  run.Bind(after).Bind(Bounded(limit));
+  return All(run, ReadKeyChange);
 }
 
 absl::StatusOr<std::int64_t> SqliteReader::CountKeys() {

@@ -26,6 +26,7 @@ class SqliteReader {
   absl::StatusOr<std::optional<DekRow>> FindDek(const DekId& dek_id);
   absl::StatusOr<std::vector<DekRow>> ListDeksInUse(std::size_t limit);
   absl::StatusOr<std::vector<KeyRow>> ListKeys(std::optional<KeyId> after, std::size_t limit);
+  absl::StatusOr<std::vector<KeyChange>> ListKeyChanges(std::int64_t after, std::size_t limit);
   absl::StatusOr<std::int64_t> CountKeys();
 
  private:
@@ -38,6 +39,7 @@ class SqliteReader {
   SqliteStatement find_dek_;
   SqliteStatement list_deks_in_use_;
   SqliteStatement list_keys_;
+  SqliteStatement list_key_changes_;
   SqliteStatement count_keys_;
 };
 

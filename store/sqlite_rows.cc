@@ -82,6 +82,12 @@ absl::StatusOr<KeyRow> ReadKeyRow(const SqliteRun& run) {
   return row;
 }
 
+absl::StatusOr<KeyChange> ReadKeyChange(const SqliteRun& run) {
+  KeyChange change{.sequence = run.IntegerAt(0), .enabled = run.IntegerAt(2) != 0};
+  BULLA_RETURN_IF_ERROR(ReadFixed(run, 1, change.key_id.bytes));
+  return change;
+}
+
 WallTime ToStoredPrecision(WallTime time) { return FromUnixMillis(UnixMillis(time)); }
 
 }  // namespace bulla

@@ -31,6 +31,7 @@ SqliteRun& BindRow(SqliteRun& run, const KeyRow& row);
 // The current row. DATA_LOSS when a column does not have its size.
 absl::StatusOr<DekRow> ReadDekRow(const SqliteRun& run);
 absl::StatusOr<KeyRow> ReadKeyRow(const SqliteRun& run);
+absl::StatusOr<KeyChange> ReadKeyChange(const SqliteRun& run);  // sequence, key_id, enabled
 
 // Times are stored in milliseconds; this is what a row's time is after it was stored.
 WallTime ToStoredPrecision(WallTime time);

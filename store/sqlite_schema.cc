@@ -33,6 +33,31 @@ constexpr const char* kSteps[] = {
     R"sql(
       CREATE INDEX keys_by_dek ON keys (dek_id);
     )sql",
+    // 3: which keys were enabled, disabled or removed, in the order of the changes, whoever makes
+    // them: a gateway asks for what is new a few times a second. A key is there once, with its last
+    // change. DELETE and INSERT, not REPLACE: inside a trigger the statement outside says what a
+    // conflict means.
+    R"sql(
+      CREATE TABLE key_changes (
+        sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+        key_id   BLOB NOT NULL UNIQUE
+      ) STRICT;
+      CREATE TRIGGER key_made_disabled AFTER INSERT ON keys
+      WHEN new.enabled = 0 OR EXISTS (SELECT 1 FROM key_changes WHERE key_id = new.key_id) BEGIN
+        DELETE FROM key_changes WHERE key_id = new.key_id;
+        INSERT INTO key_changes (key_id) VALUES (new.key_id);
+      END;
+      CREATE TRIGGER key_enabled_changed AFTER UPDATE OF enabled ON keys
+      WHEN new.enabled <> old.enabled BEGIN
+        DELETE FROM key_changes WHERE key_id = new.key_id;
+        INSERT INTO key_changes (key_id) VALUES (new.key_id);
+      END;
+      CREATE TRIGGER key_removed AFTER DELETE ON keys BEGIN
+        DELETE FROM key_changes WHERE key_id = old.key_id;
+        INSERT INTO key_changes (key_id) VALUES (old.key_id);
+      END;
+      INSERT INTO key_changes (key_id) SELECT key_id FROM keys WHERE enabled = 0;
+    )sql",
 };
 
 absl::StatusOr<std::int64_t> ReadVersion(SqliteConnection& connection) {

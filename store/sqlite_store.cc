@@ -145,6 +145,12 @@ void SqliteStore::ListKeys(std::optional<KeyId> after, std::size_t limit,
        std::move(done));
 }
 
+void SqliteStore::ListKeyChanges(std::int64_t after, std::size_t limit,
+                                 std::function<void(absl::StatusOr<std::vector<KeyChange>>)> done) {
+  Read([after, limit](SqliteReader& reader) { return reader.ListKeyChanges(after, limit); },
+       std::move(done));
+}
+
 void SqliteStore::CountKeys(std::function<void(absl::StatusOr<std::int64_t>)> done) {
   Read([](SqliteReader& reader) { return reader.CountKeys(); }, std::move(done));
 }

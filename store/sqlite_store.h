@@ -50,6 +50,8 @@ class SqliteStore final : public KeyStore {
                      std::function<void(absl::StatusOr<std::vector<DekRow>>)> done) override;
   void ListKeys(std::optional<KeyId> after, std::size_t limit,
                 std::function<void(absl::StatusOr<std::vector<KeyRow>>)> done) override;
+  void ListKeyChanges(std::int64_t after, std::size_t limit,
+                      std::function<void(absl::StatusOr<std::vector<KeyChange>>)> done) override;
   void CountKeys(std::function<void(absl::StatusOr<std::int64_t>)> done) override;
   void Close() override;
 

@@ -364,6 +364,64 @@ TEST_F(SqliteStoreTest, PagesOfKeysShowEachKeyOnceInOrderWithoutItsBlob) {
   EXPECT_EQ(listed, std::vector<KeyId>(put.begin(), put.end()));
 }
 
+// What somebody does with a connection of their own.
+void Change(const std::string& path, const std::string& sql) {
+  SqliteConnection connection = SqliteConnection::Open(path).value();
+  ASSERT_EQ(connection.Execute(sql.c_str()), absl::OkStatus()) << sql;
+}
+
+std::vector<KeyChange> ListKeyChanges(KeyStore& store, std::int64_t after,
+                                      std::size_t limit = 100) {
+  return Await<absl::StatusOr<std::vector<KeyChange>>>(
+             [&](auto done) { store.ListKeyChanges(after, limit, done); })
+      .value();
+}
+
+std::string WhereKey(const KeyId& id) { return " WHERE key_id = x'" + HexEncode(id.bytes) + "'"; }
+
+TEST_F(SqliteStoreTest, WhoeverDisablesEnablesOrRemovesAKeyItIsTold) {
+  DekRow dek = NewDek();
+  ASSERT_TRUE(PutDek(*store_, dek).ok());
+  std::vector<KeyId> ids;
+  for (int i = 0; i < 3; ++i) {
+    ids.push_back(NewKey(dek).key_id);
+    KeyRow row = NewKey(dek);
+    row.key_id = ids.back();
+    ASSERT_TRUE(PutKey(*store_, row).ok());
+  }
+  EXPECT_TRUE(ListKeyChanges(*store_, 0).empty()) << "a new key is no change";
+
+  Change(dir_.File(), "UPDATE keys SET enabled = 0" + WhereKey(ids[1]));
+  Change(dir_.File(), "UPDATE OR IGNORE keys SET enabled = 0" + WhereKey(ids[0]));
+  EXPECT_EQ(ListKeyChanges(*store_, 0),
+            (std::vector<KeyChange>{{1, ids[1], false}, {2, ids[0], false}}));
+  EXPECT_EQ(ListKeyChanges(*store_, 1), (std::vector<KeyChange>{{2, ids[0], false}}));
+  EXPECT_EQ(ListKeyChanges(*store_, 0, 1), (std::vector<KeyChange>{{1, ids[1], false}}));
+
+  Change(dir_.File(), "UPDATE OR IGNORE keys SET enabled = 1" + WhereKey(ids[1]));
+  EXPECT_EQ(ListKeyChanges(*store_, 2), (std::vector<KeyChange>{{3, ids[1], true}}));
+  EXPECT_EQ(ListKeyChanges(*store_, 0).size(), 2u) << "a key is told once";
+
+  Change(dir_.File(), "DELETE FROM keys" + WhereKey(ids[2]));
+  EXPECT_EQ(ListKeyChanges(*store_, 3), (std::vector<KeyChange>{{4, ids[2], false}}));
+  Change(dir_.File(), "UPDATE keys SET address = 'other'" + WhereKey(ids[0]));
+  EXPECT_TRUE(ListKeyChanges(*store_, 4).empty()) << "nothing of interest";
+}
+
+TEST_F(SqliteStoreTest, AKeyThatIsPutBackByReplacingItsRowIsTold) {
+  DekRow dek = NewDek();
+  KeyRow key = NewKey(dek);
+  ASSERT_TRUE(PutDek(*store_, dek).ok());
+  key.enabled = false;
+  ASSERT_TRUE(PutKey(*store_, key).ok());
+  EXPECT_EQ(ListKeyChanges(*store_, 0), (std::vector<KeyChange>{{1, key.key_id, false}}));
+  Change(dir_.File(),
+         "REPLACE INTO keys SELECT key_id, dek_id, blob, public_key, address, created_ms, 1, NULL "
+         "FROM keys" +
+             WhereKey(key.key_id));
+  EXPECT_EQ(ListKeyChanges(*store_, 1), (std::vector<KeyChange>{{2, key.key_id, true}}));
+}
+
 TEST(SqliteStore, OpenSaysWhatIsWrongWithAFile) {
   TempDir dir;
   EXPECT_EQ(SqliteStore::Open({.path = ""}).status().code(), absl::StatusCode::kInvalidArgument);
@@ -446,6 +504,16 @@ TEST(SqliteSchema, ANewDatabaseIsLikeAMigratedOne) {
                             "SELECT count(*) FROM pragma_table_info('keys')"}) {
     EXPECT_EQ(OneInteger(migrated.File(), count), OneInteger(fresh.File(), count)) << count;
   }
+}
+
+TEST(SqliteSchema, KeysThatWereDisabledBeforeChangesWereKeptAreToldToo) {
+  TempDir dir;
+  WriteDatabase(dir.File(), kVersion1);
+  Change(dir.File(), "UPDATE keys SET enabled = 0");
+  std::unique_ptr<SqliteStore> store = SqliteStore::Open({.path = dir.File()}).value();
+  std::vector<KeyChange> changes = ListKeyChanges(*store, 0);
+  ASSERT_EQ(changes.size(), 1u);
+  EXPECT_FALSE(changes[0].enabled);
 }
 
 TEST(SqliteSchema, ANewerVersionIsRefusedAndLeftAlone) {

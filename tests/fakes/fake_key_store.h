@@ -26,6 +26,13 @@ class FakeKeyStore final : public KeyStore {
     MutexLock lock(mutex_);
     failure_ = std::move(status);
   }
+  // As somebody else does it, in the database.
+  void SetEnabled(const KeyId& key_id, bool enabled) {
+    MutexLock lock(mutex_);
+    keys_.at(key_id).enabled = enabled;
+    std::erase_if(changes_, [&](const KeyChange& change) { return change.key_id == key_id; });
+    changes_.push_back({++last_change_, key_id, enabled});
+  }
   std::size_t dek_count() const {
     MutexLock lock(mutex_);
     return deks_.size();
@@ -90,6 +97,17 @@ class FakeKeyStore final : public KeyStore {
       return rows;
     }));
   }
+  void ListKeyChanges(std::int64_t after, std::size_t limit,
+                      std::function<void(absl::StatusOr<std::vector<KeyChange>>)> done) override {
+    done(Locked([&]() -> absl::StatusOr<std::vector<KeyChange>> {
+      if (!failure_.ok()) return failure_;
+      std::vector<KeyChange> changes;
+      for (const KeyChange& change : changes_) {
+        if (change.sequence > after && changes.size() < limit) changes.push_back(change);
+      }
+      return changes;
+    }));
+  }
   void CountKeys(std::function<void(absl::StatusOr<std::int64_t>)> done) override {
     done(Locked(
         [&]() -> absl::StatusOr<std::int64_t> { return static_cast<std::int64_t>(keys_.size()); }));
@@ -110,6 +128,8 @@ class FakeKeyStore final : public KeyStore {
   absl::Status failure_;
   std::map<DekId, DekRow> deks_;
   std::map<KeyId, KeyRow> keys_;
+  std::vector<KeyChange> changes_;
+  std::int64_t last_change_ = 0;
 };
 
 }  // namespace bulla
