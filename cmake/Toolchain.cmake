@@ -28,13 +28,27 @@ else()
   add_compile_options(-Wno-restrict -Wno-stringop-overflow -Wno-array-bounds)
 endif()
 
-# Hardening: a signing service would rather stop than go on with a smashed stack.
-add_compile_options(
-  -fstack-protector-strong -fstack-clash-protection -fcf-protection -fno-omit-frame-pointer)
-add_link_options(-Wl,-z,relro,-z,now,-z,noexecstack)
-if(NOT CMAKE_BUILD_TYPE STREQUAL "Debug" AND NOT BULLA_SANITIZE)
-  add_compile_options(-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+# Hardening, and what this compiler gets wrong without: see the file.
+set(options_file ${CMAKE_CURRENT_LIST_DIR}/compile_options.txt)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${options_file})
+set(whom all)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  list(APPEND whom gcc)
 endif()
+if(NOT CMAKE_BUILD_TYPE STREQUAL "Debug" AND NOT BULLA_SANITIZE AND NOT BULLA_FUZZ)
+  list(APPEND whom optimised)
+endif()
+set(BULLA_COMPILE_OPTIONS)
+foreach(name ${whom})
+  file(STRINGS ${options_file} lines REGEX "^${name} ")
+  list(TRANSFORM lines REPLACE "^${name} " "")
+  list(APPEND BULLA_COMPILE_OPTIONS ${lines})
+endforeach()
+add_compile_options(${BULLA_COMPILE_OPTIONS})
+include(${CMAKE_CURRENT_LIST_DIR}/CompilerCheck.cmake)
+# Debian's C start files are not marked for CET, so the linker is told that all of ours are;
+# tests/structure/hardening_test.py holds them to it.
+add_link_options(-Wl,-z,relro,-z,now,-z,noexecstack,-z,ibt,-z,shstk)
 
 if(BULLA_SANITIZE AND NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
   # What the sanitizers add hides from GCC that an optional's value is looked at only when it is there.

@@ -83,8 +83,11 @@ Bytes AssociatedData(ByteSpan head, const EncryptionContext& context) {
 }
 
 Bytes BlobHead(std::string_view arn) {
-  Bytes head = {kBlobVersion, static_cast<std::uint8_t>(arn.size() >> 8),
-                static_cast<std::uint8_t>(arn.size())};
+  Bytes head;
+  head.reserve(3 + arn.size());
+  head.push_back(kBlobVersion);
+  head.push_back(static_cast<std::uint8_t>(arn.size() >> 8));
+  head.push_back(static_cast<std::uint8_t>(arn.size()));
   head.insert(head.end(), arn.begin(), arn.end());
   return head;
 }
