@@ -173,7 +173,7 @@ class Cache {
 class Bench {
  public:
   explicit Bench(std::size_t keys) : many_keys_(keys) {
-    BULLA_CHECK(deks_->OpenSealing({dek_, {1}, "arn"}, {}, clock_.Now(), 0).ok(), "a DEK");
+    SealUnderNew(*deks_, dek_, {}, clock_.Now());
   }
 
   void Run() {

@@ -23,9 +23,7 @@ std::unique_ptr<Signer> NewSigner() {
 // One enclave's keys, without threads or transport.
 class KeyOperationsTest : public testing::Test {
  protected:
-  void OpenSealingDek(DekTable& deks) {
-    ASSERT_TRUE(deks.OpenSealing({dek_id_, {1}, "arn"}, dek_, clock_.Now(), 0).ok());
-  }
+  void OpenSealingDek(DekTable& deks) { SealUnderNew(deks, dek_id_, dek_, clock_.Now()); }
 
   CreateReply CreateKey() { return operations_.Create({.sequence = 1, .key_id = KeyId::New({})}); }
 
@@ -103,7 +101,7 @@ TEST_F(KeyOperationsTest, AnotherEnclaveAsksForTheBlobThenTheDekThenSignsTheSame
   EXPECT_EQ(Sign(other_, id).status, ItemStatus::kNeedBlob);
   ASSERT_TRUE(other_.Load(key.blob));
   EXPECT_EQ(Sign(other_, id).status, ItemStatus::kNeedDek);
-  ASSERT_TRUE(other_deks_->Open(dek_id_, dek_, clock_.Now(), 0).ok());
+  ASSERT_TRUE(other_deks_->Open(dek_id_, Bytes(1, 1), dek_, clock_.Now(), 0).ok());
   SignReply reply = Sign(other_, id);
   ASSERT_EQ(reply.status, ItemStatus::kOk);
   EXPECT_EQ(reply.signature, Sign(operations_, id).signature) << "RFC 6979 is deterministic";
@@ -115,7 +113,7 @@ TEST_F(KeyOperationsTest, ABlobUnderAnotherDekIsRefused) {
   CreateReply key = CreateKey();
   Secret<32> wrong;
   wrong.Expose()[0] = 1;
-  ASSERT_TRUE(other_deks_->Open(dek_id_, wrong, clock_.Now(), 0).ok());
+  ASSERT_TRUE(other_deks_->Open(dek_id_, Bytes(1, 1), wrong, clock_.Now(), 0).ok());
   ASSERT_TRUE(other_.Load(key.blob));
   EXPECT_EQ(Sign(other_, IdOf(key)).status, ItemStatus::kRefused);
 }
@@ -126,7 +124,7 @@ TEST_F(KeyOperationsTest, OneKeysBlobCannotStandForAnothers) {
   CreateReply theirs = CreateKey();
   Bytes forged = theirs.blob;
   std::copy_n(mine.blob.begin() + 4, KeyId::kBytes, forged.begin() + 4);  // docs/formats.md
-  ASSERT_TRUE(other_deks_->Open(dek_id_, dek_, clock_.Now(), 0).ok());
+  ASSERT_TRUE(other_deks_->Open(dek_id_, Bytes(1, 1), dek_, clock_.Now(), 0).ok());
   ASSERT_TRUE(other_.Load(forged));
   EXPECT_EQ(Sign(other_, IdOf(mine)).status, ItemStatus::kRefused);
 }
@@ -166,8 +164,10 @@ TEST_F(KeyOperationsTest, UnderALapsedDekNothingIsSignedAndNothingIsMade) {
   EXPECT_EQ(Sign(operations_, id).status, ItemStatus::kNeedDek);
   EXPECT_EQ(operations_.counters().hard_expired_rejections, 1u);
   EXPECT_EQ(CreateKey().status, ItemStatus::kNoSealingDek);
-  ASSERT_TRUE(deks_->Open(dek_id_, dek_, clock_.Now(), 0).ok());
+  ASSERT_TRUE(deks_->Open(dek_id_, Bytes(1, 1), dek_, clock_.Now(), 0).ok());
   EXPECT_EQ(Sign(operations_, id).status, ItemStatus::kOk);
+  EXPECT_EQ(CreateKey().status, ItemStatus::kNoSealingDek) << "what is opened seals nothing";
+  SealUnderNew(*deks_, DekId::New({}), dek_, clock_.Now());
   EXPECT_EQ(CreateKey().status, ItemStatus::kOk);
 }
 
@@ -179,7 +179,7 @@ TEST_F(KeyOperationsTest, ASignatureThatWaitsTooLongIsAnsweredThroughItsSink) {
   auto sink = std::make_shared<Sink>();
   OpenSealingDek(*deks_);
   CreateReply key = CreateKey();
-  ASSERT_TRUE(other_deks_->Open(dek_id_, dek_, clock_.Now(), 0).ok());
+  ASSERT_TRUE(other_deks_->Open(dek_id_, Bytes(1, 1), dek_, clock_.Now(), 0).ok());
   ASSERT_TRUE(other_.Load(key.blob));
   SignItem item{.sequence = 4, .key_id = IdOf(key), .budget_us = 1'000'000};
   std::vector<SignReply> replies;

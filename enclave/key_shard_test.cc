@@ -44,7 +44,9 @@ class KeyShardTest : public testing::Test {
     return {kStart, NewArena(slots), *deks_, policy, share_bytes};
   }
 
-  void OpenDek(MonotonicTime at) { ASSERT_TRUE(deks_->Open(dek_id_, dek_key_, at, 0).ok()); }
+  void OpenDek(MonotonicTime at) {
+    ASSERT_TRUE(deks_->Open(dek_id_, Bytes(1, 1), dek_key_, at, 0).ok());
+  }
 
   KeyId LoadKey(KeyShard& shard, MonotonicTime now = kStart) {
     KeyId id = KeyId::New({});

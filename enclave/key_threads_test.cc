@@ -106,7 +106,7 @@ class KeyThreadsTest : public testing::Test {
     const std::unique_ptr<DekTable> deks = NewDekTable();
     const std::unique_ptr<KeyCache> cache = NewKeyCache(*deks, clock_.Now());
     KeyOperations maker{*signer_, *cache, *deks, [] { return Bytes(32, 3); }, clock_};
-    ASSERT_TRUE(deks->OpenSealing({dek_id_, {1}, "arn"}, {}, clock_.Now(), 0).ok());
+    SealUnderNew(*deks, dek_id_, {}, clock_.Now());
     for (std::uint8_t i = 0; i < kKeys; ++i) {
       TestKey key{.id = KeyId::New({}), .digest = {i, 1}};
       const CreateReply created = maker.Create({.key_id = key.id});
@@ -159,7 +159,7 @@ class KeyThreadsTest : public testing::Test {
     deks.SetPolicy(lapse ? Shorter() : kFleeting);
     cache.SetPolicy(lapse ? Shorter() : kFleeting);
     if (!lapse) {
-      EXPECT_TRUE(deks.Open(dek_id_, {}, clock_.Now(), RandomUint64()).ok());
+      EXPECT_TRUE(deks.Open(dek_id_, Bytes(1, 1), {}, clock_.Now(), RandomUint64()).ok());
     }
     static_cast<void>(deks.TakeRenewals(clock_.Now(), 10));
     static_cast<void>(cache.CountsAt(clock_.Now()));
@@ -192,7 +192,7 @@ TEST_F(KeyThreadsTest, EveryAnswerComesOnceAndEverySignatureIsTheKeysOwn) {
   const std::unique_ptr<KeyCache> cache =
       NewKeyCache(*deks, clock_.Now(), kFleeting, /*locked_bytes=*/64 * 32);
   KeyOperations operations{*signer_, *cache, *deks, [] { return Bytes(32, 3); }, clock_};
-  ASSERT_TRUE(deks->Open(dek_id_, {}, clock_.Now(), 0).ok());
+  ASSERT_TRUE(deks->Open(dek_id_, Bytes(1, 1), {}, clock_.Now(), 0).ok());
   std::vector<std::shared_ptr<Answers>> answers(kCallers);
   {
     Workers workers({.threads = kWorkers, .queue_max = 1000}, operations);
@@ -233,7 +233,7 @@ class OneKeyManyThreads : public testing::Test {
   void Run(const KeyPolicy& policy) {
     deks_ = NewDekTable(policy);
     cache_ = NewKeyCache(*deks_, now_, policy);
-    ASSERT_TRUE(deks_->Open(header_.dek_id, {}, now_, 0).ok());
+    ASSERT_TRUE(deks_->Open(header_.dek_id, Bytes(1, 1), {}, now_, 0).ok());
     SealedBlob blob;
     std::ranges::copy(*SealKey({}, header_, {}), blob.begin());
     cache_->Load(header_, blob, now_);

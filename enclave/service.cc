@@ -74,7 +74,7 @@ grpc::ServerUnaryReactor* EnclaveService::Hello(grpc::CallbackServerContext* con
   reply->set_boot_id(boot_id_.bytes.data(), BootId::kBytes);
   reply->set_platform(platform_);
   reply->set_workers(worker_count_);
-  if (std::optional<SealingDek> sealing = parts_.deks.sealing()) {
+  if (std::optional<SealingDek> sealing = parts_.deks.sealing(parts_.clock.Now())) {
     Describe(*sealing, *reply->mutable_sealing_dek());
   }
   reactor->Finish(grpc::Status::OK);
@@ -117,24 +117,29 @@ absl::Status EnclaveService::ObtainSealingDekBlocking(const UnlockCall& call) {
   {
     MutexLock lock(sealing_mutex_);
     if (obtaining_sealing_dek_) return absl::UnavailableError("a sealing key is being obtained");
-    obtaining_sealing_dek_ = !parts_.deks.sealing();
+    obtaining_sealing_dek_ = true;
   }
-  absl::Status status;
-  if (!parts_.deks.sealing()) {
-    DekId id = DekId::New(parts_.clock.WallNow());
-    MonotonicTime asked_at = parts_.clock.Now();
-    absl::StatusOr<DataKey> key =
-        parts_.kms.GenerateDataKeyBlocking(CredentialsOf(*call.request), id, call.deadline);
-    status = key.ok()
-                 ? parts_.deks.OpenSealing({id, std::move(key->wrapped), std::move(key->key_id)},
-                                           key->plaintext, asked_at, RandomUint64())
-                 : key.status();
+  absl::Status status = MakeSealingDekBlocking(call);
+  {
     MutexLock lock(sealing_mutex_);
     obtaining_sealing_dek_ = false;
   }
   BULLA_RETURN_IF_ERROR(status);
-  Describe(*parts_.deks.sealing(), *call.reply->mutable_sealing_dek());
+  std::optional<SealingDek> sealing = parts_.deks.sealing(parts_.clock.Now());
+  if (!sealing) return absl::UnavailableError("the sealing key has lapsed already");
+  Describe(*sealing, *call.reply->mutable_sealing_dek());
   return absl::OkStatus();
+}
+
+// Nothing when there is one that will do.
+absl::Status EnclaveService::MakeSealingDekBlocking(const UnlockCall& call) {
+  const MonotonicTime asked_at = parts_.clock.Now();
+  if (parts_.deks.sealing(asked_at)) return absl::OkStatus();
+  DekId id = DekId::New(parts_.clock.WallNow());
+  BULLA_ASSIGN_OR_RETURN(DataKey key, parts_.kms.GenerateDataKeyBlocking(
+                                          CredentialsOf(*call.request), id, call.deadline));
+  return parts_.deks.AddSealing({id, std::move(key.wrapped), std::move(key.key_id)}, key.plaintext,
+                                asked_at, RandomUint64());
 }
 
 absl::Status EnclaveService::OpenDekBlocking(const UnlockCall& call) {
@@ -145,13 +150,28 @@ absl::Status EnclaveService::OpenDekBlocking(const UnlockCall& call) {
   }
   DekId id = DekId::FromBytes(AsBytes(dek.dek_id()));
   MonotonicTime asked_at = parts_.clock.Now();
-  if (!parts_.deks.NeedsKms(id, asked_at)) return absl::OkStatus();
-  absl::StatusOr<Secret<32>> key = parts_.kms.DecryptBlocking(
-      CredentialsOf(*call.request), AsBytes(dek.wrapped()), id, call.deadline);
+  BULLA_ASSIGN_OR_RETURN(std::optional<Bytes> wrapped,
+                         parts_.deks.BytesForKms(id, AsBytes(dek.wrapped()), asked_at));
+  if (!wrapped) return absl::OkStatus();
+  absl::StatusOr<Secret<32>> key =
+      parts_.kms.DecryptBlocking(CredentialsOf(*call.request), *wrapped, id, call.deadline);
   absl::Status status =
-      key.ok() ? parts_.deks.Open(id, *key, asked_at, RandomUint64()) : key.status();
+      key.ok() ? parts_.deks.Open(id, *wrapped, *key, asked_at, RandomUint64()) : key.status();
   if (!status.ok()) parts_.deks.RenewalFailed(id);
   return status;
+}
+
+grpc::ServerUnaryReactor* EnclaveService::SealUnder(grpc::CallbackServerContext* context,
+                                                    const wire::v1::SealUnderRequest* request,
+                                                    wire::v1::SealUnderReply*) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  if (request->dek_id().size() != DekId::kBytes) {
+    reactor->Finish({grpc::StatusCode::INVALID_ARGUMENT, "dek_id: has not 16 bytes"});
+    return reactor;
+  }
+  reactor->Finish(ToGrpc(
+      parts_.deks.SealUnder(DekId::FromBytes(AsBytes(request->dek_id())), parts_.clock.Now())));
+  return reactor;
 }
 
 grpc::ServerUnaryReactor* EnclaveService::Configure(grpc::CallbackServerContext* context,
@@ -231,6 +251,7 @@ grpc::ServerUnaryReactor* EnclaveService::Probe(grpc::CallbackServerContext* con
       std::chrono::duration_cast<std::chrono::microseconds>(now - started_).count()));
   reply->set_workers(worker_count_);
   reply->set_engine_init_us(counters.engine_init_us);
+  reply->set_sealing_dek_wanted(parts_.deks.WantsSealing(now));
   for (const DekId& id : parts_.deks.TakeRenewals(now, kDeksToRenewMax)) {
     reply->add_deks_to_renew(id.bytes.data(), DekId::kBytes);
   }

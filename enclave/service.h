@@ -39,6 +39,9 @@ class EnclaveService final : public wire::v1::Enclave::CallbackService {
   grpc::ServerUnaryReactor* Unlock(grpc::CallbackServerContext* context,
                                    const wire::v1::UnlockRequest* request,
                                    wire::v1::UnlockReply* reply) override;
+  grpc::ServerUnaryReactor* SealUnder(grpc::CallbackServerContext* context,
+                                      const wire::v1::SealUnderRequest* request,
+                                      wire::v1::SealUnderReply* reply) override;
   grpc::ServerUnaryReactor* Configure(grpc::CallbackServerContext* context,
                                       const wire::v1::ConfigureRequest* request,
                                       wire::v1::ConfigureReply* reply) override;
@@ -61,6 +64,7 @@ class EnclaveService final : public wire::v1::Enclave::CallbackService {
   };
 
   absl::Status ObtainSealingDekBlocking(const UnlockCall& call) BULLA_EXCLUDES(sealing_mutex_);
+  absl::Status MakeSealingDekBlocking(const UnlockCall& call);
   absl::Status OpenDekBlocking(const UnlockCall& call);
   // Tightens the image's policy to what is wanted, and says what is in force then.
   absl::Status ApplyPolicy(const PolicySettings& wanted, PolicySettings& in_force)

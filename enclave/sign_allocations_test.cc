@@ -42,7 +42,7 @@ TEST(SignAllocations, AFrameInTheSteadyStateAllocatesNothing) {
   KeyOperations operations(
       *signer, *cache, *deks, [] { return Bytes(32, 3); }, clock);
   const KeyId key_id = KeyId::New({});
-  ASSERT_TRUE(deks->OpenSealing({DekId::New({}), {1}, "arn"}, {}, clock.Now(), 0).ok());
+  SealUnderNew(*deks, DekId::New({}), {}, clock.Now());
   ASSERT_EQ(operations.Create({.key_id = key_id}).status, ItemStatus::kOk);
 
   RequestBatch asked;

@@ -38,7 +38,7 @@ class WorkersTest : public testing::Test {
     return *Signer::Create(seed);
   }
   void SetUp() override {
-    ASSERT_TRUE(deks_->OpenSealing({dek_id_, {1}, "arn"}, {}, clock_.Now(), 0).ok());
+    SealUnderNew(*deks_, dek_id_, {}, clock_.Now());
     CreateReply created = operations_.Create({.key_id = key_id_});
     ASSERT_EQ(created.status, ItemStatus::kOk);
     blob_ = created.blob;
@@ -101,7 +101,7 @@ TEST_F(WorkersTest, ManyWhoAskForAColdKeyAreAllServedByOneOpening) {
   std::unique_ptr<DekTable> deks = NewDekTable(policy_);
   std::unique_ptr<KeyCache> cache = NewKeyCache(*deks, clock_.Now(), policy_);
   KeyOperations operations{*signer_, *cache, *deks, [] { return Bytes(32, 3); }, clock_};
-  ASSERT_TRUE(deks->Open(dek_id_, {}, clock_.Now(), 0).ok());
+  ASSERT_TRUE(deks->Open(dek_id_, Bytes(1, 1), {}, clock_.Now(), 0).ok());
   ASSERT_TRUE(operations.Load(blob_));
   Workers workers({.threads = 3, .queue_max = 1000}, operations);
   for (std::uint32_t frame = 0; frame < 16; ++frame) {
@@ -121,7 +121,7 @@ TEST_F(WorkersTest, ManyWhoAskForAKeyThatDoesNotOpenAreAllTold) {
   KeyOperations operations{*signer_, *cache, *deks, [] { return Bytes(32, 3); }, clock_};
   Secret<32> wrong;
   wrong.Expose()[0] = 1;
-  ASSERT_TRUE(deks->Open(dek_id_, wrong, clock_.Now(), 0).ok());
+  ASSERT_TRUE(deks->Open(dek_id_, Bytes(1, 1), wrong, clock_.Now(), 0).ok());
   ASSERT_TRUE(operations.Load(blob_));
   Workers workers({.threads = 3, .queue_max = 1000}, operations);
   Submit(workers, Signs(0, 32));

@@ -1,6 +1,7 @@
 #include "gateway/enclave_link.h"
 
 #include <algorithm>
+#include <bit>
 #include <fmt/format.h>
 #include <future>
 #include <grpcpp/create_channel_posix.h>
@@ -23,6 +24,7 @@ constexpr milliseconds kUnlockTimeout{10'000};  // KMS's own connect timeout is 
 constexpr milliseconds kStoreTimeout{10'000};
 constexpr milliseconds kProbeTimeout{2000};
 constexpr milliseconds kConfigureTimeout{2000};
+constexpr milliseconds kSealUnderTimeout{2000};
 constexpr milliseconds kKeysInUseTimeout{2000};
 constexpr std::uint32_t kPartsMax = 4096;
 constexpr milliseconds kReconnectMin{10};
@@ -53,14 +55,25 @@ void SetDeadline(grpc::ClientContext& context, milliseconds timeout) {
   context.set_deadline(std::chrono::system_clock::now() + timeout);
 }
 
-// With the credentials that are in the file now.
-absl::StatusOr<wire::v1::UnlockRequest> NewUnlockRequest(const std::string& credentials_file) {
+// The credentials that are in the file now.
+absl::Status AddCredentials(const std::string& credentials_file, wire::v1::UnlockRequest& request) {
   BULLA_ASSIGN_OR_RETURN(ParentCredentials credentials, ReadCredentials(credentials_file));
-  wire::v1::UnlockRequest request;
   request.mutable_credentials()->set_access_key_id(credentials.access_key_id);
   request.mutable_credentials()->set_secret_access_key(credentials.secret_access_key);
   request.mutable_credentials()->set_session_token(credentials.session_token);
-  return request;
+  return absl::OkStatus();
+}
+
+// No key is made under a DEK before its row is durable: the enclave is told to seal under it when
+// it is, and not before.
+absl::StatusOr<DekRow> RowOf(const wire::v1::SealingDek& dek, WallTime now) {
+  if (dek.dek_id().size() != DekId::kBytes || dek.wrapped().empty()) {
+    return absl::InvalidArgumentError("sealing key: the enclave sent none");
+  }
+  return DekRow{.dek_id = DekId::FromBytes(AsBytes(dek.dek_id())),
+                .wrapped = Bytes(dek.wrapped().begin(), dek.wrapped().end()),
+                .kms_key_id = dek.kms_key_id(),
+                .created_at = now};
 }
 
 milliseconds LongestWait(const absl::Status& failure) {
@@ -157,8 +170,11 @@ absl::Status EnclaveLink::ConnectBlocking() {
   }
   BULLA_ASSIGN_OR_RETURN(wire::v1::HelloReply hello, HelloBlocking());
   BULLA_RETURN_IF_ERROR(ConfigureBlocking());
-  BULLA_RETURN_IF_ERROR(hello.has_sealing_dek() ? StoreSealingDekBlocking(hello.sealing_dek())
-                                                : EnsureSealingDekBlocking());
+  if (!hello.has_sealing_dek()) {
+    BULLA_ASSIGN_OR_RETURN(*hello.mutable_sealing_dek(), ObtainSealingDekBlocking());
+  }
+  BULLA_ASSIGN_OR_RETURN(DekId sealing_dek, StoreSealingDekBlocking(hello.sealing_dek()));
+  BULLA_RETURN_IF_ERROR(SealUnderBlocking(sealing_dek));
   return OpenStreamsBlocking();
 }
 
@@ -203,33 +219,79 @@ absl::Status EnclaveLink::ConfigureBlocking() {
   return absl::OkStatus();
 }
 
-absl::Status EnclaveLink::EnsureSealingDekBlocking() {
-  BULLA_ASSIGN_OR_RETURN(wire::v1::UnlockRequest request,
-                         NewUnlockRequest(options_.credentials_file));
+absl::StatusOr<wire::v1::SealingDek> EnclaveLink::ObtainSealingDekBlocking() {
+  wire::v1::UnlockRequest request;
   request.set_new_sealing_dek(true);
+  BULLA_RETURN_IF_ERROR(AddCredentials(options_.credentials_file, request));
   grpc::ClientContext context;
   SetDeadline(context, kUnlockTimeout);
   wire::v1::UnlockReply reply;
   BULLA_RETURN_IF_ERROR(FromGrpc("sealing key", control()->Unlock(&context, request, &reply)));
-  return StoreSealingDekBlocking(reply.sealing_dek());
+  return reply.sealing_dek();
 }
 
-// No key is made under a DEK before its row is durable: the link is not ready until then.
-absl::Status EnclaveLink::StoreSealingDekBlocking(const wire::v1::SealingDek& dek) {
-  if (dek.dek_id().size() != DekId::kBytes || dek.wrapped().empty()) {
-    return absl::InvalidArgumentError("sealing key: the enclave sent none");
-  }
+absl::StatusOr<DekId> EnclaveLink::StoreSealingDekBlocking(const wire::v1::SealingDek& dek) {
+  BULLA_ASSIGN_OR_RETURN(DekRow row, RowOf(dek, clock_.WallNow()));
+  const DekId dek_id = row.dek_id;
   auto stored = std::make_shared<std::promise<absl::Status>>();
   std::future<absl::Status> result = stored->get_future();
-  store_.PutDek({.dek_id = DekId::FromBytes(AsBytes(dek.dek_id())),
-                 .wrapped = Bytes(dek.wrapped().begin(), dek.wrapped().end()),
-                 .kms_key_id = dek.kms_key_id(),
-                 .created_at = clock_.WallNow()},
+  store_.PutDek(std::move(row),
                 [stored](absl::Status status) { stored->set_value(std::move(status)); });
   if (result.wait_for(kStoreTimeout) != std::future_status::ready) {
     return absl::DeadlineExceededError("sealing key: the store does not answer");
   }
-  return result.get();
+  BULLA_RETURN_IF_ERROR(result.get());
+  return dek_id;
+}
+
+// A refusal is told and no error: the enclave's next probe says what it wants instead.
+absl::Status EnclaveLink::SealUnderBlocking(const DekId& dek_id) {
+  grpc::ClientContext context;
+  SetDeadline(context, kSealUnderTimeout);
+  wire::v1::SealUnderRequest request;
+  wire::v1::SealUnderReply reply;
+  request.set_dek_id(dek_id.bytes.data(), DekId::kBytes);
+  grpc::Status status = control()->SealUnder(&context, request, &reply);
+  if (!status.ok() && !IsAnswer(status)) return FromGrpc("sealing key", status);
+  if (!status.ok()) {
+    LogWarn("sealing_dek_refused", {{"enclave", name()},
+                                    {"dek", dek_id.Short()},
+                                    {"reason", ShownText(status.error_message())}});
+  }
+  return absl::OkStatus();
+}
+
+void EnclaveLink::RenewSealingDek() {
+  {
+    MutexLock lock(mutex_);
+    if (std::exchange(renewing_sealing_dek_, true)) return;
+  }
+  wire::v1::UnlockRequest request;
+  request.set_new_sealing_dek(true);
+  StartUnlock(std::move(request),
+              [self = shared_from_this()](absl::Status status, const wire::v1::UnlockReply& reply) {
+                if (!status.ok()) return self->SealingDekStored(status);
+                absl::StatusOr<DekRow> row = RowOf(reply.sealing_dek(), self->clock_.WallNow());
+                if (!row.ok()) return self->SealingDekStored(row.status());
+                const DekId dek_id = row->dek_id;
+                self->store_.PutDek(*std::move(row), [self, dek_id](const absl::Status& stored) {
+                  self->SealingDekStored(stored.ok() ? absl::StatusOr<DekId>(dek_id) : stored);
+                });
+              });
+}
+
+void EnclaveLink::SealingDekStored(const absl::StatusOr<DekId>& dek_id) {
+  MutexLock lock(mutex_);
+  renewing_sealing_dek_ = false;
+  if (dek_id.ok()) {
+    sealing_dek_failures_ = 0;
+    stored_sealing_dek_ = *dek_id;
+    changed_.NotifyAll();
+  } else if (std::has_single_bit(++sealing_dek_failures_)) {  // asked for again at each probe
+    LogWarn("sealing_dek_failed", {{"enclave", name()},
+                                   {"attempts", sealing_dek_failures_},
+                                   {"reason", dek_id.status().ToString()}});
+  }
 }
 
 absl::Status EnclaveLink::OpenStreamsBlocking() {
@@ -249,15 +311,18 @@ absl::Status EnclaveLink::SuperviseBlocking() {
     BULLA_RETURN_IF_ERROR(ProbeBlocking());
     bool policy_changed = false;
     bool streams_missing = false;
+    std::optional<DekId> stored_sealing_dek;
     {
       MutexLock lock(mutex_);
       changed_.WaitFor(mutex_, options_.probe_interval, [this]() BULLA_NO_THREAD_SAFETY_ANALYSIS {
-        return stopping_ || streams_missing_ || policy_changed_;
+        return stopping_ || streams_missing_ || policy_changed_ || stored_sealing_dek_;
       });
       if (stopping_) return absl::CancelledError("stopping");
       policy_changed = policy_changed_;
       streams_missing = streams_missing_;
+      stored_sealing_dek = std::exchange(stored_sealing_dek_, std::nullopt);
     }
+    if (stored_sealing_dek) BULLA_RETURN_IF_ERROR(SealUnderBlocking(*stored_sealing_dek));
     if (policy_changed) BULLA_RETURN_IF_ERROR(ConfigureBlocking());
     if (streams_missing) {
       BULLA_RETURN_IF_ERROR(OpenStreamsBlocking());
@@ -287,6 +352,7 @@ absl::Status EnclaveLink::ProbeBlocking() {
   }
   std::vector<DekId> deks = DecodeDeksToRenew(reply);
   if (!deks.empty()) events_.OnDeksToRenew(*this, deks);
+  if (reply.sealing_dek_wanted()) RenewSealingDek();
   return absl::OkStatus();
 }
 
@@ -321,6 +387,16 @@ void EnclaveLink::OnMissing() {
 }
 
 void EnclaveLink::OpenDek(const DekRow& dek, std::function<void(absl::Status)> done) {
+  wire::v1::UnlockRequest request;
+  request.mutable_open()->set_dek_id(dek.dek_id.bytes.data(), DekId::kBytes);
+  request.mutable_open()->set_wrapped(dek.wrapped.data(), dek.wrapped.size());
+  StartUnlock(std::move(request),
+              [done = std::move(done)](absl::Status status, const wire::v1::UnlockReply&) {
+                done(std::move(status));
+              });
+}
+
+void EnclaveLink::StartUnlock(wire::v1::UnlockRequest request, UnlockDone done) {
   struct Call {
     std::shared_ptr<wire::v1::Enclave::Stub> control;
     grpc::ClientContext context;
@@ -328,22 +404,21 @@ void EnclaveLink::OpenDek(const DekRow& dek, std::function<void(absl::Status)> d
     wire::v1::UnlockReply reply;
   };
   auto call = std::make_shared<Call>();
-  absl::StatusOr<wire::v1::UnlockRequest> request = NewUnlockRequest(options_.credentials_file);
-  if (!request.ok()) return done(request.status());
-  call->request = *std::move(request);
+  call->request = std::move(request);
+  absl::Status readable = AddCredentials(options_.credentials_file, call->request);
+  if (!readable.ok()) return done(std::move(readable), call->reply);
   {
     MutexLock lock(mutex_);
     call->control = control_;
     if (call->control != nullptr) unlocks_.insert(&call->context);
   }
-  if (call->control == nullptr) return done(absl::UnavailableError("the enclave is not connected"));
-
+  if (call->control == nullptr) {
+    return done(absl::UnavailableError("the enclave is not connected"), call->reply);
+  }
   SetDeadline(call->context, kUnlockTimeout);
-  call->request.mutable_open()->set_dek_id(dek.dek_id.bytes.data(), DekId::kBytes);
-  call->request.mutable_open()->set_wrapped(dek.wrapped.data(), dek.wrapped.size());
   call->control->async()->Unlock(&call->context, &call->request, &call->reply,
                                  [this, call, done = std::move(done)](grpc::Status status) {
-                                   done(FromGrpc("unlock", status));
+                                   done(FromGrpc("unlock", status), call->reply);
                                    MutexLock lock(mutex_);
                                    unlocks_.erase(&call->context);
                                    changed_.NotifyAll();

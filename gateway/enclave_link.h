@@ -134,8 +134,16 @@ class EnclaveLink final : public std::enable_shared_from_this<EnclaveLink>, priv
   absl::StatusOr<wire::v1::HelloReply> HelloBlocking();
   // Asks for the key policy. A refusal is told and no error: the enclave keeps what it had.
   absl::Status ConfigureBlocking() BULLA_EXCLUDES(mutex_);
-  absl::Status EnsureSealingDekBlocking();
-  absl::Status StoreSealingDekBlocking(const wire::v1::SealingDek& dek);
+  absl::StatusOr<wire::v1::SealingDek> ObtainSealingDekBlocking();
+  absl::StatusOr<DekId> StoreSealingDekBlocking(const wire::v1::SealingDek& dek);
+  absl::Status SealUnderBlocking(const DekId& dek_id);
+  // The same in the background, since KMS may take its time: the enclave has said that it needs
+  // another one. The last step is Supervise's.
+  void RenewSealingDek() BULLA_EXCLUDES(mutex_);
+  void SealingDekStored(const absl::StatusOr<DekId>& dek_id) BULLA_EXCLUDES(mutex_);
+  // Begins an Unlock with the credentials that are in the file now. `done` is called exactly once.
+  using UnlockDone = std::function<void(absl::Status, const wire::v1::UnlockReply&)>;
+  void StartUnlock(wire::v1::UnlockRequest request, UnlockDone done) BULLA_EXCLUDES(mutex_);
   absl::Status ProbeBlocking();
   void UpdateHitRate() BULLA_REQUIRES(mutex_);
   // Opens those that are missing.
@@ -167,6 +175,9 @@ class EnclaveLink final : public std::enable_shared_from_this<EnclaveLink>, priv
   bool policy_changed_ BULLA_GUARDED_BY(mutex_) = false;  // and not yet asked for
   // Those of the unlocks under way: cancelled when the enclave is lost.
   absl::flat_hash_set<grpc::ClientContext*> unlocks_ BULLA_GUARDED_BY(mutex_);
+  bool renewing_sealing_dek_ BULLA_GUARDED_BY(mutex_) = false;
+  std::optional<DekId> stored_sealing_dek_ BULLA_GUARDED_BY(mutex_);  // to be sealed under
+  unsigned sealing_dek_failures_ BULLA_GUARDED_BY(mutex_) = 0;        // in a row
   std::shared_ptr<wire::v1::Enclave::Stub> control_ BULLA_GUARDED_BY(mutex_);
   Status status_ BULLA_GUARDED_BY(mutex_);
   // Of the last probes, the older the less.

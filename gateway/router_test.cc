@@ -170,6 +170,33 @@ TEST_F(RouterTest, TheSealingDekIsDurableBeforeTheLinkIsReady) {
   EXPECT_EQ(store_.dek_count(), 1u);
 }
 
+TEST_F(RouterTest, AnEnclaveIsToldToSealOnceItsDekIsDurableAndNotBefore) {
+  store_.FailWith(absl::UnavailableError("disk full"));
+  StartEnclave(0);
+  StartRouter(1);
+  WaitUntil([&] { return enclaves_[0]->sealing_deks_obtained() >= 1; });
+  WaitUntil([&] { return Status().reconnects >= 2; });
+  EXPECT_EQ(enclaves_[0]->sealed_under(), 0);
+  store_.FailWith(absl::OkStatus());
+  WaitUntil([&] { return router_->fleet().reliable() == 1; });
+  EXPECT_EQ(enclaves_[0]->sealed_under(), 1);
+}
+
+TEST_F(RouterTest, AnEnclaveThatWantsAnotherSealingDekGetsItStoredAndIsTold) {
+  StartAll(1);
+  const int obtained = enclaves_[0]->sealing_deks_obtained();
+  const int told = enclaves_[0]->sealed_under();
+  store_.FailWith(absl::UnavailableError("disk full"));
+  wire::v1::ProbeReply probe;
+  probe.set_sealing_dek_wanted(true);
+  enclaves_[0]->SetProbe(probe);
+  WaitUntil([&] { return enclaves_[0]->sealing_deks_obtained() >= obtained + 2; });
+  EXPECT_EQ(enclaves_[0]->sealed_under(), told);
+  store_.FailWith(absl::OkStatus());
+  WaitUntil([&] { return enclaves_[0]->sealed_under() > told; });
+  EXPECT_EQ(router_->fleet().reliable(), 1u) << "nothing else stops for it";
+}
+
 TEST_F(RouterTest, ManyCallsAtOnceAreEachAnsweredWithTheirOwnSignature) {
   StartAll(2);
   std::vector<KeyId> keys;

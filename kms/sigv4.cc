@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <ctime>
 #include <fmt/format.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <openssl/sha.h>
+
+#include "crypto/hmac.h"
 
 namespace bulla {
 namespace {
@@ -43,14 +43,6 @@ std::string Sha256Hex(ByteSpan bytes) {
   ByteArray<32> digest;
   SHA256(bytes.data(), bytes.size(), digest.data());
   return HexEncode(digest);
-}
-
-ByteArray<32> HmacSha256(ByteSpan key, std::string_view message) {
-  ByteArray<32> mac;
-  unsigned int length = 0;
-  HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()),
-       reinterpret_cast<const unsigned char*>(message.data()), message.size(), mac.data(), &length);
-  return mac;
 }
 
 // Names in lower case and values trimmed, in the order of the names; values of one name joined.
@@ -189,11 +181,11 @@ std::string SigV4StringToSign(const SigV4Request& request, const SigV4Scope& sco
 std::string SigV4Signature(const SigV4Request& request, const SigV4Scope& scope,
                            std::string_view amz_date, std::string_view secret_access_key) {
   std::string first = fmt::format("AWS4{}", secret_access_key);
-  ByteArray<32> key = HmacSha256(AsBytes(first), scope.date);
-  key = HmacSha256(key, scope.region);
-  key = HmacSha256(key, scope.service);
-  key = HmacSha256(key, kTerminator);
-  return HexEncode(HmacSha256(key, SigV4StringToSign(request, scope, amz_date)));
+  ByteArray<32> key = HmacSha256(AsBytes(first), AsBytes(scope.date));
+  key = HmacSha256(key, AsBytes(scope.region));
+  key = HmacSha256(key, AsBytes(scope.service));
+  key = HmacSha256(key, AsBytes(kTerminator));
+  return HexEncode(HmacSha256(key, AsBytes(SigV4StringToSign(request, scope, amz_date))));
 }
 
 std::string SigV4Authorization(const SigV4Request& request, const SigV4Scope& scope,

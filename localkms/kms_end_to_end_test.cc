@@ -2,27 +2,13 @@
 // whole way of a data key.
 
 #include <algorithm>
-#include <arpa/inet.h>
-#include <atomic>
-#include <chrono>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <iterator>
-#include <netinet/in.h>
 #include <set>
-#include <sys/socket.h>
 #include <thread>
 
-#include <boost/json.hpp>
-
 #include "attest/cbor.h"
-#include "base/mutex.h"
-#include "kms/kms_client.h"
-#include "kms/simulated_nsm.h"
-#include "localkms/server.h"
+#include "tests/fakes/local_kms.h"
 
 namespace bulla {
 namespace {
@@ -30,51 +16,6 @@ namespace {
 namespace json = boost::json;
 using std::chrono::seconds;
 using ::testing::HasSubstr;
-
-constexpr char kRegion[] = "eu-central-1";
-const AwsCredentials kCaller{"AKIDTEST", "test-secret", "test-token"};
-
-// The real time, since TLS certificates are made by it, and a distance from it.
-class OffsetClock final : public Clock {
- public:
-  explicit OffsetClock(seconds offset = seconds(0)) : offset_(offset) {}
-  MonotonicTime Now() const override { return real_.Now(); }
-  WallTime WallNow() const override { return real_.WallNow() + offset_; }
-
- private:
-  RealClock real_;
-  seconds offset_;
-};
-
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string pattern = std::filesystem::temp_directory_path() / "bulla-kms-test-XXXXXX";
-    path_ = ::mkdtemp(pattern.data());
-  }
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
-};
-
-std::string ReadFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-}
-
-absl::StatusOr<UniqueFd> DialTcp(const std::string& address) {
-  UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in to{};
-  to.sin_family = AF_INET;
-  to.sin_port = htons(static_cast<std::uint16_t>(std::stoi(address.substr(address.find(':') + 1))));
-  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&to), sizeof to) != 0) {
-    return absl::UnavailableError("cannot connect");
-  }
-  return fd;
-}
 
 // Answers every attestation with a document in which one bit was changed.
 class TamperingNsm final : public Nsm {
@@ -98,81 +39,7 @@ class TamperingNsm final : public Nsm {
   Nsm& nsm_;
 };
 
-class LocalKms : public ::testing::Test {
- protected:
-  void SetUp() override {
-    ASSERT_TRUE(MakeSimulatedRoot(folder_ / "root", clock_.WallNow()).ok());
-    nsm_ = *SimulatedNsm::Create(folder_ / "root", SimulatedPcrs("test"), clock_);
-    recipient_ = *Recipient::Generate();
-    tls_ = *MakeTlsIdentity(folder_ / "tls", kRegion, clock_.WallNow());
-    StartServer();
-    key_arn_ = (*keys_->Create("test", clock_.WallNow()))->arn;
-    client_ = NewClient(*nsm_);
-  }
-
-  void StartServer() {
-    keys_ = *KeyRing::Open(folder_ / "keys", kRegion);
-    KmsServiceOptions options;
-    options.region = kRegion;
-    options.credentials = {kCaller};
-    options.attestation_root = *TrustAnchor::FromPem(ReadFile(folder_ / "root/root.pem"));
-    service_ = std::make_unique<KmsService>(options, *keys_, clock_);
-    server_ = *KmsServer::Start({.listen = "127.0.0.1:0", .tls = tls_, .threads = 2},
-                                [this](const KmsRequest& request) {
-                                  KmsReply reply = service_->Handle(request);
-                                  MutexLock lock(mutex_);
-                                  last_reply_ = reply.body;
-                                  return reply;
-                                });
-  }
-
-  void StopServer() {
-    server_.reset();
-    service_.reset();
-    keys_.reset();
-  }
-
-  KmsClientOptions ClientOptions(Nsm& nsm) {
-    KmsClientOptions options;
-    options.dial = [this] {
-      ++dials_;
-      return DialTcp(server_->address());
-    };
-    options.kms_host = std::string("kms.") + kRegion + ".amazonaws.com";
-    options.region = kRegion;
-    options.key_arn = key_arn_;
-    options.ca_pem = ReadFile(tls_.ca);
-    options.nsm = &nsm;
-    options.recipient = recipient_.get();
-    options.clock = &clock_;
-    return options;
-  }
-  std::unique_ptr<KmsClient> NewClient(Nsm& nsm) { return *KmsClient::Create(ClientOptions(nsm)); }
-
-  MonotonicTime Deadline() const { return clock_.Now() + seconds(10); }
-  std::int64_t Calls(const char* operation) {
-    return json::parse(service_->Handle({"GET", "/stats", {}, ""}).body).at(operation).as_int64();
-  }
-  std::string LastReply() BULLA_EXCLUDES(mutex_) {
-    MutexLock lock(mutex_);
-    return last_reply_;
-  }
-
-  OffsetClock clock_;
-  TemporaryFolder folder_;
-  TlsFiles tls_;
-  std::string key_arn_;
-  std::atomic<int> dials_ = 0;
-  Mutex mutex_;
-  std::string last_reply_ BULLA_GUARDED_BY(mutex_);
-  std::unique_ptr<SimulatedNsm> nsm_;
-  std::unique_ptr<Recipient> recipient_;
-  std::unique_ptr<KeyRing> keys_;
-  std::unique_ptr<KmsService> service_;
-  std::unique_ptr<KmsServer> server_;
-  std::unique_ptr<KmsClient> client_;
-  const DekId dek_id_ = DekId::New(WallTime(seconds(1'700'000'000)));
-};
+class LocalKms : public ::testing::Test, protected LocalKmsWorld {};
 
 TEST_F(LocalKms, ADataKeyOpensAgain) {
   absl::StatusOr<DataKey> made = client_->GenerateDataKeyBlocking(kCaller, dek_id_, Deadline());
@@ -275,7 +142,8 @@ TEST_F(LocalKms, APeerWithoutTheHostsCertificateIsRefused) {
       (*KmsClient::Create(options))->GenerateDataKeyBlocking(kCaller, dek_id_, Deadline()).status();
   EXPECT_TRUE(absl::IsPermissionDenied(status)) << status;
   options = ClientOptions(*nsm_);
-  options.ca_pem = ReadFile((*MakeTlsIdentity(folder_ / "tls2", kRegion, clock_.WallNow())).ca);
+  options.ca_pem =
+      ReadWholeFile((*MakeTlsIdentity(folder_ / "tls2", kRegion, clock_.WallNow())).ca);
   status =
       (*KmsClient::Create(options))->GenerateDataKeyBlocking(kCaller, dek_id_, Deadline()).status();
   EXPECT_TRUE(absl::IsPermissionDenied(status)) << status;

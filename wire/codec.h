@@ -22,7 +22,7 @@ class ReplyFrame;
 namespace bulla {
 
 // Both ends are built from one tree; another version is refused at Hello.
-inline constexpr std::uint32_t kWireProtocolVersion = 3;
+inline constexpr std::uint32_t kWireProtocolVersion = 4;
 
 // Signatures in one frame. 32 of them make 1.8 KiB out and 2.2 KiB back; vsock's latency is flat to
 // 4 KiB a write, and 32 is what spreads a frame's fixed cost (15 us a side) to half a microsecond.
@@ -100,8 +100,8 @@ struct ReplyBatch {
 void EncodeRequest(const RequestBatch& batch, wire::v1::RequestFrame& frame);
 void EncodeReply(const ReplyBatch& batch, wire::v1::ReplyFrame& frame);
 
-// `batch` is overwritten. InvalidArgument, naming the column, for a frame that is not well formed or
-// is over a limit, DataLoss for one whose checksum is another; `batch` is unspecified then.
+// `batch` is overwritten. InvalidArgument, naming the column, for a frame that is not well formed
+// or is over a limit, DataLoss for one whose checksum is another; `batch` is unspecified then.
 absl::Status DecodeRequest(const wire::v1::RequestFrame& frame, RequestBatch& batch);
 absl::Status DecodeReply(const wire::v1::ReplyFrame& frame, ReplyBatch& batch);
 

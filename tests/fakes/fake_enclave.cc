@@ -123,6 +123,15 @@ grpc::Status FakeEnclave::Unlock(grpc::ServerContext*, const wire::v1::UnlockReq
   return grpc::Status::OK;
 }
 
+grpc::Status FakeEnclave::SealUnder(grpc::ServerContext*, const wire::v1::SealUnderRequest* request,
+                                    wire::v1::SealUnderReply*) {
+  if (sealing_deks_obtained_ == 0 || DekId::FromBytes(AsBytes(request->dek_id())) != sealing_dek_) {
+    return {grpc::StatusCode::FAILED_PRECONDITION, "another data key"};
+  }
+  ++sealed_under_;
+  return grpc::Status::OK;
+}
+
 grpc::Status FakeEnclave::Configure(grpc::ServerContext*, const wire::v1::ConfigureRequest* request,
                                     wire::v1::ConfigureReply* reply) {
   ++policies_asked_;

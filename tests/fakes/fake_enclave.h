@@ -50,6 +50,7 @@ class FakeEnclave final : public wire::v1::Enclave::Service {
 
   DekId sealing_dek() const { return sealing_dek_; }
   int sealing_deks_obtained() const { return sealing_deks_obtained_; }
+  int sealed_under() const { return sealed_under_; }  // how often it was told that it is durable
   // As the enclave does nothing for a DEK that is open, one that is opened again counts once: a
   // call that was on its way while its DEK was opened asks for it again.
   int deks_opened() const { return deks_opened_; }
@@ -64,6 +65,8 @@ class FakeEnclave final : public wire::v1::Enclave::Service {
                      wire::v1::HelloReply* reply) override;
   grpc::Status Unlock(grpc::ServerContext*, const wire::v1::UnlockRequest* request,
                       wire::v1::UnlockReply* reply) override;
+  grpc::Status SealUnder(grpc::ServerContext*, const wire::v1::SealUnderRequest* request,
+                         wire::v1::SealUnderReply* reply) override;
   grpc::Status Configure(grpc::ServerContext*, const wire::v1::ConfigureRequest* request,
                          wire::v1::ConfigureReply* reply) override;
   grpc::Status KeysInUse(grpc::ServerContext*, const wire::v1::KeysInUseRequest* request,
@@ -80,6 +83,7 @@ class FakeEnclave final : public wire::v1::Enclave::Service {
   const BootId boot_id_ = BootId::New({});
   const DekId sealing_dek_ = DekId::New({});
   std::atomic<int> sealing_deks_obtained_{0};
+  std::atomic<int> sealed_under_{0};
   std::atomic<int> deks_opened_{0};
   std::atomic<int> blobs_loaded_{0};
   std::atomic<int> frames_{0};

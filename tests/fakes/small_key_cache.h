@@ -15,6 +15,13 @@ inline std::unique_ptr<DekTable> NewDekTable(const KeyPolicy& policy = {}) {
   return *std::move(deks);
 }
 
+// Makes a DEK and seals under it, as if the gateway had stored it at once.
+inline void SealUnderNew(DekTable& deks, const DekId& id, const Secret<32>& key,
+                         MonotonicTime now) {
+  BULLA_CHECK(deks.AddSealing({id, Bytes(1, 1), "arn"}, key, now, 0).ok(), "a new DEK");
+  BULLA_CHECK(deks.SealUnder(id, now).ok(), "it is durable");
+}
+
 inline std::unique_ptr<KeyCache> NewKeyCache(const DekTable& deks, MonotonicTime start,
                                              const KeyPolicy& policy = {},
                                              std::size_t locked_bytes = 1 << 20) {

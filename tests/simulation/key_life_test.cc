@@ -361,7 +361,7 @@ class Simulation {
   // ---- DEKs
 
   void OpenDek(std::size_t dek, MonotonicTime asked_at) {
-    ASSERT_TRUE(deks_->Open(data_keys_[dek].id, {}, asked_at, dice_.Roll()).ok());
+    ASSERT_TRUE(deks_->Open(data_keys_[dek].id, Bytes(1, 1), {}, asked_at, dice_.Roll()).ok());
     model_.DekOpened(dek, asked_at, now_);
     ++deks_opened_;
   }
