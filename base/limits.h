@@ -15,6 +15,9 @@ using std::chrono::seconds;
 
 // Request line and header fields. Ours need under 1 KiB; proxies add a few of their own.
 inline constexpr std::size_t kHttpHeaderBytesMax = 16 * 1024;
+// Of that the request line: a little more than the 8000 bytes that RFC 9112, section 3, has every
+// server take.
+inline constexpr std::size_t kHttpRequestLineBytesMax = 8 * 1024;
 // A batch of 1024 items is 150 KiB. The rest is room for an answer: a digest of a million bytes
 // (two million hex digits) is still read to its end, so that the refusal can name its length.
 inline constexpr std::size_t kRequestBodyBytesMax = 4 * 1024 * 1024;

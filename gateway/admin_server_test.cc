@@ -49,7 +49,7 @@ class AdminServerTest : public ::testing::Test {
   RawHttpAnswer Change(const std::string& method, const std::string& body,
                        const std::string& fields = "Content-Type: application/json\r\n") {
     RawHttpClient client(address_);
-    client.Send(method + " /enclaves HTTP/1.1\r\nHost: a\r\n" + fields +
+    client.Send(method + " /enclaves HTTP/1.1\r\nHost: localhost\r\n" + fields +
                 "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
     return client.Read();
   }
@@ -111,9 +111,9 @@ TEST_F(AdminServerTest, BadRequestsAreRefusedAndTheNextIsServed) {
     EXPECT_EQ(client.Get(path).status, 400) << path;
   }
   EXPECT_EQ(client.Get("/other").status, 404);
-  client.Send("POST /healthz HTTP/1.1\r\nHost: a\r\n\r\n");
+  client.Send("POST /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
   EXPECT_EQ(client.Read().status, 405);
-  client.Send("HEAD /healthz HTTP/1.1\r\nHost: a\r\n\r\n");
+  client.Send("HEAD /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
   EXPECT_EQ(client.Read(/*no_body=*/true).status, 200);
   EXPECT_EQ(client.Get("/healthz").status, 200);
   RawHttpClient garbage(address_);
@@ -236,7 +236,7 @@ TEST_F(AdminServerTest, ListThatComesAfterTheStopIsDropped) {
   };
   auto server = std::make_unique<AdminServer>("127.0.0.1:0", std::move(sources), metrics_);
   RawHttpClient client(*server->Start());
-  client.Send("GET /keys HTTP/1.1\r\nHost: a\r\n\r\n");
+  client.Send("GET /keys HTTP/1.1\r\nHost: localhost\r\n\r\n");
   {
     MutexLock lock(mutex);
     ASSERT_TRUE(changed.WaitFor(mutex, std::chrono::seconds(10), [&] { return kept != nullptr; }));

@@ -2,8 +2,14 @@
 
 #include <algorithm>
 
+#include "gateway/http_text.h"
+
 namespace bulla {
 namespace {
+
+// Zeros in front of a size are allowed, but not so many that another reader's number could
+// overflow.
+constexpr int kSizeDigitsMax = 16;
 
 int HexValue(char c) {
   if (c >= '0' && c <= '9') return c - '0';
@@ -34,6 +40,7 @@ void ChunkedBody::Take(char c) {
   switch (at_) {
     case At::kSizeFirst:
       chunk_bytes_left_ = 0;
+      size_digits_ = 0;
       at_ = At::kSize;
       if (HexValue(c) < 0) {
         state_ = State::kMalformed;
@@ -43,6 +50,13 @@ void ChunkedBody::Take(char c) {
       return;
     case At::kSize:
       return TakeSizeDigit(c);
+    case At::kSizeSpace:  // only in front of an extension (BWS)
+      if (c == ';') {
+        at_ = At::kExtension;
+      } else if (kHttpSpace.find(c) == kHttpSpace.npos) {
+        state_ = State::kMalformed;
+      }
+      return CountOverhead();
     case At::kExtension:
       return Skip(c, At::kSizeLf);
     case At::kSizeLf:
@@ -57,9 +71,12 @@ void ChunkedBody::Take(char c) {
         at_ = At::kLastLf;
         return;
       }
-      at_ = At::kTrailer;
-      return Skip(c, At::kTrailerLf);
-    case At::kTrailer:
+      at_ = At::kTrailerName;
+      if (!IsTokenChar(c)) state_ = State::kMalformed;
+      return CountOverhead();
+    case At::kTrailerName:
+      return TakeTrailerName(c);
+    case At::kTrailerValue:
       return Skip(c, At::kTrailerLf);
     case At::kTrailerLf:
       return Expect(c, '\n', At::kTrailerFirst);
@@ -76,7 +93,10 @@ void ChunkedBody::TakeSizeDigit(char c) {
     at_ = At::kSizeLf;
   } else if (c == ';') {
     at_ = At::kExtension;
-  } else if (int digit = HexValue(c); digit < 0) {
+  } else if (kHttpSpace.find(c) != kHttpSpace.npos) {
+    at_ = At::kSizeSpace;
+    CountOverhead();
+  } else if (int digit = HexValue(c); digit < 0 || ++size_digits_ > kSizeDigitsMax) {
     state_ = State::kMalformed;
   } else {
     chunk_bytes_left_ = chunk_bytes_left_ * 16 + static_cast<std::size_t>(digit);
@@ -84,13 +104,26 @@ void ChunkedBody::TakeSizeDigit(char c) {
   }
 }
 
+void ChunkedBody::TakeTrailerName(char c) {
+  if (c == ':') {
+    at_ = At::kTrailerValue;
+  } else if (!IsTokenChar(c)) {
+    state_ = State::kMalformed;
+  }
+  CountOverhead();
+}
+
+void ChunkedBody::CountOverhead() {
+  if (state_ == State::kMore && overhead_bytes_left_-- == 0) state_ = State::kTooLarge;
+}
+
 void ChunkedBody::Skip(char c, At at_end_of_line) {
   if (c == '\r') {
     at_ = at_end_of_line;
   } else if ((c >= 0 && c < ' ' && c != '\t') || c == 0x7f) {
     state_ = State::kMalformed;
-  } else if (overhead_bytes_left_-- == 0) {
-    state_ = State::kTooLarge;
+  } else {
+    CountOverhead();
   }
 }
 

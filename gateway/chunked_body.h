@@ -4,8 +4,9 @@
 // decoder too, but 1.81's aborts the process when the last chunk of an empty body arrives in two
 // pieces.
 //
-// Strict: lines end in CRLF, sizes are bare hex digits, no control characters in what is skipped.
-// Chunk extensions and trailers are counted and dropped.
+// Strict: lines end in CRLF, sizes are bare hex digits, no control characters in what is skipped,
+// and what looks like no trailer field is none. Chunk extensions and trailers are counted and
+// dropped.
 
 #include <cstddef>
 #include <cstdint>
@@ -32,20 +33,24 @@ class ChunkedBody {
   enum class At {
     kSizeFirst,
     kSize,
+    kSizeSpace,
     kExtension,
     kSizeLf,
     kData,
     kDataCr,
     kDataLf,
     kTrailerFirst,
-    kTrailer,
+    kTrailerName,
+    kTrailerValue,
     kTrailerLf,
     kLastLf
   };
 
   void Take(char c);
   void TakeSizeDigit(char c);
+  void TakeTrailerName(char c);
   void Skip(char c, At at_end_of_line);
+  void CountOverhead();
   void Expect(char c, char wanted, At then);
 
   State state_ = State::kMore;
@@ -53,6 +58,7 @@ class ChunkedBody {
   std::size_t body_bytes_left_;
   std::size_t overhead_bytes_left_;
   std::size_t chunk_bytes_left_ = 0;
+  int size_digits_ = 0;
 };
 
 }  // namespace bulla

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <map>
 
+#include "gateway/host_rules.h"
 #include "wire/codec.h"
 
 namespace bulla {
@@ -15,7 +16,8 @@ using std::chrono::minutes;
 using std::chrono::seconds;
 
 constexpr std::string_view kSqliteScheme = "sqlite://";
-constexpr std::size_t kEnclavesMax = 64;  // HashRing::kMembersMax
+constexpr std::size_t kEnclavesMax = 64;      // HashRing::kMembersMax
+constexpr std::size_t kAllowedHostsMax = 64;  // each request is compared with all of them
 constexpr std::string_view kKeyPolicyPrefix = "key_policy.";
 
 // Settings of the key policy that contradict each other whatever the image has for the others,
@@ -61,6 +63,11 @@ void RegisterSettings(GatewayConfig& config, ConfigReader& reader) {
   reader.AddString("admin.listen", &config.admin_listen,
                    "HOST:PORT of health, metrics and status. Keep it off public networks. Enclaves "
                    "are added and removed here too, but from loopback addresses alone.");
+  reader.AddStringList("allowed_hosts", &config.allowed_hosts, kAllowedHostsMax,
+                       "Names under which callers reach the listeners, besides localhost and "
+                       "literal addresses: sign.example.com, or *.example.com for all below it. "
+                       "Requests for any other host are refused, lest a web page have a name of "
+                       "its own lead here.");
   reader.AddString("log_level", &config.log_level, "debug, info, warn or error.");
   reader.AddString("store", &config.store, "The key store: sqlite:///PATH. The folder must exist.");
   reader.AddStringList("enclaves", &config.enclaves, kEnclavesMax,
@@ -124,6 +131,10 @@ absl::Status Validate(const GatewayConfig& config, const ConfigReader& reader) {
   if (absl::StatusOr<std::vector<EnclaveSpec>> specs = EnclaveSpecs(config); !specs.ok()) {
     return absl::InvalidArgumentError(
         fmt::format("{}: {}", reader.Where("enclaves"), std::string(specs.status().message())));
+  }
+  if (absl::StatusOr<HostRules> hosts = HostRules::Parse(config.allowed_hosts); !hosts.ok()) {
+    return absl::InvalidArgumentError(fmt::format("{}: {}", reader.Where("allowed_hosts"),
+                                                  std::string(hosts.status().message())));
   }
   for (const auto& [key, value] : {std::pair{"kms_forwarder.target", &config.kms_forwarder_target},
                                    std::pair{"credentials_file", &config.credentials_file}}) {

@@ -27,6 +27,7 @@ struct GatewayConfig {
   std::chrono::milliseconds http_write_timeout = limits::kHttpWriteTimeout;
   std::string grpc_listen = "127.0.0.1:9090";
   std::string admin_listen = "127.0.0.1:9091";
+  std::vector<std::string> allowed_hosts;
   std::string log_level = "info";
   std::string store = "sqlite:///var/lib/bulla/bulla.db";
   std::vector<std::string> enclaves;  // hot

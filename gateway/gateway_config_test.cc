@@ -98,6 +98,17 @@ TEST(GatewayConfig, AKeyPolicyThatContradictsItselfIsRefusedWithFileLineAndKey) 
   }
 }
 
+TEST(GatewayConfig, AllowedHostThatIsNoNameIsRefusedByName) {
+  GatewayConfig config;
+  EXPECT_TRUE(
+      Load(config, std::string(kLeast) + "allowed_hosts: [a.example, '*.b.example']\n").ok());
+  absl::Status status =
+      Load(config, std::string(kLeast) + "allowed_hosts: ['https://a.example']\n");
+  EXPECT_NE(std::string(status.message()).find("allowed_hosts: got \"https://a.example\""),
+            std::string::npos)
+      << status;
+}
+
 TEST(GatewayConfig, WhatDiffersIsNamedButForWhatIsHot) {
   GatewayConfig a;
   GatewayConfig b;

@@ -113,7 +113,7 @@ class Face final : public v1::Signer::CallbackService {
                                    v1::CreateResponse* response) override {
     CreateCall call;
     call.request_id = shared_.TakeRequestId(*context);
-    Error error = CheckMetadata(*context);
+    Error error = shared_.CheckMetadata(*context);
     if (error.ok()) error = CheckRequest(*request);
     if (error.ok()) error = CheckIdempotencyKey(request->idempotency_key());
     if (!error.ok()) return FinishNow(shared_, *context, FaceMethod::kCreate, error);
@@ -129,7 +129,7 @@ class Face final : public v1::Signer::CallbackService {
                                    v1::GetKeyResponse* response) override {
     shared_.TakeRequestId(*context);
     KeyId key_id;
-    Error error = CheckMetadata(*context);
+    Error error = shared_.CheckMetadata(*context);
     if (error.ok()) error = CheckRequest(*request);
     if (error.ok()) error = ParseKeyId(request->key_id(), key_id);
     if (!error.ok()) return FinishNow(shared_, *context, FaceMethod::kGetKey, error);
@@ -144,7 +144,7 @@ class Face final : public v1::Signer::CallbackService {
     shared_.TakeRequestId(*context);
     KeyId key_id;
     Digest32 digest;
-    Error error = CheckMetadata(*context);
+    Error error = shared_.CheckMetadata(*context);
     if (error.ok()) error = CheckRequest(*request);
     if (error.ok()) error = ParseKeyId(request->key_id(), key_id);
     if (error.ok()) error = ParseDigestBytes(request->digest(), digest);

@@ -15,6 +15,7 @@
 #include "base/metrics.h"
 #include "base/status.h"
 #include "gateway/admission.h"
+#include "gateway/host_rules.h"
 #include "gateway/signer_service.h"
 
 namespace bulla {
@@ -24,6 +25,7 @@ class GrpcServer {
  public:
   struct Options {
     std::string listen = "127.0.0.1:8081";             // HOST:PORT; port 0 picks a free one
+    HostRules hosts;                                   // for the authority that calls name
     Duration sign_timeout = limits::kSignTimeout;      // where the caller sets no shorter one
     Duration create_timeout = limits::kCreateTimeout;  // the same
   };

@@ -270,6 +270,32 @@ TEST_F(GrpcServerTest, RequestIdIsEchoedWhenHarmlessAndReplacedWhenNot) {
   EXPECT_NE(echoed("<script>", false), "<script>");
   EXPECT_FALSE(echoed("<script>", false).empty());
   EXPECT_NE(echoed("", false), echoed("", false));
+  grpc::ClientContext twice;
+  BePatient(twice);
+  for (const char* id : {"<script>", "first", "second"}) twice.AddMetadata("x-request-id", id);
+  v1::SignResponse response;
+  EXPECT_TRUE(stub_->Sign(&twice, GoodRequest(), &response).ok());
+  EXPECT_EQ(twice.GetServerTrailingMetadata().find("x-request-id")->second, "first");
+}
+
+TEST_F(GrpcServerTest, CallsForAnotherHostAreRefused) {
+  auto status_for = [&](const std::string& authority) {
+    grpc::ClientContext context;
+    BePatient(context);
+    context.set_authority(authority);
+    v1::SignResponse response;
+    return stub_->Sign(&context, GoodRequest(), &response);
+  };
+  for (const char* ours : {"localhost:1", "LocalHost.", "127.0.0.1", "[::1]:9090", "10.1.2.3"}) {
+    EXPECT_TRUE(status_for(ours).ok()) << ours;
+  }
+  ExpectError(status_for("evil.example"), ErrorCode::kPermissionDenied,
+              ":authority: got 'evil.example'");
+  grpc::ClientContext stream;
+  BePatient(stream);
+  stream.set_authority("evil.example");
+  ExpectError(stub_->SignStream(&stream)->Finish(), ErrorCode::kPermissionDenied, "allowed_hosts");
+  ExpectStillServes();
 }
 
 TEST_F(GrpcServerTest, CallersDeadlineIsCarriedWhenItIsShorter) {

@@ -21,9 +21,9 @@ std::string NamedMessage(const Error& error) {
 
 std::string GrpcShared::TakeRequestId(grpc::CallbackServerContext& context) {
   std::string_view callers;
-  auto found = context.client_metadata().find(kRequestIdName);
-  if (found != context.client_metadata().end()) {
-    callers = {found->second.data(), found->second.size()};
+  const auto [first, last] = context.client_metadata().equal_range(kRequestIdName);
+  for (auto sent = first; sent != last && !IsAcceptableRequestId(callers); ++sent) {
+    callers = {sent->second.data(), sent->second.size()};
   }
   std::string id;
   {
@@ -60,7 +60,12 @@ grpc::Status StatusOf(const Error& error) {
   return {static_cast<grpc::StatusCode>(row.grpc_status), message, details.SerializeAsString()};
 }
 
-Error CheckMetadata(const grpc::CallbackServerContext& context) {
+Error GrpcShared::CheckMetadata(const grpc::CallbackServerContext& context) const {
+  const grpc::string_ref authority = context.ExperimentalGetAuthority();
+  const std::string_view host(authority.data(), authority.size());
+  if (!options.hosts.Allow(host)) {
+    return {ErrorCode::kPermissionDenied, HostRefused(":authority", host)};
+  }
   for (const char* name : {"tenant-id", "tenant_id", "tenantid", "x-tenant-id"}) {
     if (context.client_metadata().contains(name)) return TenantRefused(name);
   }

@@ -26,9 +26,13 @@ class GrpcShared {
   GrpcShared(GrpcServer::Options o, SignerService& s, Admission& a, Metrics& m, const Clock& c)
       : options(std::move(o)), service(s), admission(a), clock(c), metrics(m, "grpc") {}
 
-  // The caller's request id, or a new one; echoed before the first message and with the status,
-  // since client libraries differ in which of the two they show.
+  // The caller's request id, of several the first that is acceptable, or a new one; echoed before
+  // the first message and with the status, since client libraries differ in which of the two they
+  // show.
   std::string TakeRequestId(grpc::CallbackServerContext& context);
+
+  // The authority is ours, and no tenant is named in the metadata.
+  Error CheckMetadata(const grpc::CallbackServerContext& context) const;
 
   // The earlier of the caller's deadline and `timeout` from now.
   MonotonicTime Deadline(const grpc::CallbackServerContext& context, Duration timeout) const;
@@ -53,8 +57,6 @@ class GrpcShared {
 // contract has it.
 grpc::Status StatusOf(const Error& error);
 
-// No tenant is named in the metadata.
-Error CheckMetadata(const grpc::CallbackServerContext& context);
 // `message` has only fields that the contract has.
 Error CheckUnknownFields(const google::protobuf::Message& message);
 

@@ -44,7 +44,7 @@ class GrpcSignStream final
         parse_latency_(shared.metrics.parse_latency()),
         total_latency_(shared.metrics.total_latency()) {
     shared.TakeRequestId(context);
-    Error error = CheckMetadata(context);
+    Error error = shared.CheckMetadata(context);
     bool welcome = streams.Add(this);
     if (error.ok() && !welcome) error.code = ErrorCode::kUnavailable;
     Act act;

@@ -12,6 +12,8 @@ std::string_view ReasonPhrase(int status) {
       return "OK";
     case 204:
       return "No Content";
+    case 304:
+      return "Not Modified";
     case 400:
       return "Bad Request";
     case 401:
@@ -24,14 +26,30 @@ std::string_view ReasonPhrase(int status) {
       return "Method Not Allowed";
     case 408:
       return "Request Timeout";
+    case 409:
+      return "Conflict";
+    case 412:
+      return "Precondition Failed";
     case 413:
       return "Content Too Large";
+    case 414:
+      return "URI Too Long";
     case 415:
       return "Unsupported Media Type";
+    case 417:
+      return "Expectation Failed";
+    case 421:
+      return "Misdirected Request";
     case 429:
       return "Too Many Requests";
+    case 431:
+      return "Request Header Fields Too Large";
+    case 501:
+      return "Not Implemented";
     case 503:
       return "Service Unavailable";
+    case 505:
+      return "HTTP Version Not Supported";
     default:
       return "Internal Server Error";
   }
@@ -57,15 +75,20 @@ void Append(std::string& out, std::initializer_list<std::string_view> parts) {
 
 void AppendAnswer(const HttpAnswer& answer, const HttpRequest& request, std::string_view date,
                   bool close, std::string& out) {
-  Append(out, {"HTTP/1.1 ", Digits(answer.status), " ", ReasonPhrase(answer.status),
-               "\r\nDate: ", date, "\r\n"});
+  // If-None-Match: * asks for nothing that is there (RFC 9110, section 13.1.2).
+  const bool is_get = request.method == "GET" || request.method == "HEAD";
+  const bool is_known = answer.status == 200 && is_get && request.if_none_match_any;
+  const int status = is_known ? 304 : answer.status;
+  Append(out, {"HTTP/1.1 ", Digits(status), " ", ReasonPhrase(status), "\r\nDate: ", date, "\r\n"});
   if (answer.status != 204) {
-    Append(out, {"Content-Type: application/json\r\nContent-Length: ", Digits(answer.body.size()),
-                 "\r\n"});
+    Append(out, {"Content-Type: ", answer.content_type,
+                 "\r\nContent-Length: ", Digits(answer.body.size()), "\r\n"});
   }
   Append(out, {"X-Request-Id: ", answer.request_id,
                "\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"});
-  if (!answer.allow.empty()) Append(out, {"Allow: ", answer.allow, ", OPTIONS\r\n"});
+  if (!answer.field.name.empty()) {
+    Append(out, {answer.field.name, ": ", answer.field.value, "\r\n"});
+  }
   if (answer.retry_after_ms > 0) {
     Append(out, {"Retry-After: ", Digits((answer.retry_after_ms + 999) / 1000),
                  "\r\nretry-after-ms: ", Digits(answer.retry_after_ms), "\r\n"});
@@ -76,7 +99,7 @@ void AppendAnswer(const HttpAnswer& answer, const HttpRequest& request, std::str
     out += "Connection: keep-alive\r\n";  // HTTP/1.0 asked for it and needs to be told
   }
   out += "\r\n";
-  if (request.method != "HEAD") out += answer.body;
+  if (request.method != "HEAD" && status != 304) out += answer.body;
 }
 
 }  // namespace bulla

@@ -1,6 +1,6 @@
 #pragma once
 
-// An answer of the HTTP face, and its bytes. A pure function; the bodies are gateway/http_json's.
+// An answer of either listener, and its bytes. A pure function; the bodies are gateway/http_json's.
 
 #include <cstdint>
 #include <string>
@@ -13,10 +13,14 @@ namespace bulla {
 struct HttpAnswer {
   int status = 0;
   std::string request_id;
-  std::string body;                  // JSON; empty with 204
+  std::string body;  // empty with 204
+  std::string_view content_type = "application/json";
   std::uint32_t retry_after_ms = 0;  // 0: no hint
-  std::string_view allow;            // the one HTTP method besides OPTIONS; empty: not said
+  HttpField field;                   // one more; empty: none
 };
+
+// The interim answer to who waits for it before he sends a body.
+inline constexpr std::string_view kHttpContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 
 // Appends to `out` the answer to `request`, as RFC 9110 and 9112 have it. `date` is an IMF-fixdate
 // (RFC 9110, 5.6.7); with `close` the connection ends behind it.

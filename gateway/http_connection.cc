@@ -68,6 +68,7 @@ void HttpConnection::Advance() {
     if (!AccountBody()) return RefuseRequest(Refuse(ErrorCode::kRetryLater, ""));
     if (reader_.state() < HttpRequestReader::State::kDone) {
       NoteRequestPhase();
+      if (HttpRefusal refusal = SendContinue(); refusal.any()) return RefuseRequest(refusal);
       return ReadMore();
     }
     if (!Serve()) return;
@@ -166,16 +167,23 @@ void HttpConnection::NoteRequestPhase() {
   noted_state_ = state;
   const HttpServer::Options& options = worker_.shared().options;
   if (state == State::kHeader) deadline_ = worker_.Now() + options.header_timeout;
-  if (state != State::kBody) return;
-  deadline_ = worker_.Now() + options.body_timeout;
-  if (reader_.request().expects_continue && !sent_continue_) {
-    sent_continue_ = true;
-    static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
-    error_code ec;
-    // 25 bytes into an empty send buffer. Should they not fit, the caller sends after a wait
-    // anyway.
-    socket_.write_some(asio::buffer(kContinue.data(), kContinue.size()), ec);
+  if (state == State::kBody) deadline_ = worker_.Now() + options.body_timeout;
+}
+
+// A caller who waits to be told before he sends the body is told, unless the header says already
+// that it would be refused (RFC 9110, section 10.1.1).
+HttpRefusal HttpConnection::SendContinue() {
+  if (reader_.state() != HttpRequestReader::State::kBody || sent_continue_ ||
+      !reader_.request().expects_continue) {
+    return {};
   }
+  sent_continue_ = true;
+  HttpRefusal refusal = exchange_.CheckHeader(reader_.request());
+  if (refusal.any()) return refusal;
+  error_code ec;
+  // 25 bytes into an empty send buffer. Should they not fit, the caller sends after a wait anyway.
+  socket_.write_some(asio::buffer(kHttpContinue.data(), kHttpContinue.size()), ec);
+  return {};
 }
 
 // What a body has beyond the ordinary comes out of the pool. False when that is used up.

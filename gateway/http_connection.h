@@ -56,6 +56,7 @@ class HttpConnection {
   void ReadMore();
   void OnRead(const boost::system::error_code& ec, std::size_t bytes);
   void NoteRequestPhase();
+  HttpRefusal SendContinue();
   bool AccountBody();
 
   // Writing. True: all of it is written. False: the rest follows, or the connection is closed.

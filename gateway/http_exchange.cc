@@ -33,6 +33,11 @@ void HttpExchange::Reset() {
 
 // ---- Serving ---------------------------------------------------------------------------------
 
+HttpRefusal HttpExchange::CheckHeader(const HttpRequest& request) const {
+  HttpRoute route;
+  return bulla::CheckHeader(request, worker_.shared().options.hosts, route);
+}
+
 void HttpExchange::ServeRefusal(const HttpRequest& request, const HttpRefusal& refusal) {
   Begin(request);
   AnswerError(refusal);
@@ -42,16 +47,13 @@ bool HttpExchange::Serve(const HttpRequest& request, MonotonicTime read_at) {
   Begin(request);
   read_at_ = read_at;
   HttpRoute route;
-  if (HttpRefusal refusal = FindRoute(request, route); refusal.any()) return Refused(refusal);
+  const HttpRefusal refusal = bulla::CheckHeader(request, worker_.shared().options.hosts, route);
   method_ = route.method;
+  if (refusal.any()) return Refused(refusal);
   if (request.method == "OPTIONS") {
-    Answer(204, ErrorCode::kOk, 0, route.allow);
+    Answer(204, ErrorCode::kOk, 0, {"Allow", route.allow});
     return true;
   }
-  if (HttpRefusal refusal = CheckMethod(route, request); refusal.any()) {
-    return Refused(refusal, route.allow);
-  }
-  if (HttpRefusal refusal = CheckEnvelope(route, request); refusal.any()) return Refused(refusal);
   return ServeRoute(route, request);
 }
 
@@ -188,18 +190,18 @@ void HttpExchange::AnswerBatch() {
   Answer(200, ErrorCode::kOk);
 }
 
-void HttpExchange::AnswerError(const HttpRefusal& refusal, std::string_view allow) {
+void HttpExchange::AnswerError(const HttpRefusal& refusal) {
   std::uint32_t retry_after_ms = NextRetryAfterMs(refusal.error.code);
   AppendError(refusal.error, answer_.request_id, retry_after_ms, answer_.body);
-  Answer(refusal.status, refusal.error.code, retry_after_ms, allow);
+  Answer(refusal.status, refusal.error.code, retry_after_ms, refusal.field);
 }
 
 void HttpExchange::Answer(int status, ErrorCode code, std::uint32_t retry_after_ms,
-                          std::string_view allow) {
+                          HttpField field) {
   worker_.shared().metrics.Count(method_, code);
   answer_.status = status;
   answer_.retry_after_ms = retry_after_ms;
-  answer_.allow = allow;
+  answer_.field = field;
 }
 
 std::uint32_t HttpExchange::NextRetryAfterMs(ErrorCode code) {

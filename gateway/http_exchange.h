@@ -46,6 +46,8 @@ class HttpExchange {
   // Serves a request that is complete; its last bytes were read at `read_at`. True: answer() is
   // there. False: calls are out, and it can be composed once the last is back.
   bool Serve(const HttpRequest& request, MonotonicTime read_at);
+  // What is wrong with a request whose header is there, and whose body need not be.
+  HttpRefusal CheckHeader(const HttpRequest& request) const;
   // The answer is `refusal`, to a request that may not be complete.
   void ServeRefusal(const HttpRequest& request, const HttpRefusal& refusal);
 
@@ -73,11 +75,10 @@ class HttpExchange {
   std::function<void(Error, const KeyRow&)> KeyDone();
 
   // Each completes the answer, whose body is composed already, or is that of an error.
-  void Answer(int status, ErrorCode code, std::uint32_t retry_after_ms = 0,
-              std::string_view allow = {});
-  void AnswerError(const HttpRefusal& refusal, std::string_view allow = {});
-  bool Refused(const HttpRefusal& refusal, std::string_view allow = {}) {
-    AnswerError(refusal, allow);
+  void Answer(int status, ErrorCode code, std::uint32_t retry_after_ms = 0, HttpField field = {});
+  void AnswerError(const HttpRefusal& refusal);
+  bool Refused(const HttpRefusal& refusal) {
+    AnswerError(refusal);
     return true;
   }
   void AnswerBatch();

@@ -63,7 +63,7 @@ TEST(HttpRequestReader, ChunkedBodyEndsWhereItSays) {
   std::string head = std::string(kPost) + "Transfer-Encoding: Chunked\r\n\r\n";
   for (const std::string& body :
        {std::string("3\r\nabc\r\n0\r\n\r\n"),
-        std::string("01;x=\"y\"\r\na\r\n2\r\nbc\r\n000\r\nT: v\r\n\r\n")}) {
+        std::string("01;x=\"y\"\r\na\r\n2 \t;z\r\nbc\r\n000\r\nT: v\r\nu:\r\n\r\n")}) {
     HttpRequestReader reader(kBodyMax);
     EXPECT_EQ(reader.Consume(head + body + "rest"), head.size() + body.size());
     EXPECT_EQ(reader.state(), State::kDone);
@@ -73,7 +73,9 @@ TEST(HttpRequestReader, ChunkedBodyEndsWhereItSays) {
   EXPECT_EQ(RefusalOf(head + "0\r\n\r\n"), "") << "empty, and in as many pieces as one likes";
   for (const char* body :
        {"g\r\n", "\r\n", "-1\r\n", "+1\r\n", "0x1\r\n", "1\n", "1 \r\na\r\n", "1\r\nab\r\n",
-        "1\r\na\n", "0\r\n\n", "1;\x01\r\n", "0\r\nT: \x02\r\n\r\n", "0\r\n\rX"}) {
+        "1\r\na\n", "0\r\n\n", "1;\x01\r\n", "0\r\nT: \x02\r\n\r\n", "0\r\n\rX", "1 a\r\n",
+        "00000000000000001\r\n", "0\r\nGET / HTTP/1.1\r\n", "0\r\nT\r\n", "0\r\n T: v\r\n",
+        "0\r\nT : v\r\n"}) {
     EXPECT_EQ(RefusalOf(head + body), "body: not a well-formed chunked body") << body;
   }
   for (const std::string& body :
@@ -86,67 +88,159 @@ TEST(HttpRequestReader, ChunkedBodyEndsWhereItSays) {
 
 TEST(HttpRequestReader, WhateverTwoReadersCouldUnderstandDifferentlyIsRefused) {
   const std::string length = "Content-Length: want one number, once";
-  const std::string coding = "Transfer-Encoding: want 'chunked' alone";
+  const std::string both = "Transfer-Encoding: want it in HTTP/1.1, without Content-Length";
+  const std::string coding = "Transfer-Encoding: got '";
   const std::string fold = "header: a line begins with a space";
+  const std::string field = "want NAME: VALUE";
+  const std::string control = "has a control character";
+  const std::string lf = "a line ends in LF alone";
   struct {
     std::string fields;
     std::string refusal;
   } const kBad[] = {
       {"Content-Length: 1\r\nContent-Length: 1\r\n", length},
-      {"Content-Length: 1\r\nContent-Length: 2\r\n", "request: not well-formed"},
+      {"Content-Length: 1\r\nContent-Length: 2\r\n", length},
       {"Content-Length: 1, 1\r\n", length},
-      {"Content-Length: +1\r\n", "request: not well-formed"},
-      {"Content-Length: -1\r\n", "request: not well-formed"},
-      {"Content-Length: 0x1\r\n", "request: not well-formed"},
-      {"Content-Length:\r\n", "request: not well-formed"},
-      {"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n", "request: not well-formed"},
-      {"Transfer-Encoding: chunked\r\nContent-Length: 1\r\n", "request: not well-formed"},
-      {"Transfer-Encoding: gzip\r\nContent-Length: 1\r\n", coding},
+      {"Content-Length: +1\r\n", length},
+      {"Content-Length: -1\r\n", length},
+      {"Content-Length: 0x1\r\n", length},
+      {"Content-Length:\r\n", length},
+      {"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n", both},
+      {"Transfer-Encoding: chunked\r\nContent-Length: 1\r\n", length},
+      {"Transfer-Encoding: gzip\r\nContent-Length: 1\r\n", length},
       {"Transfer-Encoding: gzip\r\n", coding},
       {"Transfer-Encoding: chunked, gzip\r\n", coding},
       {"Transfer-Encoding: gzip, chunked\r\n", coding},
       {"Transfer-Encoding: xchunked\r\n", coding},
-      {"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", "request: not well-formed"},
-      {"Transfer-Encoding : chunked\r\n", "request: not well-formed"},
-      {"Host: b\r\n", "Host: want it once"},
-      {"X-Request-Id: a\r\nx-request-id: b\r\n", "X-Request-Id: given twice"},
+      {"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", coding},
+      {"Transfer-Encoding : chunked\r\n", field},
+      {"Host: b\r\n", "Host: given twice"},
       {"Idempotency-Key: a\r\nIdempotency-Key: a\r\n", "Idempotency-Key: given twice"},
       {"Idempotency-Key:\r\n", "Idempotency-Key: got nothing"},
-      {"no colon\r\n", "request: not well-formed"},
-      {"A: b\n", "request: not well-formed"},
-      {std::string("A: b\0c\r\n", 8), "request: not well-formed"},
-      {"Content-Length : 1\r\n", "request: not well-formed"},
-      {"Content-Length: 1 1\r\n", "request: not well-formed"},
-      {"Content-Length: 1\v\r\n", "request: not well-formed"},
-      {"Content-Length: 1e0\r\n", "request: not well-formed"},
-      {"Content-Length: 1;x\r\n", "request: not well-formed"},
-      {"Transfer-Encoding: \vchunked\r\n", "request: not well-formed"},
+      {"Origin: http://a\r\nOrigin: http://b\r\n", "Origin: given twice"},
+      {"no colon\r\n", field},
+      {"A: b\n", lf},
+      {std::string("A: b\0c\r\n", 8), control},
+      {"Content-Length : 1\r\n", field},
+      {"Content-Length: 1 1\r\n", length},
+      {"Content-Length: 1\v\r\n", control},
+      {"Content-Length: 1e0\r\n", length},
+      {"Content-Length: 1;x\r\n", length},
+      {"Transfer-Encoding: \vchunked\r\n", control},
       {"Transfer-Encoding: \"chunked\"\r\n", coding},
       {"Transfer-Encoding: chunked;q=1\r\n", coding},
       {"Transfer-Encoding: , chunked\r\n", coding},
+      {"Transfer-Encoding: chunked,\r\n", coding},
       {"Transfer-Encoding: identity\r\n", coding},
       {"Transfer-Encoding:\r\n", coding},
+      {"Transfer-Encoding:\r\nTransfer-Encoding: chunked\r\n", coding},
       {"Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n", coding},
-      {"X: a\rTransfer-Encoding: chunked\r\n", "request: not well-formed"},
-      {"X: a\nTransfer-Encoding: chunked\r\n", "request: not well-formed"},
+      {"X: a\rTransfer-Encoding: chunked\r\n", control},
+      {"X: a\nTransfer-Encoding: chunked\r\n", lf},
       {"X: a\r\n Content-Length: 1\r\n", fold},
       {"X: a\r\n\tb\r\n", fold},
-      {"Content-Length:\r\n 1\r\n", fold},
+      {"Content-Length:\r\n 1\r\n", length},
       {"Transfer-Encoding:\r\n chunked\r\n", fold},
       {" Content-Length: 1\r\n", fold},
-      {": a\r\n", "request: not well-formed"},
+      {": a\r\n", field},
   };
   for (const auto& bad : kBad) {
     EXPECT_THAT(RefusalOf(kPost + bad.fields + "\r\na"), HasSubstr(bad.refusal)) << bad.fields;
   }
-  EXPECT_THAT(RefusalOf("POST / HTTP/1.1\r\n\r\n"), HasSubstr("Host: want it once"));
+  EXPECT_THAT(RefusalOf("POST / HTTP/1.1\r\n\r\n"), HasSubstr("Host: got none, want it once"));
   EXPECT_EQ(RefusalOf("POST / HTTP/1.0\r\n\r\n"), "");
   EXPECT_THAT(RefusalOf("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-              HasSubstr(coding));
-  for (const char* line : {"POST / HTTP/2.0\r\n\r\n", "POST /\r\n\r\n", "POST  / HTTP/1.1\r\n\r\n",
-                           "\x16\x03\x01\x02", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "\r\n\r\n"}) {
-    EXPECT_THAT(RefusalOf(line), HasSubstr("request: not well-formed")) << line;
+              HasSubstr(both));
+}
+
+TEST(HttpRequestReader, WhatIsNoRequestLineIsRefused) {
+  for (const char* line :
+       {"POST /\r\n\r\n", "POST  / HTTP/1.1\r\n\r\n", "POST\t/ HTTP/1.1\r\n\r\n", "/\r\n\r\n",
+        "POST / HTTP/1.1 \r\n\r\n", "POST / http/1.1\r\n\r\n", "POST / HTTP/1.12\r\n\r\n",
+        "POST / a HTTP/1.1\r\n\r\n", "POST / HTTP/1,1\r\n\r\n", "POST / HTTP/1.x\r\n\r\n"}) {
+    EXPECT_THAT(RefusalOf(line), HasSubstr("request line: got '")) << line;
   }
+  for (const char* line : {"\x16\x03\x01\x02", " POST / HTTP/1.1\r\n", "\rPOST / HTTP/1.1\r\n"}) {
+    EXPECT_NE(RefusalOf(line), "") << line;
+  }
+  EXPECT_THAT(RefusalOf("\r\n\r\nPOST / HTTP/1.1\r\n"), HasSubstr("two empty lines"));
+  EXPECT_THAT(RefusalOf("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), HasSubstr("version: got 'HTTP/2.0'"));
+  for (const char* target :
+       {"*", "sign", "ftp://a/", "http://", "http:///", "http://a@b/", "http://a:b/", "//\\",
+        "/a#b", "http:/a", "http://[::1/", "http://[x]/", "http://a%2/", "/\x80"}) {
+    EXPECT_THAT(RefusalOf(fmt::format("POST {} HTTP/1.1\r\nHost: a\r\n\r\n", target)),
+                HasSubstr("target: got"))
+        << target;
+  }
+}
+
+// What is read of a request whose first lines are these.
+HttpRequest Read(const std::string& lines) {
+  HttpRequestReader reader(kBodyMax);
+  reader.Consume(lines + "\r\n");
+  EXPECT_EQ(reader.state(), State::kDone) << lines << reader.refusal().error.message;
+  return reader.request();
+}
+
+TEST(HttpRequestReader, AbsoluteFormIsTakenApartAndItsHostCounts) {
+  struct {
+    const char* line;
+    const char* target;
+    const char* authority;
+  } const kForms[] = {
+      {"GET http://b:1/x?y HTTP/1.1", "/x?y", "b:1"},
+      {"GET http://b HTTP/1.1", "/", "b"},
+      {"GET HTTPS://[::1]?y HTTP/1.1", "/?y", "[::1]"},
+      {"GET /x HTTP/1.1", "/x", "a:2"},
+      {"OPTIONS * HTTP/1.1", "*", "a:2"},
+      {"OPTIONS http://b HTTP/1.1", "*", "b"},
+      {"OPTIONS http://b/ HTTP/1.1", "/", "b"},
+  };
+  for (const auto& form : kForms) {
+    HttpRequest request = Read(std::string(form.line) + "\r\nHost: a:2\r\n");
+    EXPECT_EQ(request.target, form.target) << form.line;
+    EXPECT_EQ(request.authority, form.authority) << form.line;
+  }
+  EXPECT_FALSE(Read("GET / HTTP/1.0\r\n").has_authority);
+}
+
+TEST(HttpRequestReader, OfSeveralRequestIdsTheFirstThatIsAcceptableNamesTheCall) {
+  auto id = [](const std::string& fields) {
+    return Read("GET / HTTP/1.1\r\nHost: a\r\n" + fields).request_id;
+  };
+  EXPECT_EQ(id("X-Request-Id: a\r\nx-request-id: b\r\n"), "a");
+  EXPECT_EQ(id("X-Request-Id: a, b\r\n"), "a");
+  EXPECT_EQ(id("X-Request-Id: <x>, b\r\nX-Request-Id: c\r\n"), "b");
+  EXPECT_EQ(id("X-Request-Id:\r\nX-Request-Id: ,\r\nX-Request-Id: c\r\n"), "c");
+  EXPECT_EQ(id("X-Request-Id: a b\r\n"), "");
+}
+
+TEST(HttpRequestReader, AConnectionLastsAsLongAsBothWant) {
+  auto lasts = [](const std::string& version, const std::string& fields) {
+    HttpRequestReader reader(kBodyMax);
+    reader.Consume("GET / " + version + "\r\nHost: a\r\n" + fields + "\r\n");
+    return reader.keep_alive();
+  };
+  EXPECT_TRUE(lasts("HTTP/1.1", ""));
+  EXPECT_TRUE(lasts("HTTP/1.2", "")) << "a later minor version is one that we can talk to";
+  EXPECT_FALSE(lasts("HTTP/1.1", "Connection: Close\r\n"));
+  EXPECT_FALSE(lasts("HTTP/1.1", "Connection: keep-alive, , close\r\n"));
+  EXPECT_FALSE(lasts("HTTP/1.1", "Connection: x\r\nConnection: close\r\n"));
+  EXPECT_TRUE(lasts("HTTP/1.1", "Connection: closed\r\n"));
+  EXPECT_FALSE(lasts("HTTP/1.0", ""));
+  EXPECT_TRUE(lasts("HTTP/1.0", "Connection: Keep-Alive\r\n"));
+  EXPECT_FALSE(lasts("HTTP/1.0", "Connection: keep-alive, close\r\n"));
+}
+
+TEST(HttpRequestReader, AnEmptyLineInFrontOfARequestLeavesTheConnectionIdle) {
+  HttpRequestReader reader(kBodyMax);
+  EXPECT_EQ(reader.Consume("\r"), 0u);
+  EXPECT_EQ(reader.Consume("\r\n"), 2u);
+  EXPECT_EQ(reader.state(), State::kIdle);
+  reader.ConsumeEnd();
+  EXPECT_EQ(reader.state(), State::kIdle);
+  reader.Consume("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+  EXPECT_EQ(reader.state(), State::kDone);
 }
 
 TEST(HttpRequestReader, SpaceAroundAValueIsNoPartOfIt) {
@@ -181,6 +275,13 @@ TEST(HttpRequestReader, LimitsAreTakenAndOneMoreIsNot) {
   std::string many = kPost;
   for (int i = 0; i < 3000; ++i) many += "A: b\r\n";
   EXPECT_THAT(RefusalOf(many + "\r\n"), HasSubstr("header: over")) << "small fields count too";
+  auto with_target = [](std::size_t n) {  // of a request line of n bytes
+    return fmt::format("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", std::string(n - 14, 'a'));
+  };
+  EXPECT_EQ(RefusalOf(with_target(limits::kHttpRequestLineBytesMax)), "");
+  EXPECT_THAT(RefusalOf(with_target(limits::kHttpRequestLineBytesMax + 1)),
+              HasSubstr("request line: over"));
+  EXPECT_THAT(RefusalOf(std::string(100000, 'A')), HasSubstr("which is not known here"));
 }
 
 TEST(HttpRequestReader, RequestThatBreaksOffIsRefused) {

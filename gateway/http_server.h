@@ -20,6 +20,7 @@
 #include "base/metrics.h"
 #include "base/status.h"
 #include "gateway/admission.h"
+#include "gateway/host_rules.h"
 #include "gateway/signer_service.h"
 
 namespace bulla {
@@ -32,6 +33,7 @@ class HttpServer {
  public:
   struct Options {
     std::string listen = "127.0.0.1:8080";  // HOST:PORT, [IPv6]:PORT; port 0 picks a free one
+    HostRules hosts;
     int threads = 2;
     std::size_t body_bytes_max = limits::kRequestBodyBytesMax;
     std::size_t connections_max = limits::kHttpConnectionsMax;

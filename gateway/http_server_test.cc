@@ -221,7 +221,7 @@ TEST_F(HttpServerTest, RequestMayArriveByteByByteAndInChunks) {
   EXPECT_EQ(client.Read().status, 200);
   std::string body = SignBody();
   std::string chunked =
-      "POST /sign HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+      "POST /sign HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
       "Transfer-Encoding: chunked\r\n\r\n";
   for (char c : body) chunked += fmt::format("1\r\n{}\r\n", c);
   client.Send(chunked + "0\r\n\r\n");
@@ -431,8 +431,8 @@ TEST_F(HttpServerTest, RequestThatDoesNotEndIsAnsweredWithATimeout) {
   options.header_timeout = options.body_timeout = std::chrono::milliseconds(1);
   StartServer(options);
   for (std::string_view begun :
-       {"POST /sign HTTP/1.1\r\nHost: a\r\n",
-        "POST /sign HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{"}) {
+       {"POST /sign HTTP/1.1\r\nHost: localhost\r\n",
+        "POST /sign HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"}) {
     RawHttpClient client(address_);
     client.Send(begun);
     ExpectError(client.Read(), 408, "INVALID_ARGUMENT", "not complete in time");

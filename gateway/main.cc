@@ -153,6 +153,7 @@ absl::Status Serve(const Flags& flags) {
   const GatewayConfig& config = config_watch.running();
   SetLogLevel(config.log_level);
   BULLA_ASSIGN_OR_RETURN(Router::Options router_options, RouterOptions(config));
+  BULLA_ASSIGN_OR_RETURN(HostRules hosts, HostRules::Parse(config.allowed_hosts));
 
   TuneGrpcForTraffic();
   RealClock clock;
@@ -173,6 +174,7 @@ absl::Status Serve(const Flags& flags) {
                                   descriptors_max)}});
   }
   HttpServer http({.listen = config.http_listen,
+                   .hosts = hosts,
                    .threads = static_cast<int>(config.http_threads),
                    .connections_max = connections_max,
                    .idle_timeout = config.http_idle_timeout,
@@ -183,6 +185,7 @@ absl::Status Serve(const Flags& flags) {
                    .create_timeout = config.create_timeout},
                   router, admission, metrics, clock);
   GrpcServer grpc({.listen = config.grpc_listen,
+                   .hosts = hosts,
                    .sign_timeout = config.sign_timeout,
                    .create_timeout = config.create_timeout},
                   router, admission, metrics, clock);

@@ -88,7 +88,7 @@ class RawHttpClient {
   bool ReadsEnd() { return buffer_.empty() && !Fill() && ended_; }
 
   RawHttpAnswer Get(std::string_view path) {
-    Send(fmt::format("GET {} HTTP/1.1\r\nHost: test\r\n\r\n", path));
+    Send(fmt::format("GET {} HTTP/1.1\r\nHost: localhost\r\n\r\n", path));
     return Read();
   }
   // `headers` are whole lines, each with its CRLF.
@@ -99,7 +99,7 @@ class RawHttpClient {
   static std::string PostText(std::string_view path, std::string_view body,
                               std::string_view headers = {}) {
     return fmt::format(
-        "POST {} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n{}"
+        "POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{}"
         "Content-Length: {}\r\n\r\n{}",
         path, headers, body.size(), body);
   }

@@ -110,14 +110,14 @@ class BadRequestsTest(SystemTest):
             return answer
 
     def test_a_body_over_the_limit(self):
-        head = (f"POST /sign HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        head = (f"POST /sign HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                 f"Content-Length: {BODY_BYTES_MAX + 1}\r\n\r\n").encode()
         answer = self.raw(head, end_of_input=False)
         self.assertIn(b" 413 ", answer.split(b"\r\n")[0])
         self.assertIn(b"PAYLOAD_TOO_LARGE", answer)
 
     def test_requests_that_are_no_http_or_end_early(self):
-        whole = (f"POST /sign HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        whole = (f"POST /sign HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                  f"Content-Length: {len(self.sign_body())}\r\n\r\n{self.sign_body()}").encode()
         for cut in range(0, len(whole), 7):
             answer = self.raw(whole[:cut])

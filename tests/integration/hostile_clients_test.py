@@ -49,7 +49,7 @@ BAD_BATCH_ANSWER_BYTES = 256 * KIB  # its answer, and room to grow in
 
 
 def request_bytes(method, path, body="", *fields):
-    lines = [f"{method} {path} HTTP/1.1", "Host: test", *fields]
+    lines = [f"{method} {path} HTTP/1.1", "Host: localhost", *fields]
     if body or method == "POST":
         lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
     return ("\r\n".join(lines) + "\r\n\r\n" + body).encode()
@@ -356,7 +356,7 @@ class SlowTest(HostileTest):
 
     def slow_requests(self):
         """One byte a second, half a request and then silence, a large header without an end."""
-        head = b"POST /sign HTTP/1.1\r\nHost: test\r\n"
+        head = b"POST /sign HTTP/1.1\r\nHost: localhost\r\n"
         begun = [head, head + b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n",
                  head + b"Transfer-Encoding: chunked\r\n\r\n"]
         large = head + b"A: " + b"a" * (HEADER_BYTES_MAX - 100 - len(head))
@@ -383,18 +383,18 @@ class SlowTest(HostileTest):
                    1000 * 3 * HEADER_BYTES_MAX + 600 * CONNECTION_BYTES + SLACK_BYTES)
 
     def large_headers(self):
-        head = b"GET / HTTP/1.1\r\nHost: test\r\n" + b"A: a\r\n" * HEADER_BYTES_MAX
+        head = b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"A: a\r\n" * HEADER_BYTES_MAX
 
         def attack():
             with Crowd(self.http) as crowd:
                 crowd.open(200, head)
-                self.assert_refused(crowd.connections, 413)
+                self.assert_refused(crowd.connections, 431)
 
         self.waves("200 headers of 96 KiB", attack, SLACK_BYTES)
 
     def large_bodies(self):
         """120 bodies of 3 MiB without an end are more than the pool has."""
-        head = (b"POST /sign HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
+        head = (b"POST /sign HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                 b"Content-Length: %d\r\n\r\n" % (4 * MIB))
         refused = {b"408": 0, b"429": 0, b"": 0}
 
@@ -447,7 +447,7 @@ class SlowTest(HostileTest):
 
 # ---- Smuggling ---------------------------------------------------------------------------------
 
-HEAD = b"POST /sign HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n"
+HEAD = b"POST /sign HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 SMUGGLED = request_bytes("GET", "/nothing", "", "X-Request-Id: smuggled")
 EMPTY_CHUNKED = b"0\r\n\r\n"
 # Heads (without their empty line) and bodies that two readers may end at different places. What comes
@@ -486,8 +486,8 @@ AMBIGUOUS = {
 }
 # What has one meaning only: the request behind it is the second one.
 CLEAR = {
-    "absolute form, another host": b"GET http://elsewhere/keys/x HTTP/1.1\r\nHost: test\r\n\r\n",
-    "upgrade to h2c": b"GET /keys/x HTTP/1.1\r\nHost: test\r\nConnection: Upgrade, HTTP2-Settings"
+    "absolute form, another host": b"GET http://elsewhere/keys/x HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "upgrade to h2c": b"GET /keys/x HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings"
                       b"\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n",
     "lengths in a trailer": HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
                             b"Content-Length: 900\r\nTransfer-Encoding: gzip\r\n\r\n",

@@ -1,0 +1,128 @@
+#include "gateway/host_rules.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <string>
+#include <vector>
+
+namespace bulla {
+namespace {
+
+using ::testing::HasSubstr;
+
+HostRules Rules(const std::vector<std::string>& allowed) {
+  absl::StatusOr<HostRules> rules = HostRules::Parse(allowed);
+  EXPECT_TRUE(rules.ok()) << rules.status();
+  return rules.ok() ? *rules : HostRules();
+}
+
+TEST(HostRules, LoopbackNamesAndLiteralAddressesAreTakenAndNoOthers) {
+  HostRules rules;
+  for (const char* host :
+       {"localhost", "LOCALHOST:8080", "localhost.", "localhost.:80", "app.localhost",
+        "a.b.LocalHost.:1", "127.0.0.1", "127.0.0.1:8080", "10.0.0.7:", "192.168.1.2", "0.0.0.0",
+        "[::1]", "[::1]:8080", "[2001:db8::7]", "[::ffff:127.0.0.1]"}) {
+    EXPECT_TRUE(rules.Allow(host)) << host;
+  }
+  for (const char* host : {"",
+                           ".",
+                           ":8080",
+                           "evil.example",
+                           "localhost.evil.example",
+                           "evillocalhost",
+                           ".localhost",
+                           "127.0.0.1.evil.example",
+                           "127.1",
+                           "0x7f.0.0.1",
+                           "2130706433",
+                           "127.0.0.01",
+                           "127.0.0.1.",
+                           "localhost..",
+                           "local%68ost",
+                           "[::1",
+                           "::1",
+                           "[evil.example]",
+                           "localhost:8080:1",
+                           "localhost:x",
+                           "a@localhost",
+                           "localhost/",
+                           "[::1]x",
+                           "[fe80::1%25eth0]"}) {
+    EXPECT_FALSE(rules.Allow(host)) << host;
+  }
+}
+
+TEST(HostRules, NamesOfTheSettingAreTakenAndThoseBelowAWildcard) {
+  HostRules rules = Rules({"Sign.example.com", "gateway", "*.Internal.example."});
+  for (const char* host : {"sign.example.com", "SIGN.EXAMPLE.COM.:443", "gateway:8080",
+                           "a.internal.example", "a.b.internal.example.", "localhost"}) {
+    EXPECT_TRUE(rules.Allow(host)) << host;
+  }
+  for (const char* host : {"example.com", "x.sign.example.com", "internal.example",
+                           "xinternal.example", ".internal.example", "gateway.example"}) {
+    EXPECT_FALSE(rules.Allow(host)) << host;
+  }
+}
+
+TEST(HostRules, SettingThatIsNoNameIsRefused) {
+  for (const char* bad : {"", "*", "*.", ".", "http://a", "a:80", "a/b", "a.*", "*a.b", "a b",
+                          "*.*.a", ".a", "*..a", "%41"}) {
+    EXPECT_THAT(std::string(HostRules::Parse({bad}).status().message()), HasSubstr("want a name"))
+        << bad;
+  }
+}
+
+HttpRequest RequestTo(const std::string& authority) {
+  HttpRequest request;
+  request.has_authority = true;
+  request.authority = authority;
+  return request;
+}
+
+TEST(HostRules, RefusalNamesTheHostAndTheSetting) {
+  HttpRefusal refusal = HostRules().Check(RequestTo("evil.example:8080"));
+  EXPECT_EQ(refusal.status, 421);
+  EXPECT_THAT(refusal.error.message, HasSubstr("Host: got 'evil.example:8080'"));
+  EXPECT_THAT(refusal.error.message, HasSubstr("allowed_hosts"));
+  EXPECT_EQ(HostRules().Check(RequestTo("")).status, 421) << "a Host that says nothing";
+  EXPECT_FALSE(HostRules().Check(HttpRequest()).any()) << "HTTP/1.0 without Host";
+}
+
+int StatusOfOrigin(const std::string& origin, const std::string& authority) {
+  HttpRequest request = RequestTo(authority);
+  request.has_origin = true;
+  request.origin = origin;
+  return CheckSameOrigin(request).status;
+}
+
+TEST(SameOrigin, OnlyTheServersOwnOriginChangesSomething) {
+  EXPECT_EQ(StatusOfOrigin("http://localhost:8080", "localhost:8080"), 0);
+  EXPECT_EQ(StatusOfOrigin("http://localhost", "LOCALHOST:80"), 0);
+  EXPECT_EQ(StatusOfOrigin("https://sign.example.com", "sign.example.com"), 0);
+  EXPECT_EQ(StatusOfOrigin("https://sign.example.com", "sign.example.com:443"), 0);
+  EXPECT_EQ(StatusOfOrigin("http://[::1]:8080", "[::1]:8080"), 0);
+  for (const char* other : {"http://localhost:8081", "http://localhost", "https://localhost:80",
+                            "http://127.0.0.1:8080", "http://evil.example", "null", "",
+                            "localhost:8080", "file://localhost:8080", "http://localhost:8080/",
+                            "http://a@localhost:8080", "http://localhost:8080.evil.example"}) {
+    EXPECT_EQ(StatusOfOrigin(other, "localhost:8080"), 403) << other;
+  }
+  EXPECT_EQ(StatusOfOrigin("http://", ""), 403);
+}
+
+TEST(SameOrigin, WhatABrowserMarksAsAnotherSitesChangesNothing) {
+  HttpRequest request = RequestTo("localhost:8080");
+  EXPECT_EQ(CheckSameOrigin(request).status, 0) << "no browser, no mark";
+  request.has_fetch_site = true;
+  for (const char* own : {"same-origin", "none"}) {
+    request.fetch_site = own;
+    EXPECT_EQ(CheckSameOrigin(request).status, 0) << own;
+  }
+  for (const char* other : {"cross-site", "same-site", "", "Same-Origin", "same-origin, none"}) {
+    request.fetch_site = other;
+    EXPECT_EQ(CheckSameOrigin(request).status, 403) << other;
+  }
+}
+
+}  // namespace
+}  // namespace bulla
