@@ -1,12 +1,14 @@
 #include "gateway/router.h"
 
 #include <algorithm>
+#include <fmt/format.h>
 #include <utility>
 
 #include <absl/container/inlined_vector.h>
 
 #include "base/log.h"
 #include "gateway/call_list.h"
+#include "gateway/call_rules.h"
 
 namespace bulla {
 namespace {
@@ -21,6 +23,30 @@ Error StoreError(const absl::Status& status) {
   if (absl::IsResourceExhausted(status)) return {ErrorCode::kRetryLater, ""};
   return {ErrorCode::kUnavailable,
           "the key store does not answer; try again after the given delay"};
+}
+
+// A write that failed, for a reason that the store knows by now.
+Error StoreWriteError(const KeyStore& store, const absl::Status& status) {
+  const StoreFault fault = store.fault();
+  if (fault == StoreFault::kNone) return StoreError(status);
+  return {ErrorCode::kUnavailable, std::string(StoreFaultForCallers(fault))};
+}
+
+// What of a request decides what is made: the call, and the version of its meaning. A parameter of
+// `create` that changes the key goes in here too, or a repeat with another value gets the key of
+// the first. Also known to the step of the store's schema that took over what older programs kept.
+std::string FingerprintOf(const CreateCall&) { return "create/1"; }
+
+std::optional<Idempotency> IdempotencyOf(const CreateCall& call) {
+  if (call.idempotency_key.empty()) return std::nullopt;
+  return Idempotency{.scope = "", .key = call.idempotency_key, .fingerprint = FingerprintOf(call)};
+}
+
+Error OfAnotherRequest(const std::string& idempotency_key) {
+  return InvalidArgument(fmt::format(
+      "Idempotency-Key: {} belongs to another request, want a key of its own for each request, and "
+      "the same one only to repeat it; nothing was made",
+      Quoted(idempotency_key)));
 }
 
 prometheus::Counter& RetryCounter(Metrics& metrics, const std::string& reason) {
@@ -312,15 +338,17 @@ void Router::Tick(MonotonicTime now) {
 // ---- Keys ------------------------------------------------------------------------------------
 
 void Router::Create(CreateCall call, KeyDone done) {
-  if (call.idempotency_key.empty()) return MakeKey(std::move(call), std::move(done), false);
-  std::string idempotency_key = call.idempotency_key;
-  store_.FindKeyByIdempotencyKey(
-      idempotency_key, [this, call = std::move(call),
-                        done = std::move(done)](absl::StatusOr<std::optional<KeyRow>> row) mutable {
-        if (!row.ok()) return done(StoreError(row.status()), {});
-        if (row->has_value()) return done({}, **row);
-        MakeKey(std::move(call), std::move(done), false);
-      });
+  const std::optional<Idempotency> idempotency = IdempotencyOf(call);
+  if (!idempotency) return MakeKey(std::move(call), std::move(done), false);
+  store_.FindKeyByIdempotency(*idempotency, [this, call = std::move(call), done = std::move(done)](
+                                                absl::StatusOr<std::optional<KeyRow>> row) mutable {
+    if (absl::IsAlreadyExists(row.status())) {
+      return done(OfAnotherRequest(call.idempotency_key), {});
+    }
+    if (!row.ok()) return done(StoreError(row.status()), {});
+    if (row->has_value()) return done({}, **row);
+    MakeKey(std::move(call), std::move(done), false);
+  });
 }
 
 // One that is lost with its enclave is made again under another id: nobody has heard of the first.
@@ -352,15 +380,20 @@ void Router::MakeKey(CreateCall call, KeyDone done, bool again) {
 void Router::StoreKey(std::uint32_t enclave, const KeyId& key_id, CreateCall call,
                       CreateReply reply, KeyDone done) {
   DekId dek_id = reply.dek_id;
+  std::optional<Idempotency> idempotency = IdempotencyOf(call);
   store_.PutKey({.key_id = key_id,
                  .dek_id = dek_id,
                  .blob = std::move(reply.blob),
                  .public_key = reply.public_key,
                  .address = std::move(reply.address),
-                 .created_at = clock_.WallNow(),
-                 .idempotency_key = std::move(call.idempotency_key)},
-                [this, enclave, dek_id, done = std::move(done)](absl::StatusOr<KeyRow> row) {
-                  if (!row.ok()) return done(StoreError(row.status()), {});
+                 .created_at = clock_.WallNow()},
+                std::move(idempotency),
+                [this, enclave, dek_id, call = std::move(call),
+                 done = std::move(done)](absl::StatusOr<KeyRow> row) {
+                  if (absl::IsAlreadyExists(row.status())) {
+                    return done(OfAnotherRequest(call.idempotency_key), {});
+                  }
+                  if (!row.ok()) return done(StoreWriteError(store_, row.status()), {});
                   unlocker_.Share(enclave, dek_id);
                   done({}, *row);
                 });

@@ -239,7 +239,7 @@ TEST_F(RouterTest, ADekThatIsNotOpenIsUnlockedInTheBackgroundOnce) {
   KeyRow row{.key_id = KeyId::New({}), .dek_id = foreign};
   row.blob = FakeBlob(row.key_id, foreign);
   store_.PutDek({.dek_id = foreign, .wrapped = {1}}, [](absl::Status) {});
-  store_.PutKey(row, [](absl::StatusOr<KeyRow>) {});
+  store_.PutKey(row, std::nullopt, [](absl::StatusOr<KeyRow>) {});
   enclaves_[0]->FailUnlocks(2);
   EXPECT_EQ(Sign(row.key_id), ErrorCode::kUnlockRequired);
   ErrorCode error = ErrorCode::kUnlockRequired;

@@ -17,8 +17,16 @@
 #include "base/ids.h"
 #include "base/status.h"
 #include "base/values.h"
+#include "store/store_health.h"
 
 namespace bulla {
+
+// One store, and whoever shares it: made with it, and kept by its copies.
+using StoreId = Uuid<struct StoreIdTag>;
+struct StoreIdentity {
+  StoreId id;
+  WallTime created_at;
+};
 
 // One data key, as KMS wrapped it.
 struct DekRow {
@@ -37,7 +45,13 @@ struct KeyRow {
   std::string address;  // EIP-55
   WallTime created_at;
   bool enabled = true;
-  std::string idempotency_key;  // empty: none; else unique
+};
+
+// By what name, and for what, a key was asked for: a repeat gets the key that stands.
+struct Idempotency {
+  std::string scope;        // whose name it is; empty while callers have no identities
+  std::string key;          // the name
+  std::string fingerprint;  // everything in the request that changes what is made
 };
 
 // What became of a key's `enabled`. One that was removed from the store counts as disabled.
@@ -51,7 +65,8 @@ struct KeyChange {
 
 // Thread-safe. Every callback is called exactly once, on a thread of the store's, and must not
 // block; it may be called before the function returns. After Close() new calls are answered with
-// kUnavailable.
+// kUnavailable. A write that the store cannot make is UNAVAILABLE or so, and then `fault` says why
+// while `done` is called.
 class KeyStore {
  public:
   virtual ~KeyStore() = default;
@@ -59,15 +74,18 @@ class KeyStore {
   // Durable before `done(ok)`. Repeating the same dek_id is no error and changes nothing.
   virtual void PutDek(DekRow row, std::function<void(absl::Status)> done) = 0;
 
-  // Durable before `done`. Yields the row that stands: the given one, or, when a row with the same
-  // idempotency key was there first, that one. FAILED_PRECONDITION when the DEK's row is missing.
-  virtual void PutKey(KeyRow row, std::function<void(absl::StatusOr<KeyRow>)> done) = 0;
+  // Durable before `done`. Yields the row that stands: the given one, or the one that the same
+  // request made before under the same idempotency key. ALREADY_EXISTS when another request did:
+  // nothing is kept then. FAILED_PRECONDITION when the DEK's row is missing.
+  virtual void PutKey(KeyRow row, std::optional<Idempotency> idempotency,
+                      std::function<void(absl::StatusOr<KeyRow>)> done) = 0;
 
   // Nothing found is an ok status with no value.
   virtual void FindKey(const KeyId& key_id,
                        std::function<void(absl::StatusOr<std::optional<KeyRow>>)> done) = 0;
-  virtual void FindKeyByIdempotencyKey(
-      const std::string& idempotency_key,
+  // What PutKey() would yield instead of a new row. ALREADY_EXISTS as there.
+  virtual void FindKeyByIdempotency(
+      const Idempotency& idempotency,
       std::function<void(absl::StatusOr<std::optional<KeyRow>>)> done) = 0;
   virtual void FindDek(const DekId& dek_id,
                        std::function<void(absl::StatusOr<std::optional<DekRow>>)> done) = 0;
@@ -84,6 +102,10 @@ class KeyStore {
   virtual void ListKeyChanges(std::int64_t after, std::size_t limit,
                               std::function<void(absl::StatusOr<std::vector<KeyChange>>)> done) = 0;
   virtual void CountKeys(std::function<void(absl::StatusOr<std::int64_t>)> done) = 0;
+
+  // Whether it can write. `fault` alone is cheap enough for every create.
+  virtual StoreFault fault() const = 0;
+  virtual StoreHealth health() const = 0;
 
   // Finishes what was accepted, then closes. Idempotent; blocks.
   virtual void Close() = 0;

@@ -1,8 +1,12 @@
 #include "store/sqlite_connection.h"
 
+#include <cerrno>
+#include <cstring>
 #include <fmt/format.h>
 
 #include <sqlite3.h>
+
+#include "store/store_health.h"
 
 namespace bulla {
 namespace {
@@ -34,9 +38,57 @@ absl::StatusCode CodeOf(int result) {
   }
 }
 
+// What a failed write is for lack of. SQLite names a full disk; the rest says the system's errno.
+StoreFault FaultOf(int result, int system_error) {
+  switch (result & 0xff) {
+    case SQLITE_FULL:
+      return StoreFault::kFull;
+    case SQLITE_READONLY:
+      return StoreFault::kReadOnly;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+      return StoreFault::kLocked;
+    case SQLITE_IOERR:
+    case SQLITE_CANTOPEN:
+      return FaultOfErrno(system_error);
+    default:
+      return StoreFault::kOther;
+  }
+}
+
+// The errno behind a failure. The connection does not know it when it was a commit that failed; the
+// log, which a commit writes to, then does.
+int SystemErrorOf(sqlite3* connection) {
+  if (const int known = sqlite3_system_errno(connection); known != 0) return known;
+  sqlite3_file* log = nullptr;
+  int of_log = 0;
+  sqlite3_file_control(connection, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
+  if (log != nullptr && log->pMethods != nullptr) {
+    log->pMethods->xFileControl(log, SQLITE_FCNTL_LAST_ERRNO, &of_log);
+  }
+  return of_log;
+}
+
 absl::Status ErrorOf(sqlite3* connection) {
-  return absl::Status(CodeOf(sqlite3_extended_errcode(connection)),
-                      fmt::format("sqlite: {}", sqlite3_errmsg(connection)));
+  const int result = sqlite3_extended_errcode(connection);
+  const int system_error = SystemErrorOf(connection);
+  std::string message = fmt::format("sqlite: {}", sqlite3_errmsg(connection));
+  const bool of_system = (result & 0xff) == SQLITE_IOERR || (result & 0xff) == SQLITE_CANTOPEN;
+  if (of_system && system_error != 0) {
+    message += fmt::format(": {}", ::strerrordesc_np(system_error));
+  }
+  return WithFault(absl::Status(CodeOf(result), message), FaultOf(result, system_error));
+}
+
+// A path as a URI's, for the parameters that only those have.
+std::string UriOf(const std::string& path) {
+  std::string uri = "file:";
+  for (const char c : path) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                       c == '/' || c == '.' || c == '-' || c == '_';
+    uri += plain ? std::string(1, c) : fmt::format("%{:02x}", static_cast<unsigned char>(c));
+  }
+  return uri;
 }
 
 absl::Status UseWriteAheadLog(SqliteConnection& connection) {
@@ -117,17 +169,41 @@ void SqliteConnection::Closer::operator()(sqlite3* connection) const {
   sqlite3_close_v2(connection);
 }
 
-absl::StatusOr<SqliteConnection> SqliteConnection::Open(const std::string& path) {
+absl::StatusOr<SqliteConnection> SqliteConnection::OpenWith(const std::string& name, int flags) {
   SqliteConnection opened;
   sqlite3* raw = nullptr;
-  // Not created: whoever owns the file makes it, with the mode it must have.
-  int result =
-      sqlite3_open_v2(path.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nullptr);
+  int result = sqlite3_open_v2(name.c_str(), &raw, flags | SQLITE_OPEN_NOMUTEX, nullptr);
   opened.connection_.reset(raw);
   if (raw == nullptr) return absl::ResourceExhaustedError("sqlite: no memory");
   if (result != SQLITE_OK) return ErrorOf(raw);
   sqlite3_extended_result_codes(raw, 1);
   sqlite3_busy_timeout(raw, kBusyTimeoutMs);
+  sqlite3_db_config(raw, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+  return opened;
+}
+
+// Not created: whoever owns the file makes it, with the mode it must have.
+absl::StatusOr<SqliteConnection> SqliteConnection::OpenAsItIs(const std::string& path) {
+  return OpenWith(path, SQLITE_OPEN_READWRITE);
+}
+
+absl::StatusOr<SqliteConnection> SqliteConnection::OpenToLook(const std::string& path,
+                                                              bool with_log) {
+  constexpr int kFlags = SQLITE_OPEN_READONLY | SQLITE_OPEN_URI;
+  if (!with_log) return OpenWith(UriOf(path) + "?immutable=1", kFlags);
+  // In exclusive mode the index of the log is in memory.
+  BULLA_ASSIGN_OR_RETURN(SqliteConnection opened, OpenWith(UriOf(path) + "?vfs=unix-none", kFlags));
+  BULLA_RETURN_IF_ERROR(opened.Execute("PRAGMA locking_mode = EXCLUSIVE"));
+  return opened;
+}
+
+absl::StatusOr<SqliteConnection> SqliteConnection::Open(const std::string& path) {
+  BULLA_ASSIGN_OR_RETURN(SqliteConnection opened, OpenAsItIs(path));
+  if (sqlite3_db_readonly(opened.connection_.get(), "main") == 1) {
+    return WithFault(absl::UnavailableError("the file can be read but not written: see its mode, "
+                                            "its owner, and how its file system is mounted"),
+                     StoreFault::kReadOnly);
+  }
   BULLA_RETURN_IF_ERROR(UseWriteAheadLog(opened));
   // FULL: a commit is on the disk before it is acknowledged. The rest distrusts the file: what its
   // schema could do when it is run, and pages that are not what they should be.
@@ -135,6 +211,10 @@ absl::StatusOr<SqliteConnection> SqliteConnection::Open(const std::string& path)
       opened.Execute("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
                      "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON"));
   return opened;
+}
+
+void SqliteConnection::LetCloseCheckpoint() {
+  sqlite3_db_config(connection_.get(), SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, nullptr);
 }
 
 absl::Status SqliteConnection::Execute(const char* sql) {
@@ -157,6 +237,26 @@ absl::StatusOr<SqliteStatement> SqliteConnection::Prepare(std::string_view sql) 
 
 bool SqliteConnection::InTransaction() const {
   return sqlite3_get_autocommit(connection_.get()) == 0;
+}
+
+std::int64_t SqliteConnection::rows_changed() const {
+  return sqlite3_total_changes64(connection_.get());
+}
+
+absl::StatusOr<bool> SqliteConnection::Checkpoint(bool truncate) {
+  const int mode = truncate ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_PASSIVE;
+  int in_log = 0;
+  int moved = 0;
+  const int result = sqlite3_wal_checkpoint_v2(connection_.get(), nullptr, mode, &in_log, &moved);
+  if (result == SQLITE_BUSY && !truncate) return false;  // another one is at it
+  if (result != SQLITE_OK) return ErrorOf(connection_.get());
+  return moved == in_log;
+}
+
+bool SqliteConnection::HasMoved() const {
+  int moved = 0;
+  sqlite3_file_control(connection_.get(), "main", SQLITE_FCNTL_HAS_MOVED, &moved);
+  return moved != 0;
 }
 
 }  // namespace bulla

@@ -67,8 +67,17 @@ class SqliteRun {
 class SqliteConnection {
  public:
   // Opens a database file that exists, and sets it up: write-ahead log, a sync at every commit,
-  // foreign keys enforced, five seconds of patience with another process's lock.
+  // foreign keys enforced, five seconds of patience with another process's lock. Errors carry their
+  // StoreFault. Closing it leaves the log as it is, until LetCloseCheckpoint().
   static absl::StatusOr<SqliteConnection> Open(const std::string& path);
+  // Without setting anything up.
+  static absl::StatusOr<SqliteConnection> OpenAsItIs(const std::string& path);
+  // To look only: no file is made, changed or locked, so that while somebody writes what is seen
+  // may be wrong. Without its log, or with it.
+  static absl::StatusOr<SqliteConnection> OpenToLook(const std::string& path, bool with_log);
+
+  // From now on, whoever closes the database last moves its log into it.
+  void LetCloseCheckpoint();
 
   // Runs one or several statements without parameters or results.
   absl::Status Execute(const char* sql);
@@ -76,11 +85,21 @@ class SqliteConnection {
 
   // SQLite itself rolls back after some errors (disk full, I/O).
   bool InTransaction() const;
+  // Rows inserted, changed and deleted since it was opened.
+  std::int64_t rows_changed() const;
+
+  // Moves what is in the log into the database, as far as nobody is in the way, and says whether
+  // that is all; `truncate` waits for those who are, and empties the log.
+  absl::StatusOr<bool> Checkpoint(bool truncate);
+  // SQLite's own view of whether the database at its path is the one that is open.
+  bool HasMoved() const;
 
  private:
   struct Closer {
     void operator()(sqlite3* connection) const;
   };
+  static absl::StatusOr<SqliteConnection> OpenWith(const std::string& name, int flags);
+
   std::unique_ptr<sqlite3, Closer> connection_;
 };
 

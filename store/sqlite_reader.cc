@@ -40,19 +40,18 @@ absl::StatusOr<std::vector<Row>> All(SqliteRun& run,
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<SqliteReader>> SqliteReader::Create(SqliteConnection connection) {
+absl::StatusOr<std::unique_ptr<SqliteReader>> SqliteReader::Create(
+    SqliteConnection connection, std::chrono::milliseconds idempotency_ttl) {
   std::unique_ptr<SqliteReader> reader(new SqliteReader(std::move(connection)));
   BULLA_RETURN_IF_ERROR(reader->connection_.Execute("PRAGMA query_only = ON"));
-  BULLA_RETURN_IF_ERROR(reader->PrepareStatements());
+  BULLA_RETURN_IF_ERROR(reader->PrepareStatements(idempotency_ttl));
   return reader;
 }
 
-absl::Status SqliteReader::PrepareStatements() {
+absl::Status SqliteReader::PrepareStatements(std::chrono::milliseconds idempotency_ttl) {
   BULLA_ASSIGN_OR_RETURN(find_key_, connection_.Prepare(fmt::format(
                                         "SELECT {} FROM keys WHERE key_id = ?", kKeyColumns)));
-  BULLA_ASSIGN_OR_RETURN(find_key_by_idempotency_key_,
-                         connection_.Prepare(fmt::format(
-                             "SELECT {} FROM keys WHERE idempotency_key = ?", kKeyColumns)));
+  BULLA_ASSIGN_OR_RETURN(idempotency_, SqliteIdempotency::Prepare(connection_, idempotency_ttl));
   BULLA_ASSIGN_OR_RETURN(find_dek_, connection_.Prepare(fmt::format(
                                         "SELECT {} FROM deks WHERE dek_id = ?", kDekColumns)));
   BULLA_ASSIGN_OR_RETURN(list_deks_in_use_,
@@ -64,8 +63,8 @@ absl::Status SqliteReader::PrepareStatements() {
   // As kKeyColumns, without the blobs. An empty id is less than every id.
   BULLA_ASSIGN_OR_RETURN(
       list_keys_,
-      connection_.Prepare("SELECT key_id, dek_id, x'', public_key, address, created_ms, enabled, "
-                          "idempotency_key FROM keys WHERE key_id > ? ORDER BY key_id LIMIT ?"));
+      connection_.Prepare("SELECT key_id, dek_id, x'', public_key, address, created_ms, enabled "
+                          "FROM keys WHERE key_id > ? ORDER BY key_id LIMIT ?"));
   BULLA_ASSIGN_OR_RETURN(
       list_key_changes_,
       connection_.Prepare("SELECT sequence, key_changes.key_id, ifnull(enabled, 0) "
@@ -80,10 +79,9 @@ absl::StatusOr<std::optional<KeyRow>> SqliteReader::FindKey(const KeyId& key_id)
   return One(run.Bind(key_id.bytes), ReadKeyRow);
 }
 
-absl::StatusOr<std::optional<KeyRow>> SqliteReader::FindKeyByIdempotencyKey(
-    const std::string& key) {
-  SqliteRun run(find_key_by_idempotency_key_);
-  return One(run.Bind(key), ReadKeyRow);
+absl::StatusOr<std::optional<KeyRow>> SqliteReader::FindKeyByIdempotency(
+    const Idempotency& idempotency, WallTime now) {
+  return idempotency_->Find(idempotency, now);
 }
 
 absl::StatusOr<std::optional<DekRow>> SqliteReader::FindDek(const DekId& dek_id) {

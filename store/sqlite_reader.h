@@ -3,6 +3,7 @@
 // The threads that read, each with a connection of its own: in WAL mode they neither wait for the
 // writer nor hold it up, and each query sees all that was committed before it began.
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -12,6 +13,7 @@
 #include "base/status.h"
 #include "store/key_store.h"
 #include "store/sqlite_connection.h"
+#include "store/sqlite_idempotency.h"
 #include "store/work_queue.h"
 
 namespace bulla {
@@ -19,10 +21,12 @@ namespace bulla {
 // The queries. Belongs to one thread.
 class SqliteReader {
  public:
-  static absl::StatusOr<std::unique_ptr<SqliteReader>> Create(SqliteConnection connection);
+  static absl::StatusOr<std::unique_ptr<SqliteReader>> Create(
+      SqliteConnection connection, std::chrono::milliseconds idempotency_ttl);
 
   absl::StatusOr<std::optional<KeyRow>> FindKey(const KeyId& key_id);
-  absl::StatusOr<std::optional<KeyRow>> FindKeyByIdempotencyKey(const std::string& key);
+  absl::StatusOr<std::optional<KeyRow>> FindKeyByIdempotency(const Idempotency& idempotency,
+                                                             WallTime now);
   absl::StatusOr<std::optional<DekRow>> FindDek(const DekId& dek_id);
   absl::StatusOr<std::vector<DekRow>> ListDeksInUse(std::size_t limit);
   absl::StatusOr<std::vector<KeyRow>> ListKeys(std::optional<KeyId> after, std::size_t limit);
@@ -31,11 +35,11 @@ class SqliteReader {
 
  private:
   explicit SqliteReader(SqliteConnection connection) : connection_(std::move(connection)) {}
-  absl::Status PrepareStatements();
+  absl::Status PrepareStatements(std::chrono::milliseconds idempotency_ttl);
 
   SqliteConnection connection_;
   SqliteStatement find_key_;
-  SqliteStatement find_key_by_idempotency_key_;
+  std::optional<SqliteIdempotency> idempotency_;  // once prepared
   SqliteStatement find_dek_;
   SqliteStatement list_deks_in_use_;
   SqliteStatement list_keys_;

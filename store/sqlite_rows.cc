@@ -36,8 +36,14 @@ absl::Status CheckRow(const DekRow& row) {
 
 absl::Status CheckRow(const KeyRow& row) {
   BULLA_RETURN_IF_ERROR(CheckSize("sealed key", row.blob.size(), 1, kBlobBytesMax));
-  BULLA_RETURN_IF_ERROR(CheckSize("address", row.address.size(), 1, kAddressBytesMax));
-  return CheckSize("idempotency key", row.idempotency_key.size(), 0, kIdempotencyKeyBytesMax);
+  return CheckSize("address", row.address.size(), 1, kAddressBytesMax);
+}
+
+absl::Status CheckIdempotency(const Idempotency& idempotency) {
+  BULLA_RETURN_IF_ERROR(CheckSize("scope", idempotency.scope.size(), 0, kIdempotencyBytesMax));
+  BULLA_RETURN_IF_ERROR(
+      CheckSize("idempotency key", idempotency.key.size(), 1, kIdempotencyBytesMax));
+  return CheckSize("fingerprint", idempotency.fingerprint.size(), 1, kIdempotencyBytesMax);
 }
 
 SqliteRun& BindRow(SqliteRun& run, const DekRow& row) {
@@ -48,14 +54,13 @@ SqliteRun& BindRow(SqliteRun& run, const DekRow& row) {
 }
 
 SqliteRun& BindRow(SqliteRun& run, const KeyRow& row) {
-  run.Bind(row.key_id.bytes)
+  return run.Bind(row.key_id.bytes)
       .Bind(row.dek_id.bytes)
       .Bind(row.blob)
       .Bind(row.public_key)
       .Bind(row.address)
       .Bind(UnixMillis(row.created_at))
       .Bind(std::int64_t{row.enabled});
-  return row.idempotency_key.empty() ? run.BindNull() : run.Bind(row.idempotency_key);
 }
 
 absl::StatusOr<DekRow> ReadDekRow(const SqliteRun& run) {
@@ -78,7 +83,6 @@ absl::StatusOr<KeyRow> ReadKeyRow(const SqliteRun& run) {
   row.address = run.TextAt(4);
   row.created_at = FromUnixMillis(run.IntegerAt(5));
   row.enabled = run.IntegerAt(6) != 0;
-  row.idempotency_key = run.TextAt(7);
   return row;
 }
 

@@ -10,20 +10,21 @@
 namespace bulla {
 
 // Limits of what is stored, a little above what is ever sent.
-inline constexpr std::size_t kWrappedDekBytesMax = 6144;      // KMS CiphertextBlob
-inline constexpr std::size_t kKmsKeyIdBytesMax = 2048;        // KMS KeyId, as an ARN
-inline constexpr std::size_t kBlobBytesMax = 1024;            // a sealed key is 129
-inline constexpr std::size_t kAddressBytesMax = 64;           // EIP-55 is 42
-inline constexpr std::size_t kIdempotencyKeyBytesMax = 1024;  // the faces allow less
+inline constexpr std::size_t kWrappedDekBytesMax = 6144;   // KMS CiphertextBlob
+inline constexpr std::size_t kKmsKeyIdBytesMax = 2048;     // KMS KeyId, as an ARN
+inline constexpr std::size_t kBlobBytesMax = 1024;         // a sealed key is 129
+inline constexpr std::size_t kAddressBytesMax = 64;        // EIP-55 is 42
+inline constexpr std::size_t kIdempotencyBytesMax = 1024;  // each part; the faces allow less
 
 // INVALID_ARGUMENT when something is over a limit, or empty that must not be.
 absl::Status CheckRow(const DekRow& row);
 absl::Status CheckRow(const KeyRow& row);
+absl::Status CheckIdempotency(const Idempotency& idempotency);
 
 // For SELECT and INSERT lists, in the order that the functions below use.
 inline constexpr char kDekColumns[] = "dek_id, wrapped, kms_key_id, created_ms";
 inline constexpr char kKeyColumns[] =
-    "key_id, dek_id, blob, public_key, address, created_ms, enabled, idempotency_key";
+    "key_id, dek_id, blob, public_key, address, created_ms, enabled";
 
 SqliteRun& BindRow(SqliteRun& run, const DekRow& row);
 SqliteRun& BindRow(SqliteRun& run, const KeyRow& row);

@@ -33,7 +33,43 @@ constexpr const char* kSteps[] = {
     R"sql(
       CREATE INDEX keys_by_dek ON keys (dek_id);
     )sql",
-    // 3: which keys were enabled, disabled or removed, in the order of the changes, whoever makes
+    // 3: which store this is; and what was asked for under an idempotency key moves to a table of
+    // its
+    // own, where it can be forgotten. Its order of times is what forgetting goes by. Programs of
+    // version 2 made keys by one request only, which had no parameters.
+    R"sql(
+      CREATE TABLE store (
+        store_id   BLOB NOT NULL CHECK (length(store_id) = 16),
+        created_ms INTEGER NOT NULL,
+        proved_ms  INTEGER NOT NULL
+      ) STRICT;
+      CREATE TABLE idempotency (
+        scope           TEXT NOT NULL,
+        idempotency_key TEXT NOT NULL,
+        fingerprint     TEXT NOT NULL,
+        key_id          BLOB NOT NULL CHECK (length(key_id) = 16),
+        created_ms      INTEGER NOT NULL,
+        PRIMARY KEY (scope, idempotency_key)
+      ) STRICT, WITHOUT ROWID;
+      CREATE INDEX idempotency_by_time ON idempotency (created_ms);
+      INSERT INTO idempotency SELECT '', idempotency_key, 'create/1', key_id, created_ms
+        FROM keys WHERE idempotency_key IS NOT NULL;
+      CREATE TABLE keys_3 (
+        key_id     BLOB NOT NULL PRIMARY KEY CHECK (length(key_id) = 16),
+        dek_id     BLOB NOT NULL REFERENCES deks (dek_id),
+        blob       BLOB NOT NULL,
+        public_key BLOB NOT NULL CHECK (length(public_key) = 33),
+        address    TEXT NOT NULL,
+        created_ms INTEGER NOT NULL,
+        enabled    INTEGER NOT NULL CHECK (enabled IN (0, 1))
+      ) STRICT, WITHOUT ROWID;
+      INSERT INTO keys_3
+        SELECT key_id, dek_id, blob, public_key, address, created_ms, enabled FROM keys;
+      DROP TABLE keys;
+      ALTER TABLE keys_3 RENAME TO keys;
+      CREATE INDEX keys_by_dek ON keys (dek_id);
+    )sql",
+    // 4: which keys were enabled, disabled or removed, in the order of the changes, whoever makes
     // them: a gateway asks for what is new a few times a second. A key is there once, with its last
     // change. DELETE and INSERT, not REPLACE: inside a trigger the statement outside says what a
     // conflict means.
@@ -60,16 +96,6 @@ constexpr const char* kSteps[] = {
     )sql",
 };
 
-absl::StatusOr<std::int64_t> ReadVersion(SqliteConnection& connection) {
-  BULLA_RETURN_IF_ERROR(connection.Execute(
-      "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL) STRICT"));
-  BULLA_ASSIGN_OR_RETURN(SqliteStatement select,
-                         connection.Prepare("SELECT version FROM schema_version"));
-  SqliteRun run(select);
-  BULLA_ASSIGN_OR_RETURN(bool found, run.Next());
-  return found ? run.IntegerAt(0) : 0;
-}
-
 absl::Status WriteVersion(SqliteConnection& connection, std::int64_t version) {
   BULLA_RETURN_IF_ERROR(connection.Execute("DELETE FROM schema_version"));
   BULLA_ASSIGN_OR_RETURN(SqliteStatement insert,
@@ -77,30 +103,77 @@ absl::Status WriteVersion(SqliteConnection& connection, std::int64_t version) {
   return SqliteRun(insert).Bind(version).Finish();
 }
 
-absl::Status MigrateInTransaction(SqliteConnection& connection) {
-  BULLA_ASSIGN_OR_RETURN(std::int64_t version, ReadVersion(connection));
-  if (version < 0 || version > SqliteSchemaVersion()) {
-    return absl::FailedPreconditionError(
-        fmt::format("the database has schema version {}, this program knows 1 to {}: a newer "
-                    "program has written to it, so run that one",
-                    version, SqliteSchemaVersion()));
-  }
+absl::Status MakeSteps(SqliteConnection& connection, std::int64_t version) {
   if (version == SqliteSchemaVersion()) return absl::OkStatus();
   for (auto step = static_cast<std::size_t>(version); step < std::size(kSteps); ++step) {
     BULLA_RETURN_IF_ERROR(connection.Execute(kSteps[step]));
   }
+  BULLA_RETURN_IF_ERROR(
+      connection.Execute(fmt::format("PRAGMA application_id = {}", kSqliteApplicationId).c_str()));
   return WriteVersion(connection, SqliteSchemaVersion());
+}
+
+// The row of the table `store`, made the first time that it is asked for.
+absl::StatusOr<StoreIdentity> Identity(SqliteConnection& connection, WallTime now) {
+  BULLA_ASSIGN_OR_RETURN(SqliteStatement select,
+                         connection.Prepare("SELECT store_id, created_ms FROM store"));
+  {
+    SqliteRun run(select);
+    BULLA_ASSIGN_OR_RETURN(bool found, run.Next());
+    if (found) {
+      return StoreIdentity{StoreId::FromBytes(run.BlobAt(0)),
+                           WallTime(std::chrono::milliseconds(run.IntegerAt(1)))};
+    }
+  }
+  const StoreIdentity made{StoreId::New(now), now};
+  BULLA_ASSIGN_OR_RETURN(SqliteStatement insert,
+                         connection.Prepare("INSERT INTO store VALUES (?, ?, ?)"));
+  SqliteRun run(insert);
+  run.Bind(made.id.bytes).Bind(UnixMillis(now)).Bind(UnixMillis(now));
+  BULLA_RETURN_IF_ERROR(run.Finish());
+  return made;
+}
+
+absl::StatusOr<MigratedSchema> MigrateInTransaction(SqliteConnection& connection, WallTime now) {
+  BULLA_RETURN_IF_ERROR(connection.Execute(
+      "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL) STRICT"));
+  MigratedSchema migrated;
+  BULLA_ASSIGN_OR_RETURN(migrated.version_before, ReadSqliteSchemaVersion(connection));
+  BULLA_RETURN_IF_ERROR(CheckSqliteSchemaVersion(migrated.version_before));
+  BULLA_RETURN_IF_ERROR(MakeSteps(connection, migrated.version_before));
+  BULLA_ASSIGN_OR_RETURN(migrated.identity, Identity(connection, now));
+  return migrated;
 }
 
 }  // namespace
 
 int SqliteSchemaVersion() { return static_cast<int>(std::size(kSteps)); }
 
-absl::Status MigrateSqliteSchema(SqliteConnection& connection) {
+absl::StatusOr<std::int64_t> ReadSqliteSchemaVersion(SqliteConnection& connection) {
+  BULLA_ASSIGN_OR_RETURN(SqliteStatement select,
+                         connection.Prepare("SELECT version FROM schema_version"));
+  SqliteRun run(select);
+  BULLA_ASSIGN_OR_RETURN(bool found, run.Next());
+  return found ? run.IntegerAt(0) : 0;
+}
+
+absl::Status CheckSqliteSchemaVersion(std::int64_t version) {
+  if (version >= 0 && version <= SqliteSchemaVersion()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      fmt::format("the database has schema version {}, this program knows 1 to {}: a newer "
+                  "program has written to it, so run that one",
+                  version, SqliteSchemaVersion()));
+}
+
+absl::StatusOr<MigratedSchema> MigrateSqliteSchema(SqliteConnection& connection, WallTime now) {
   // IMMEDIATE, so that of two programs that start together the second finds the work done.
   BULLA_RETURN_IF_ERROR(connection.Execute("BEGIN IMMEDIATE"));
-  absl::Status migrated = MigrateInTransaction(connection);
-  if (migrated.ok()) migrated = connection.Execute("COMMIT");
+  absl::StatusOr<MigratedSchema> migrated = MigrateInTransaction(connection, now);
+  if (migrated.ok()) {
+    if (absl::Status committed = connection.Execute("COMMIT"); !committed.ok()) {
+      migrated = committed;
+    }
+  }
   // The first error is the one to tell.
   if (!migrated.ok() && connection.InTransaction()) connection.Execute("ROLLBACK").IgnoreError();
   return migrated;

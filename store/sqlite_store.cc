@@ -1,16 +1,13 @@
 #include "store/sqlite_store.h"
 
-#include <cerrno>
-#include <cstring>
-#include <filesystem>
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include <utility>
 
-#include <fcntl.h>
-
-#include "base/fd.h"
+#include "base/log.h"
 #include "store/sqlite_connection.h"
+#include "store/sqlite_file.h"
+#include "store/sqlite_keeper.h"
+#include "store/sqlite_origin.h"
 #include "store/sqlite_reader.h"
 #include "store/sqlite_rows.h"
 #include "store/sqlite_schema.h"
@@ -19,80 +16,129 @@
 namespace bulla {
 namespace {
 
-absl::Status SystemError(const char* what, const std::string& path) {
-  return absl::UnavailableError(
-      fmt::format("cannot {} {}: {}", what, path, ::strerrordesc_np(errno)));
+const Clock& MachineClock() {
+  static const RealClock kClock;
+  return kClock;
 }
 
-// Blobs are useless without KMS, and still nobody's business: 0600, also for a file that was there
-// with more. SQLite gives its log the same mode.
-absl::Status MakeFile(const std::string& path) {
-  UniqueFd file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!file.valid()) return SystemError("open", path);
-  if (::fchmod(file.get(), 0600) != 0) return SystemError("restrict", path);
-  // A new file survives a power cut only once its directory is on the disk too.
-  std::string directory = std::filesystem::path(path).parent_path();
-  UniqueFd parent(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!parent.valid()) return SystemError("open", directory);
-  if (::fsync(parent.get()) != 0) return SystemError("sync", directory);
-  return absl::OkStatus();
-}
-
-absl::Status WithPath(const absl::Status& status, const std::string& path) {
-  if (status.ok()) return status;
-  return absl::Status(status.code(), fmt::format("{}: {}", path,
-                                                 std::string_view(status.message().data(),
-                                                                  status.message().size())));
-}
-
-struct Parts {
-  std::unique_ptr<SqliteWriter> writer;
-  std::unique_ptr<SqliteReaders> readers;
+// A database that is set up and of this version, and what it was before.
+struct Opened {
+  SqliteConnection writing;
+  MigratedSchema schema;
 };
 
-absl::StatusOr<Parts> OpenParts(const std::string& path, const SqliteStore::Options& options) {
-  BULLA_ASSIGN_OR_RETURN(SqliteConnection writing, SqliteConnection::Open(path));
-  BULLA_RETURN_IF_ERROR(MigrateSqliteSchema(writing));
-  std::vector<std::unique_ptr<SqliteReader>> readers;
-  for (std::size_t i = 0; i < options.readers; ++i) {
-    BULLA_ASSIGN_OR_RETURN(SqliteConnection reading, SqliteConnection::Open(path));
-    BULLA_ASSIGN_OR_RETURN(std::unique_ptr<SqliteReader> reader,
-                           SqliteReader::Create(std::move(reading)));
-    readers.push_back(std::move(reader));
+absl::StatusOr<Opened> OpenDatabase(const SqliteFile& file, WallTime now) {
+  if (file.is_new()) {
+    BULLA_RETURN_IF_ERROR(ClaimNewSqliteFile(file));
+  } else {
+    BULLA_RETURN_IF_ERROR(CheckSqliteOrigin(file));
   }
-  Parts parts;
-  BULLA_ASSIGN_OR_RETURN(
-      parts.writer,
-      SqliteWriter::Start(std::move(writing), options.write_queue_max, options.batch_max));
-  parts.readers = std::make_unique<SqliteReaders>(std::move(readers), options.read_queue_max);
-  return parts;
+  Opened opened;
+  BULLA_ASSIGN_OR_RETURN(opened.writing, SqliteConnection::Open(file.real_path()));
+  BULLA_ASSIGN_OR_RETURN(opened.schema, MigrateSqliteSchema(opened.writing, now));
+  opened.writing.LetCloseCheckpoint();
+  // So that the database says by itself, without its log, whose it is and of which version.
+  if (opened.schema.version_before != SqliteSchemaVersion()) {
+    BULLA_RETURN_IF_ERROR(opened.writing.Checkpoint(/*truncate=*/true).status());
+  }
+  return opened;
+}
+
+absl::StatusOr<SqliteConnection> OpenAnother(const SqliteFile& file) {
+  BULLA_ASSIGN_OR_RETURN(SqliteConnection another, SqliteConnection::Open(file.real_path()));
+  another.LetCloseCheckpoint();
+  return another;
+}
+
+void Tell(const SqliteFile& file, const MigratedSchema& schema) {
+  const std::string id = schema.identity.id.ToString();
+  if (schema.version_before == 0) {
+    // Where one was expected to be there, somebody has to know.
+    LogWarn("store_is_new", {{"path", file.path()}, {"store", id}});
+    return;
+  }
+  LogInfo("store_opened", {{"path", file.path()},
+                           {"store", id},
+                           {"schema", SqliteSchemaVersion()},
+                           {"schema_before", schema.version_before}});
 }
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<SqliteStore>> SqliteStore::Open(Options options) {
-  if (options.path.empty()) return absl::InvalidArgumentError("store: the path is empty");
-  // Absolute, so that no name has a meaning of its own to SQLite, as ":memory:" has.
-  std::string path = std::filesystem::absolute(options.path).lexically_normal();
-  BULLA_RETURN_IF_ERROR(MakeFile(path));
-  absl::StatusOr<Parts> parts = OpenParts(path, options);
-  if (!parts.ok()) return WithPath(parts.status(), path);
-  return std::unique_ptr<SqliteStore>(
-      new SqliteStore(std::move(parts->writer), std::move(parts->readers)));
+struct SqliteStore::Parts {
+  const Clock& clock;
+  StoreIdentity identity;
+  bool is_new = false;
+  std::unique_ptr<SqliteFile> file;
+  std::unique_ptr<HealthRecord> health;
+  std::unique_ptr<SqliteWriter> writer;
+  std::unique_ptr<SqliteReaders> readers;
+  std::unique_ptr<SqliteKeeper> keeper;
+};
+
+absl::StatusOr<SqliteStore::Parts> SqliteStore::OpenParts(Options options) {
+  Parts parts{.clock = options.clock != nullptr ? *options.clock : MachineClock()};
+  BULLA_ASSIGN_OR_RETURN(SqliteFile file, SqliteFile::FindOrMake(options.path));
+  BULLA_ASSIGN_OR_RETURN(Opened opened, OpenDatabase(file, parts.clock.WallNow()));
+  parts.identity = opened.schema.identity;
+  parts.is_new = opened.schema.version_before == 0;
+  std::vector<std::unique_ptr<SqliteReader>> readers;
+  for (std::size_t i = 0; i < options.readers; ++i) {
+    BULLA_ASSIGN_OR_RETURN(SqliteConnection reading, OpenAnother(file));
+    BULLA_ASSIGN_OR_RETURN(std::unique_ptr<SqliteReader> reader,
+                           SqliteReader::Create(std::move(reading), options.idempotency_ttl));
+    readers.push_back(std::move(reader));
+  }
+  BULLA_ASSIGN_OR_RETURN(SqliteConnection keeping, OpenAnother(file));
+  BULLA_RETURN_IF_ERROR(file.Pin());
+  if (opened.writing.HasMoved()) return absl::UnavailableError("it was moved while it was opened");
+  Tell(file, opened.schema);
+
+  parts.file = std::make_unique<SqliteFile>(std::move(file));
+  parts.health = std::make_unique<HealthRecord>(parts.file->path(), parts.clock);
+  BULLA_ASSIGN_OR_RETURN(
+      parts.writer,
+      SqliteWriter::Start(std::move(opened.writing), *parts.file, *parts.health, parts.clock,
+                          {.queue_max = options.write_queue_max,
+                           .batch_max = options.batch_max,
+                           .idempotency_ttl = options.idempotency_ttl}));
+  parts.readers = std::make_unique<SqliteReaders>(std::move(readers), options.read_queue_max);
+  parts.keeper = std::make_unique<SqliteKeeper>(
+      std::move(keeping), *parts.file, *parts.writer, *parts.health, parts.clock,
+      SqliteKeeper::Options{.interval = options.keep_interval,
+                            .stalled_after = options.stalled_after});
+  return parts;
 }
 
-SqliteStore::SqliteStore(std::unique_ptr<SqliteWriter> writer,
-                         std::unique_ptr<SqliteReaders> readers)
-    : writer_(std::move(writer)), readers_(std::move(readers)) {}
+absl::StatusOr<std::unique_ptr<SqliteStore>> SqliteStore::Open(Options options) {
+  if (options.path.empty()) return absl::InvalidArgumentError("store: the path is empty");
+  const std::string path = options.path;
+  absl::StatusOr<Parts> parts = OpenParts(std::move(options));
+  if (!parts.ok()) return WithPath(parts.status(), path);
+  return std::unique_ptr<SqliteStore>(new SqliteStore(*std::move(parts)));
+}
+
+SqliteStore::SqliteStore(Parts parts)
+    : clock_(parts.clock),
+      identity_(parts.identity),
+      is_new_(parts.is_new),
+      file_(std::move(parts.file)),
+      health_(std::move(parts.health)),
+      writer_(std::move(parts.writer)),
+      readers_(std::move(parts.readers)),
+      keeper_(std::move(parts.keeper)) {}
 
 SqliteStore::~SqliteStore() { Close(); }
 
 void SqliteStore::Close() {
   std::call_once(closed_, [this] {
+    keeper_->Stop();
     writer_->CloseBlocking();
     readers_->CloseBlocking();
   });
 }
+
+const std::string& SqliteStore::path() const { return file_->path(); }
 
 std::int64_t SqliteStore::transactions() const { return writer_->transactions(); }
 
@@ -102,10 +148,13 @@ void SqliteStore::PutDek(DekRow row, std::function<void(absl::Status)> done) {
   if (absl::Status taken = writer_->Push(std::move(put)); !taken.ok()) done(taken);
 }
 
-void SqliteStore::PutKey(KeyRow row, std::function<void(absl::StatusOr<KeyRow>)> done) {
-  if (absl::Status checked = CheckRow(row); !checked.ok()) return done(checked);
+void SqliteStore::PutKey(KeyRow row, std::optional<Idempotency> idempotency,
+                         std::function<void(absl::StatusOr<KeyRow>)> done) {
+  absl::Status checked = CheckRow(row);
+  if (checked.ok() && idempotency) checked = CheckIdempotency(*idempotency);
+  if (!checked.ok()) return done(checked);
   row.created_at = ToStoredPrecision(row.created_at);  // what is answered is what can be read back
-  PutKeyWrite put{std::move(row), done, {}};
+  PutKeyWrite put{std::move(row), std::move(idempotency), done, {}};
   if (absl::Status taken = writer_->Push(std::move(put)); !taken.ok()) done(taken);
 }
 
@@ -121,11 +170,11 @@ void SqliteStore::FindKey(const KeyId& key_id,
   Read([key_id](SqliteReader& reader) { return reader.FindKey(key_id); }, std::move(done));
 }
 
-void SqliteStore::FindKeyByIdempotencyKey(
-    const std::string& idempotency_key,
+void SqliteStore::FindKeyByIdempotency(
+    const Idempotency& idempotency,
     std::function<void(absl::StatusOr<std::optional<KeyRow>>)> done) {
-  Read([idempotency_key](
-           SqliteReader& reader) { return reader.FindKeyByIdempotencyKey(idempotency_key); },
+  Read([idempotency, now = clock_.WallNow()](
+           SqliteReader& reader) { return reader.FindKeyByIdempotency(idempotency, now); },
        std::move(done));
 }
 

@@ -69,7 +69,7 @@ class ClosedLoop {
   using Steady = std::chrono::steady_clock;
 
   void Put(KeyRow row) {
-    fixture_.store->PutKey(std::move(row),
+    fixture_.store->PutKey(std::move(row), std::nullopt,
                            [this, begun = Steady::now()](const absl::StatusOr<KeyRow>&) {
                              std::chrono::duration<double, std::micro> took = Steady::now() - begun;
                              latencies_us_.push_back(took.count());
@@ -116,7 +116,7 @@ void BM_FindKey(benchmark::State& state) {
   Fixture fixture;
   KeyRow row = fixture.NewKey();
   std::promise<void> put;
-  fixture.store->PutKey(row, [&](const auto&) { put.set_value(); });
+  fixture.store->PutKey(row, std::nullopt, [&](const auto&) { put.set_value(); });
   put.get_future().wait();
   for (auto _ : state) {
     std::promise<void> found;

@@ -33,6 +33,11 @@ class FakeKeyStore final : public KeyStore {
     std::erase_if(changes_, [&](const KeyChange& change) { return change.key_id == key_id; });
     changes_.push_back({++last_change_, key_id, enabled});
   }
+  // What health says from now on; calls are answered as before.
+  void SetFault(StoreFault fault) {
+    MutexLock lock(mutex_);
+    fault_ = fault;
+  }
   std::size_t dek_count() const {
     MutexLock lock(mutex_);
     return deks_.size();
@@ -44,14 +49,16 @@ class FakeKeyStore final : public KeyStore {
       return failure_;
     }));
   }
-  void PutKey(KeyRow row, std::function<void(absl::StatusOr<KeyRow>)> done) override {
+  void PutKey(KeyRow row, std::optional<Idempotency> idempotency,
+              std::function<void(absl::StatusOr<KeyRow>)> done) override {
     done(Locked([&]() -> absl::StatusOr<KeyRow> {
       if (!failure_.ok()) return failure_;
       if (!deks_.contains(row.dek_id)) return absl::FailedPreconditionError("no such DEK");
-      for (const auto& [id, standing] : keys_) {
-        if (!row.idempotency_key.empty() && standing.idempotency_key == row.idempotency_key) {
-          return standing;
-        }
+      if (idempotency) {
+        absl::StatusOr<std::optional<KeyRow>> standing = StandingLocked(*idempotency);
+        if (!standing.ok()) return standing.status();
+        if (standing->has_value()) return **standing;
+        asked_[{idempotency->scope, idempotency->key}] = {idempotency->fingerprint, row.key_id};
       }
       return keys_[row.key_id] = row;
     }));
@@ -60,11 +67,13 @@ class FakeKeyStore final : public KeyStore {
                std::function<void(absl::StatusOr<std::optional<KeyRow>>)> done) override {
     done(Locked([&] { return FindIf([&](const KeyRow& row) { return row.key_id == key_id; }); }));
   }
-  void FindKeyByIdempotencyKey(
-      const std::string& key,
+  void FindKeyByIdempotency(
+      const Idempotency& idempotency,
       std::function<void(absl::StatusOr<std::optional<KeyRow>>)> done) override {
-    done(Locked(
-        [&] { return FindIf([&](const KeyRow& row) { return row.idempotency_key == key; }); }));
+    done(Locked([&]() -> absl::StatusOr<std::optional<KeyRow>> {
+      if (!failure_.ok()) return failure_;
+      return StandingLocked(idempotency);
+    }));
   }
   void FindDek(const DekId& dek_id,
                std::function<void(absl::StatusOr<std::optional<DekRow>>)> done) override {
@@ -112,6 +121,11 @@ class FakeKeyStore final : public KeyStore {
     done(Locked(
         [&]() -> absl::StatusOr<std::int64_t> { return static_cast<std::int64_t>(keys_.size()); }));
   }
+  StoreFault fault() const override {
+    MutexLock lock(mutex_);
+    return fault_;
+  }
+  StoreHealth health() const override { return {.fault = fault(), .reason = "", .since = {}}; }
   void Close() override {}
 
  private:
@@ -124,8 +138,18 @@ class FakeKeyStore final : public KeyStore {
     return std::optional<KeyRow>();
   }
 
+  absl::StatusOr<std::optional<KeyRow>> StandingLocked(const Idempotency& idempotency) const {
+    auto it = asked_.find({idempotency.scope, idempotency.key});
+    if (it == asked_.end()) return std::optional<KeyRow>();
+    if (it->second.first != idempotency.fingerprint) return absl::AlreadyExistsError("another");
+    return std::optional<KeyRow>(keys_.at(it->second.second));
+  }
+
   mutable Mutex mutex_;
   absl::Status failure_;
+  StoreFault fault_ = StoreFault::kNone;
+  // By scope and key: fingerprint, and what was made.
+  std::map<std::pair<std::string, std::string>, std::pair<std::string, KeyId>> asked_;
   std::map<DekId, DekRow> deks_;
   std::map<KeyId, KeyRow> keys_;
   std::vector<KeyChange> changes_;

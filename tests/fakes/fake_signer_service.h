@@ -118,17 +118,13 @@ class FakeSignerService final : public SignerService {
     {
       MutexLock lock(mutex_);
       row = MakeKey(static_cast<std::uint8_t>(100 + created_));
-      bool known = false;
-      for (const auto& [id, key] : keys_) {
-        if (call.idempotency_key.empty() || key.idempotency_key != call.idempotency_key) continue;
-        row = key;
-        known = true;
-      }
-      row.idempotency_key = call.idempotency_key;
+      auto known = asked_.find(call.idempotency_key);
+      if (known != asked_.end()) row = keys_[known->second];
       error = key_outcome_;
-      if (error.ok() && !known) {
+      if (error.ok() && known == asked_.end()) {
         ++created_;
         keys_[row.key_id] = row;
+        if (!call.idempotency_key.empty()) asked_[call.idempotency_key] = row.key_id;
       }
       last_create_ = std::move(call);
     }
@@ -188,6 +184,7 @@ class FakeSignerService final : public SignerService {
   Mutex mutex_;
   CondVar held_changed_;
   std::map<KeyId, KeyRow> keys_ BULLA_GUARDED_BY(mutex_);
+  std::map<std::string, KeyId> asked_;  // by idempotency key
   std::map<KeyId, ErrorCode> outcomes_ BULLA_GUARDED_BY(mutex_);
   Error key_outcome_ BULLA_GUARDED_BY(mutex_);
   bool holding_ BULLA_GUARDED_BY(mutex_) = false;

@@ -40,7 +40,8 @@ class ColdKeysTest(SystemTest):
         for dek, key in database.execute("SELECT hex(dek_id), hex(key_id) FROM keys"):
             by_dek.setdefault(dek, []).append(key.lower())
         first, = database.execute(
-            "SELECT hex(dek_id) FROM keys WHERE idempotency_key = 'bulla-dev-first-key'").fetchone()
+            "SELECT hex(dek_id) FROM keys JOIN idempotency USING (key_id) "
+            "WHERE idempotency_key = 'bulla-dev-first-key'").fetchone()
         database.close()
         del by_dek[first]  # `bulla dev` has it opened at each start
         by_hex = {key_id.replace("-", ""): key for key_id, key in made.items()}
