@@ -12,8 +12,8 @@
 namespace bulla {
 
 // SIGTERM and SIGINT as something to wait for, instead of something that interrupts. Made first
-// thing in main, before any thread, since threads inherit what is blocked. SIGPIPE is ignored from
-// then on.
+// thing in main, before any thread, since threads inherit what is blocked. SIGPIPE and
+// SIGXFSZ are ignored from then on: a peer that is gone and a file that may not grow are errors.
 class StopSignals {
  public:
   // With `on_hangup`, SIGHUP is waited for too, and each one that arrives calls it: most daemons

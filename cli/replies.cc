@@ -41,6 +41,13 @@ std::string OptionalText(const json::object& object, std::string_view name) {
   return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
 }
 
+// Why the store cannot be written, or nothing.
+std::string StoreReason(const json::object& object) {
+  const json::value* store = object.if_contains("store");
+  return store != nullptr && store->is_object() ? OptionalText(store->get_object(), "reason")
+                                                : std::string();
+}
+
 absl::StatusOr<PublicKeyReply> ToPublicKey(const json::object& object) {
   PublicKeyReply reply;
   BULLA_ASSIGN_OR_RETURN(reply.key_id, Text(object, "keyId"));
@@ -180,6 +187,7 @@ absl::StatusOr<StatusReply> ParseStatusReply(std::string_view text) {
                     .unlocks_running = OptionalCount(object, "unlocksRunning"),
                     .unlocks_done = OptionalCount(object, "unlocksDone"),
                     .unlocks_failed = OptionalCount(object, "unlocksFailed"),
+                    .store_unwritable = StoreReason(object),
                     .config_refused = OptionalText(object, "configRefused"),
                     .config_needs_restart = OptionalTexts(object, "configNeedsRestart")};
   for (const json::value& enclave : enclaves->get_array()) {

@@ -78,7 +78,8 @@ struct StatusReply {
   std::uint64_t unlocks_running = 0;
   std::uint64_t unlocks_done = 0;
   std::uint64_t unlocks_failed = 0;
-  std::string config_refused;  // why the gateway's changed file was not taken
+  std::string store_unwritable;  // why no key can be made; empty when keys can be
+  std::string config_refused;    // why the gateway's changed file was not taken
   std::vector<std::string> config_needs_restart;
   std::vector<EnclaveStatusReply> enclaves;
 };

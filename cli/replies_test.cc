@@ -93,6 +93,7 @@ TEST(StatusReply, CountsAreTakenUpToTheLargestAndWhatIsNoCountIsZero) {
 TEST(StatusReply, AnEnclavesStandingAndTheConfigurationsAreRead) {
   auto status = ParseStatusReply(
       R"({"unlocksPending":4,"unlocksRunning":3,"unlocksDone":2,"unlocksFailed":1,)"
+      R"("store":{"writable":false,"reason":"the disk is full"},)"
       R"("configRefused":"line 3","configNeedsRestart":["store",7,"log_level"],)"
       R"("enclaves":[{"address":"e","ready":true,"serving":true,"ejected":true,"weight":50,)"
       R"("streamResets":9,"stickyHitRate":0.5}]})");
@@ -100,6 +101,7 @@ TEST(StatusReply, AnEnclavesStandingAndTheConfigurationsAreRead) {
   EXPECT_EQ(status->unlocks_running, 3u);
   EXPECT_EQ(status->unlocks_done, 2u);
   EXPECT_EQ(status->unlocks_failed, 1u);
+  EXPECT_EQ(status->store_unwritable, "the disk is full");
   EXPECT_EQ(status->config_refused, "line 3");
   EXPECT_EQ(status->config_needs_restart, (std::vector<std::string>{"store", "log_level"}));
   const EnclaveStatusReply& enclave = status->enclaves[0];

@@ -68,6 +68,10 @@ std::string FormatStatus(const StatusReply& status) {
   std::string text = fmt::format("unlocks pending: {}, {} of them running; done: {}, failed: {}\n",
                                  status.unlocks_pending, status.unlocks_running,
                                  status.unlocks_done, status.unlocks_failed);
+  if (!status.store_unwritable.empty()) {
+    text += fmt::format("THE KEY STORE CANNOT BE WRITTEN, no key is made: {}\n",
+                        Plain(status.store_unwritable));
+  }
   if (!status.config_refused.empty()) {
     text += fmt::format("CONFIGURATION REFUSED, the one before is kept: {}\n",
                         Plain(status.config_refused));

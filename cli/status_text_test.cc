@@ -94,6 +94,11 @@ TEST(StatusText, AConfigurationThatWasNotTakenIsShownAndMovesNoCursor) {
   EXPECT_THAT(text, HasSubstr("configuration that needs a restart: store, log_level\n"));
 }
 
+TEST(StatusText, AStoreThatCannotBeWrittenIsShownAndMovesNoCursor) {
+  EXPECT_THAT(FormatStatus({.store_unwritable = "b.db: disk full\x1b[2J"}),
+              HasSubstr("THE KEY STORE CANNOT BE WRITTEN, no key is made: b.db: disk full?[2J\n"));
+}
+
 TEST(StatusText, ARefusedKeyPolicyIsShownAndMovesNoCursor) {
   std::string text = FormatStatus(
       {.enclaves = {{.address = "e", .policy_refused = "dek.ttl_hard\x1b[2J: got 1h"}}});

@@ -17,6 +17,7 @@ namespace {
 constexpr std::size_t kUnlockThreads = 2;
 // The gateway's unlock queue sends fewer at once; more than that is a peer out of its mind.
 constexpr std::size_t kUnlocksQueuedMax = 64;
+constexpr std::size_t kStoreIdBytesMax = 16;
 constexpr auto kUnlockDeadlineMax = std::chrono::seconds(10);
 
 grpc::Status ToGrpc(const absl::Status& status) {
@@ -76,6 +77,10 @@ grpc::ServerUnaryReactor* EnclaveService::Hello(grpc::CallbackServerContext* con
   reply->set_workers(worker_count_);
   if (std::optional<SealingDek> sealing = parts_.deks.sealing(parts_.clock.Now())) {
     Describe(*sealing, *reply->mutable_sealing_dek());
+  }
+  {
+    MutexLock lock(sealing_mutex_);
+    reply->set_store_id(store_id_);
   }
   reactor->Finish(grpc::Status::OK);
   return reactor;
@@ -169,8 +174,17 @@ grpc::ServerUnaryReactor* EnclaveService::SealUnder(grpc::CallbackServerContext*
     reactor->Finish({grpc::StatusCode::INVALID_ARGUMENT, "dek_id: has not 16 bytes"});
     return reactor;
   }
-  reactor->Finish(ToGrpc(
-      parts_.deks.SealUnder(DekId::FromBytes(AsBytes(request->dek_id())), parts_.clock.Now())));
+  if (request->store_id().size() > kStoreIdBytesMax) {
+    reactor->Finish({grpc::StatusCode::INVALID_ARGUMENT, "store_id: has more than 16 bytes"});
+    return reactor;
+  }
+  absl::Status status =
+      parts_.deks.SealUnder(DekId::FromBytes(AsBytes(request->dek_id())), parts_.clock.Now());
+  if (status.ok()) {
+    MutexLock lock(sealing_mutex_);
+    store_id_ = request->store_id();
+  }
+  reactor->Finish(ToGrpc(status));
   return reactor;
 }
 

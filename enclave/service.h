@@ -82,6 +82,8 @@ class EnclaveService final : public wire::v1::Enclave::CallbackService {
 
   Mutex sealing_mutex_;
   bool obtaining_sealing_dek_ BULLA_GUARDED_BY(sealing_mutex_) = false;
+  // What the gateway says, and for gateways: which store has the keys that are made here.
+  std::string store_id_ BULLA_GUARDED_BY(sealing_mutex_);
 
   BoundedQueue<UnlockCall> unlocks_;
   std::vector<std::thread> unlock_threads_;

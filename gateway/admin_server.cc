@@ -356,16 +356,17 @@ class AdminServer::Impl : public std::enable_shared_from_this<Impl> {
     if (path == "/enclaves") {
       return MakeResponse(http::status::ok, kJson, sources_.enclaves_json());
     }
-    if (path == "/readyz") {
-      std::vector<std::string> reasons = sources_.not_ready_because();
+    if (path == "/readyz" || path == "/readyz/sign") {
+      std::vector<std::string> reasons =
+          path == "/readyz" ? sources_.not_ready_because() : sources_.not_ready_to_sign_because();
       return MakeResponse(reasons.empty() ? http::status::ok : http::status::service_unavailable,
                           kJson, ReasonsJson(reasons));
     }
     return MakeError(
         http::status::not_found,
-        InvalidArgument(fmt::format(
-            "path: got {}, want /healthz, /readyz, /metrics, /status, /keys or /enclaves",
-            Quoted(path))));
+        InvalidArgument(fmt::format("path: got {}, want /healthz, /readyz, /readyz/sign, /metrics, "
+                                    "/status, /keys or /enclaves",
+                                    Quoted(path))));
   }
 
   const std::string listen_;

@@ -1,9 +1,9 @@
 #pragma once
 
-// The admin listener: GET /healthz, /readyz, /metrics, /status, /keys and /enclaves; POST, PATCH
-// and DELETE /enclaves add an enclave, change its weight and remove it. For probes, scrapers and
-// operators on the host; it shows nothing secret. It is a listener of its own so that it can be
-// bound to loopback, and still answers when the public one is at its limit.
+// The admin listener: GET /healthz, /readyz, /readyz/sign, /metrics, /status, /keys and /enclaves;
+// POST, PATCH and DELETE /enclaves add an enclave, change its weight and remove it. For probes,
+// scrapers and operators on the host; it shows nothing secret. It is a listener of its own so that
+// it can be bound to loopback, and still answers when the public one is at its limit.
 //
 // Changes are taken from this host alone, wherever the listener is bound for scrapers: an enclave
 // is trusted with the credentials for KMS, so who may add one may have them.
@@ -35,6 +35,8 @@ class AdminServer {
   struct Sources {
     // Why this gateway is not ready, in words; empty when it is.
     std::function<std::vector<std::string>()> not_ready_because;
+    // The same of signing alone.
+    std::function<std::vector<std::string>()> not_ready_to_sign_because;
     // One JSON value.
     std::function<std::string()> status_json;
     // As KeyStore::ListKeys.

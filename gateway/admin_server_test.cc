@@ -26,6 +26,7 @@ class AdminServerTest : public ::testing::Test {
   void SetUp() override {
     AdminServer::Sources sources;
     sources.not_ready_because = [this] { return reasons_; };
+    sources.not_ready_to_sign_because = [] { return std::vector<std::string>(); };
     sources.status_json = [] { return std::string(R"({"enclaves":2})"); };
     sources.list_keys = [this](std::optional<KeyId> after, std::size_t limit,
                                AdminServer::KeysDone done) {
@@ -72,6 +73,7 @@ TEST_F(AdminServerTest, HealthIsAliveAndReadinessGivesItsReasons) {
   EXPECT_EQ(client.Get("/healthz").status, 200);
   EXPECT_EQ(client.Get("/readyz").body, R"({"ready":true,"reasons":[]})");
   reasons_ = {"no enclave", "say \"hello\""};
+  EXPECT_EQ(client.Get("/readyz/sign").body, R"({"ready":true,"reasons":[]})");
   RawHttpAnswer answer = client.Get("/readyz");
   EXPECT_EQ(answer.status, 503);
   EXPECT_EQ(answer.body, R"({"ready":false,"reasons":["no enclave","say \"hello\""]})");

@@ -169,6 +169,7 @@ absl::Status EnclaveLink::ConnectBlocking() {
     control_ = wire::v1::Enclave::NewStub(channel);
   }
   BULLA_ASSIGN_OR_RETURN(wire::v1::HelloReply hello, HelloBlocking());
+  BULLA_RETURN_IF_ERROR(CheckStore(hello));
   BULLA_RETURN_IF_ERROR(ConfigureBlocking());
   if (!hello.has_sealing_dek()) {
     BULLA_ASSIGN_OR_RETURN(*hello.mutable_sealing_dek(), ObtainSealingDekBlocking());
@@ -193,6 +194,31 @@ absl::StatusOr<wire::v1::HelloReply> EnclaveLink::HelloBlocking() {
   status_.boot_id = BootId::FromBytes(AsBytes(reply.boot_id())).ToString();
   status_.platform = ShownText(reply.platform());
   return reply;
+}
+
+// What comes to an enclave comes from the store of the gateway that had it seal. So with another
+// store, one that is new in the place of one that is gone among them, its keys are not here.
+absl::Status EnclaveLink::CheckStore(const wire::v1::HelloReply& hello) {
+  const StoreId ours = store_.identity().id;
+  const bool foreign = hello.store_id().size() == StoreId::kBytes &&
+                       StoreId::FromBytes(AsBytes(hello.store_id())) != ours;
+  const std::string theirs =
+      foreign ? StoreId::FromBytes(AsBytes(hello.store_id())).ToString() : std::string();
+  {
+    MutexLock lock(mutex_);
+    status_.foreign_store = options_.adopt ? "" : theirs;
+  }
+  if (!foreign) return absl::OkStatus();
+  if (options_.adopt) {
+    LogWarn("enclave_adopted",
+            {{"enclave", name()}, {"its_store", theirs}, {"store", ours.ToString()}});
+    return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(
+      fmt::format("it has keys of key store {}, and the one here is {}. Put that store in its "
+                  "place (`store`), or restart the enclave, which ends its keys, or name it in "
+                  "`adopt_enclaves`",
+                  theirs, ours.ToString()));
 }
 
 // Also when nothing is wanted: the enclave may still have what an earlier gateway asked for.
@@ -251,6 +277,8 @@ absl::Status EnclaveLink::SealUnderBlocking(const DekId& dek_id) {
   wire::v1::SealUnderRequest request;
   wire::v1::SealUnderReply reply;
   request.set_dek_id(dek_id.bytes.data(), DekId::kBytes);
+  const StoreId store = store_.identity().id;
+  request.set_store_id(store.bytes.data(), StoreId::kBytes);
   grpc::Status status = control()->SealUnder(&context, request, &reply);
   if (!status.ok() && !IsAnswer(status)) return FromGrpc("sealing key", status);
   if (!status.ok()) {

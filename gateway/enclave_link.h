@@ -58,6 +58,8 @@ class EnclaveLink final : public std::enable_shared_from_this<EnclaveLink>, priv
     StreamPool::Options pool;
     std::string credentials_file;
     KeyPolicy key_policy = NothingWanted();  // until SetKeyPolicy() says otherwise
+    // Take it though it has served another key store.
+    bool adopt = false;
     // An enclave that does not answer a probe within two seconds is as good as gone.
     std::chrono::milliseconds probe_interval{1000};
   };
@@ -73,6 +75,7 @@ class EnclaveLink final : public std::enable_shared_from_this<EnclaveLink>, priv
     std::uint64_t stream_resets = 0;  // since the start
     double sticky_hit_rate = 1;       // signatures that found their key there, of the last seconds
     std::string last_error;
+    std::string foreign_store;            // that it has served, and not this one; else empty
     std::string policy_refused;           // the enclave's reason; empty when it took the policy
     std::optional<EnclaveReport> report;  // of the last probe; nothing before the first
     double worker_busy_ratio = 0;         // between the last two probes
@@ -132,6 +135,8 @@ class EnclaveLink final : public std::enable_shared_from_this<EnclaveLink>, priv
   // Returns when the enclave is lost, with the reason, or at Stop().
   absl::Status SuperviseBlocking();
   absl::StatusOr<wire::v1::HelloReply> HelloBlocking();
+  // FAILED_PRECONDITION when it has made keys for another store: this one does not have them.
+  absl::Status CheckStore(const wire::v1::HelloReply& hello) BULLA_EXCLUDES(mutex_);
   // Asks for the key policy. A refusal is told and no error: the enclave keeps what it had.
   absl::Status ConfigureBlocking() BULLA_EXCLUDES(mutex_);
   absl::StatusOr<wire::v1::SealingDek> ObtainSealingDekBlocking();

@@ -1,5 +1,6 @@
 #include "gateway/gateway_config.h"
 
+#include <algorithm>
 #include <charconv>
 #include <fmt/format.h>
 #include <map>
@@ -10,6 +11,7 @@
 namespace bulla {
 namespace {
 
+using std::chrono::hours;
 using std::chrono::microseconds;
 using std::chrono::milliseconds;
 using std::chrono::minutes;
@@ -51,6 +53,19 @@ void RegisterHttpTimeouts(GatewayConfig& config, ConfigReader& reader) {
                      "For the caller to take an answer off our hands.");
 }
 
+// Each is named as in `enclaves`: one that is misspelled would not be taken, without a word.
+absl::Status CheckAdopted(const GatewayConfig& config, const ConfigReader& reader) {
+  BULLA_ASSIGN_OR_RETURN(std::vector<EnclaveSpec> specs, EnclaveSpecs(config));
+  for (const std::string& adopted : config.adopt_enclaves) {
+    const bool known = std::ranges::any_of(
+        specs, [&](const EnclaveSpec& spec) { return spec.address.ToString() == adopted; });
+    if (known) continue;
+    return absl::InvalidArgumentError(fmt::format("{}: got \"{}\", want an address of `enclaves`",
+                                                  reader.Where("adopt_enclaves"), adopted));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 void RegisterSettings(GatewayConfig& config, ConfigReader& reader) {
@@ -70,10 +85,18 @@ void RegisterSettings(GatewayConfig& config, ConfigReader& reader) {
                        "its own lead here.");
   reader.AddString("log_level", &config.log_level, "debug, info, warn or error.");
   reader.AddString("store", &config.store, "The key store: sqlite:///PATH. The folder must exist.");
+  reader.AddDuration("idempotency_ttl", &config.idempotency_ttl, minutes(1), hours(24 * 365),
+                     "How long a repeat with the same Idempotency-Key gets the key that the first "
+                     "call made.");
   reader.AddStringList("enclaves", &config.enclaves, kEnclavesMax,
                        "The enclaves: vsock:CID:PORT, unix:/PATH or tcp:IPV4:PORT; a larger or "
                        "smaller share of the keys than usual with \" weight=N\" (percent) after "
                        "it. Hot: a change of the file is taken at once.");
+  reader.AddStringList(
+      "adopt_enclaves", &config.adopt_enclaves, kEnclavesMax,
+      "Enclaves, by their addresses, that are taken though they have made keys for another key "
+      "store: one that is gone, or was put in its place from a backup of another. Otherwise such "
+      "an enclave is refused, and the gateway is not ready.");
   reader.AddInteger("pool.streams_min", &config.pool_streams_min, "connections", 1, 32,
                     "Long-lived connections to each enclave. At least 16 in production.");
   reader.AddInteger("pool.streams_max", &config.pool_streams_max, "connections", 1, 32,
@@ -132,6 +155,7 @@ absl::Status Validate(const GatewayConfig& config, const ConfigReader& reader) {
     return absl::InvalidArgumentError(
         fmt::format("{}: {}", reader.Where("enclaves"), std::string(specs.status().message())));
   }
+  BULLA_RETURN_IF_ERROR(CheckAdopted(config, reader));
   if (absl::StatusOr<HostRules> hosts = HostRules::Parse(config.allowed_hosts); !hosts.ok()) {
     return absl::InvalidArgumentError(fmt::format("{}: {}", reader.Where("allowed_hosts"),
                                                   std::string(hosts.status().message())));

@@ -30,7 +30,9 @@ struct GatewayConfig {
   std::vector<std::string> allowed_hosts;
   std::string log_level = "info";
   std::string store = "sqlite:///var/lib/bulla/bulla.db";
-  std::vector<std::string> enclaves;  // hot
+  std::chrono::milliseconds idempotency_ttl = std::chrono::hours(24);
+  std::vector<std::string> enclaves;        // hot
+  std::vector<std::string> adopt_enclaves;  // of those
   std::int64_t pool_streams_min = 16;
   std::int64_t pool_streams_max = 32;
   std::chrono::milliseconds migration_step_interval{500};

@@ -61,6 +61,8 @@ TEST(GatewayConfig, WhatIsMissingOrUnknownIsNamedInTheError) {
            {std::string(kLeast) + "stroe: sqlite:///x\n", "stroe"},
            {std::string(kLeast) + "pool:\n  streams_min: 33\n", "pool.streams_min"},
            {std::string(kLeast) + "pool:\n  streams_max: 15\n", "pool.streams_max"},
+           {std::string(kLeast) + "adopt_enclaves: [\"unix:/other\"]\n", "unix:/other"},
+           {std::string(kLeast) + "idempotency_ttl: 59s\n", "idempotency_ttl"},
            {"enclaves: [\"unix:/e weight=1001\"]\n" + std::string(kRest), "weight=1001"}}) {
     GatewayConfig config;
     absl::Status status = Load(config, c.yaml);

@@ -192,6 +192,26 @@ TEST_F(GrpcServerTest, CreateAndGetKeyAnswerThePublicParts) {
   EXPECT_EQ(key.status(), "ENABLED");
 }
 
+// A delay of a second or more in nanoseconds is no valid Duration, and three overflow an int.
+TEST_F(GrpcServerTest, AnErrorThatTakesLongerHintsAtLonger) {
+  for (std::uint32_t wait_ms : {1000u, 30'000u}) {
+    service_.SetKeyOutcome({ErrorCode::kUnavailable, "the disk is full", wait_ms});
+    grpc::ClientContext context;
+    BePatient(context);
+    v1::CreateResponse response;
+    grpc::Status status = stub_->Create(&context, {}, &response);
+    EXPECT_EQ(status.error_message(), "UNAVAILABLE: the disk is full");
+    google::rpc::Status details;
+    google::rpc::RetryInfo retry;
+    ASSERT_TRUE(details.ParseFromString(status.error_details()));
+    ASSERT_TRUE(details.details_size() > 1 && details.details(1).UnpackTo(&retry));
+    EXPECT_GE(retry.retry_delay().seconds(), wait_ms / 1000);
+    EXPECT_LE(retry.retry_delay().seconds(), wait_ms * 3 / 2000);
+    EXPECT_GE(retry.retry_delay().nanos(), 0);
+    EXPECT_LT(retry.retry_delay().nanos(), 1'000'000'000);
+  }
+}
+
 TEST_F(GrpcServerTest, BadRequestsAreRefusedInTheWordsOfTheTable) {
   for (std::size_t size :
        {std::size_t{0}, std::size_t{31}, std::size_t{33}, std::size_t{1000000}}) {

@@ -73,7 +73,7 @@ bool HttpExchange::ServeRoute(const HttpRoute& route, const HttpRequest& request
 bool HttpExchange::ServeSign(const HttpRequest& request) {
   SignRequest asked;
   if (Error error = ParseSign(request.body, asked); !error.ok()) {
-    return Refused(Refuse(error.code, std::move(error.message)));
+    return Refused(Refuse(std::move(error)));
   }
   if (worker_.Admit(connection_.client(), 1) == 0) {
     return Refused(Refuse(ErrorCode::kRetryLater, ""));
@@ -93,7 +93,7 @@ bool HttpExchange::ServeSign(const HttpRequest& request) {
 
 bool HttpExchange::ServeBatch(const HttpRequest& request) {
   if (Error error = ParseSignBatch(request.body, items_); !error.ok()) {
-    return Refused(Refuse(error.code, std::move(error.message)));
+    return Refused(Refuse(std::move(error)));
   }
   auto good = static_cast<std::size_t>(std::count_if(
       items_.begin(), items_.end(), [](const BatchItem& item) { return item.error.ok(); }));
@@ -126,7 +126,7 @@ bool HttpExchange::ServeBatch(const HttpRequest& request) {
 bool HttpExchange::ServeCreate(const HttpRequest& request) {
   Error error = ParseCreate(request.body);
   if (error.ok()) error = CheckIdempotencyKey(request.idempotency_key);
-  if (!error.ok()) return Refused(Refuse(error.code, std::move(error.message)));
+  if (!error.ok()) return Refused(Refuse(std::move(error)));
   CreateCall call;
   call.idempotency_key = request.idempotency_key;
   call.deadline = worker_.Now() + worker_.shared().options.create_timeout;
@@ -139,7 +139,7 @@ bool HttpExchange::ServeCreate(const HttpRequest& request) {
 bool HttpExchange::ServeGetKey(std::string_view text) {
   KeyId key_id;
   if (Error error = ParseKeyId(text, key_id); !error.ok()) {
-    return Refused(Refuse(error.code, std::move(error.message)));
+    return Refused(Refuse(std::move(error)));
   }
   calls_out_ = 1;
   worker_.shared().service.GetKey(key_id, KeyDone());
@@ -166,7 +166,7 @@ void HttpExchange::AnswerSigned(const HttpSignCall& last) {
 }
 
 void HttpExchange::AnswerKey(const Error& error, const KeyRow& key) {
-  if (!error.ok()) return AnswerError(Refuse(error.code, error.message));
+  if (!error.ok()) return AnswerError(Refuse(error));
   method_ == FaceMethod::kCreate ? AppendCreated(key, answer_.body) : AppendKey(key, answer_.body);
   Answer(200, ErrorCode::kOk);
 }
@@ -183,7 +183,7 @@ void HttpExchange::AnswerBatch() {
     if (error.ok()) {
       AppendSignature(call.signature, call.der, body);
     } else {
-      AppendError(error, answer_.request_id, NextRetryAfterMs(error.code), body);
+      AppendError(error, answer_.request_id, NextRetryAfterMs(error), body);
     }
   }
   body += "]}";
@@ -191,7 +191,7 @@ void HttpExchange::AnswerBatch() {
 }
 
 void HttpExchange::AnswerError(const HttpRefusal& refusal) {
-  std::uint32_t retry_after_ms = NextRetryAfterMs(refusal.error.code);
+  std::uint32_t retry_after_ms = NextRetryAfterMs(refusal.error);
   AppendError(refusal.error, answer_.request_id, retry_after_ms, answer_.body);
   Answer(refusal.status, refusal.error.code, retry_after_ms, refusal.field);
 }
@@ -204,8 +204,8 @@ void HttpExchange::Answer(int status, ErrorCode code, std::uint32_t retry_after_
   answer_.field = field;
 }
 
-std::uint32_t HttpExchange::NextRetryAfterMs(ErrorCode code) {
-  return RetryAfterMs(code, worker_.NextJitter() >> 33);
+std::uint32_t HttpExchange::NextRetryAfterMs(const Error& error) {
+  return RetryAfterMs(error, worker_.NextJitter() >> 33);
 }
 
 }  // namespace bulla

@@ -82,7 +82,7 @@ class HttpExchange {
     return true;
   }
   void AnswerBatch();
-  std::uint32_t NextRetryAfterMs(ErrorCode code);
+  std::uint32_t NextRetryAfterMs(const Error& error);
 
   HttpWorker& worker_;
   HttpConnection& connection_;

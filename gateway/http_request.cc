@@ -61,6 +61,8 @@ void HttpRequest::Clear() {
       expects_continue = is_from_browser = if_match = if_match_any = if_none_match_any = false;
 }
 
+HttpRefusal Refuse(Error error) { return {ErrorRowOf(error.code).http_status, std::move(error)}; }
+
 HttpRefusal Refuse(ErrorCode code, std::string message) {
   return Refuse(ErrorRowOf(code).http_status, code, std::move(message));
 }

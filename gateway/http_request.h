@@ -60,6 +60,7 @@ struct HttpRefusal {
 
   bool any() const { return status != 0; }
 };
+HttpRefusal Refuse(Error error);
 HttpRefusal Refuse(ErrorCode code, std::string message);
 HttpRefusal Refuse(int status, ErrorCode code, std::string message, HttpField field = {});
 

@@ -176,6 +176,17 @@ TEST_F(HttpServerTest, EveryErrorOfTheServiceHasItsStatusAndHint) {
   }
 }
 
+TEST_F(HttpServerTest, AnErrorThatTakesLongerHintsAtLonger) {
+  StartServer();
+  RawHttpClient client(address_);
+  service_.SetKeyOutcome({ErrorCode::kUnavailable, "the disk is full", 1000});
+  RawHttpAnswer answer = client.Post("/create", "{}");
+  ExpectError(answer, 503, "UNAVAILABLE", "the disk is full");
+  EXPECT_GE(ErrorOf(answer)["retryAfterMs"].as_int64(), 1000);
+  EXPECT_EQ(answer.headers["retry-after-ms"],
+            std::to_string(ErrorOf(answer)["retryAfterMs"].as_int64()));
+}
+
 TEST_F(HttpServerTest, RequestIdIsEchoedWhenHarmlessAndReplacedWhenNot) {
   StartServer();
   RawHttpClient client(address_);

@@ -25,6 +25,7 @@
 #include "gateway/kms_forwarder.h"
 #include "gateway/router.h"
 #include "gateway/status_report.h"
+#include "gateway/store_metrics.h"
 #include "store/sqlite_store.h"
 #include "wire/grpc_callbacks.h"
 
@@ -66,6 +67,7 @@ absl::StatusOr<Router::Options> RouterOptions(const GatewayConfig& config) {
                          .credentials_file = config.credentials_file,
                          .deks_ahead_max = static_cast<std::size_t>(config.unlock_deks_ahead_max),
                          .key_policy = config.key_policy,
+                         .adopt_enclaves = config.adopt_enclaves,
                          .step_interval = config.migration_step_interval};
 }
 
@@ -77,6 +79,13 @@ void Apply(const GatewayConfig& config, std::vector<std::string>& enclaves, Rout
   enclaves = config.enclaves;
   absl::StatusOr<std::vector<EnclaveSpec>> specs = EnclaveSpecs(config);
   if (specs.ok()) router.fleet().Become(*specs);  // Validate() saw to it
+}
+
+StoreStatus StatusOf(const SqliteStore& store) {
+  return {.path = store.path(),
+          .identity = store.identity(),
+          .is_new = store.is_new(),
+          .health = store.health()};
 }
 
 absl::Status Change(const EnclaveChange& change, Fleet& fleet) {
@@ -158,10 +167,12 @@ absl::Status Serve(const Flags& flags) {
   TuneGrpcForTraffic();
   RealClock clock;
   Metrics metrics;
-  BULLA_ASSIGN_OR_RETURN(std::unique_ptr<SqliteStore> store,
-                         SqliteStore::Open({.path = SqlitePath(config)}));
+  BULLA_ASSIGN_OR_RETURN(
+      std::unique_ptr<SqliteStore> store,
+      SqliteStore::Open({.path = SqlitePath(config), .idempotency_ttl = config.idempotency_ttl}));
   BULLA_ASSIGN_OR_RETURN(std::unique_ptr<KmsForwarder> forwarder, StartForwarder(config));
   Router router(std::move(router_options), *store, metrics, clock);
+  metrics.AddSource([&store] { return StoreFamilies(store->health(), store->transactions()); });
   metrics.AddSource([&router] { return EnclaveFamilies(router.fleet().statuses()); });
   Admission admission(config.admission, metrics);
   const std::size_t connections_max = HttpServer::ConnectionsMax(descriptors_max);
@@ -195,9 +206,14 @@ absl::Status Serve(const Flags& flags) {
       config.admin_listen,
       {.not_ready_because =
            [&] {
-             return draining ? std::vector<std::string>{"draining"} : NotReadyBecause(router);
+             return draining ? std::vector<std::string>{"draining"}
+                             : NotReadyBecause(router, store->health());
            },
-       .status_json = [&] { return StatusJson(router, config_report.state()); },
+       .not_ready_to_sign_because =
+           [&] {
+             return draining ? std::vector<std::string>{"draining"} : NotReadyToSignBecause(router);
+           },
+       .status_json = [&] { return StatusJson(router, StatusOf(*store), config_report.state()); },
        .list_keys =
            [&](std::optional<KeyId> after, std::size_t limit, AdminServer::KeysDone done) {
              store->ListKeys(after, limit, std::move(done));

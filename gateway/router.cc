@@ -25,11 +25,17 @@ Error StoreError(const absl::Status& status) {
           "the key store does not answer; try again after the given delay"};
 }
 
+// The store tries to write once a second while it cannot.
+constexpr std::uint32_t kStoreRetryMinMs = 1000;
+
+Error CannotStore(StoreFault fault) {
+  return {ErrorCode::kUnavailable, std::string(StoreFaultForCallers(fault)), kStoreRetryMinMs};
+}
+
 // A write that failed, for a reason that the store knows by now.
 Error StoreWriteError(const KeyStore& store, const absl::Status& status) {
   const StoreFault fault = store.fault();
-  if (fault == StoreFault::kNone) return StoreError(status);
-  return {ErrorCode::kUnavailable, std::string(StoreFaultForCallers(fault))};
+  return fault == StoreFault::kNone ? StoreError(status) : CannotStore(fault);
 }
 
 // What of a request decides what is made: the call, and the version of its meaning. A parameter of
@@ -120,12 +126,14 @@ std::shared_ptr<EnclaveLink> Router::MakeLink(const Address& address, std::uint3
     key_policy = key_policy_;
   }
   return std::make_shared<EnclaveLink>(
-      EnclaveLink::Options{.address = address,
-                           .id = id,
-                           .pool = options_.pool,
-                           .credentials_file = options_.credentials_file,
-                           .key_policy = key_policy,
-                           .probe_interval = options_.probe_interval},
+      EnclaveLink::Options{
+          .address = address,
+          .id = id,
+          .pool = options_.pool,
+          .credentials_file = options_.credentials_file,
+          .key_policy = key_policy,
+          .adopt = std::ranges::count(options_.adopt_enclaves, address.ToString()) > 0,
+          .probe_interval = options_.probe_interval},
       *this, store_, pool_metrics_, clock_);
 }
 
@@ -353,6 +361,9 @@ void Router::Create(CreateCall call, KeyDone done) {
 
 // One that is lost with its enclave is made again under another id: nobody has heard of the first.
 void Router::MakeKey(CreateCall call, KeyDone done, bool again) {
+  if (const StoreFault fault = store_.fault(); fault != StoreFault::kNone) {
+    return done(CannotStore(fault), {});  // no enclave's work for what cannot be kept
+  }
   const KeyId key_id = KeyId::New(clock_.WallNow());
   const std::shared_ptr<const Fleet::Table> table = fleet_.table();
   const MonotonicTime deadline = call.deadline;

@@ -42,6 +42,7 @@ class Router final : public SignerService, public LinkEvents {
     std::string credentials_file;
     std::size_t deks_ahead_max = Unlocker::kDeksAheadMax;
     KeyPolicy key_policy = NothingWanted();
+    std::vector<std::string> adopt_enclaves;  // addresses: see EnclaveLink::Options
     std::chrono::milliseconds probe_interval{1000};
     // Between two steps of a weight on its way: Fleet::kSteps of them.
     std::chrono::milliseconds step_interval{500};

@@ -62,10 +62,7 @@ class RouterTest : public testing::Test {
         << R"({"accessKeyId": "AKIDEXAMPLE", "secretAccessKey": "example"})";
   }
   ~RouterTest() override {
-    if (router_ != nullptr) router_->Stop();
-    ticking_ = false;
-    if (ticker_.joinable()) ticker_.join();
-    router_.reset();
+    StopRouter();
     enclaves_.clear();
     std::filesystem::remove_all(dir_);
   }
@@ -76,15 +73,27 @@ class RouterTest : public testing::Test {
   void StartEnclave(int enclave) {
     enclaves_[enclave] = std::make_unique<FakeEnclave>(AddressOf(enclave));
   }
+  void StopRouter() {
+    if (router_ != nullptr) router_->Stop();
+    ticking_ = false;
+    if (ticker_.joinable()) ticker_.join();
+    router_.reset();
+  }
   void StartRouter(int enclaves, const KeyPolicy& policy = NothingWanted()) {
+    StartRouterWith(store_, enclaves, policy, {});
+  }
+  void StartRouterWith(KeyStore& store, int enclaves, const KeyPolicy& policy,
+                       std::vector<std::string> adopt) {
     Router::Options options{.pool = {.size_min = 2, .size_max = 2},
                             .credentials_file = dir_ + "/credentials.json",
                             .key_policy = policy,
+                            .adopt_enclaves = std::move(adopt),
                             .probe_interval = milliseconds(2),
                             .step_interval = milliseconds(10)};
     for (int i = 0; i < enclaves; ++i) options.enclaves.push_back({AddressOf(i)});
-    router_ = std::make_unique<Router>(options, store_, metrics_, clock_);
+    router_ = std::make_unique<Router>(options, store, metrics_, clock_);
     router_->Start();
+    ticking_ = true;
     ticker_ = std::thread([this] {
       while (ticking_) {
         router_->Tick(clock_.Now());
@@ -195,6 +204,91 @@ TEST_F(RouterTest, AnEnclaveThatWantsAnotherSealingDekGetsItStoredAndIsTold) {
   store_.FailWith(absl::OkStatus());
   WaitUntil([&] { return enclaves_[0]->sealed_under() > told; });
   EXPECT_EQ(router_->fleet().reliable(), 1u) << "nothing else stops for it";
+}
+
+// As when the store's file was gone at the gateway's start, and a new one was made.
+TEST_F(RouterTest, AnEnclaveThatHasServedAnotherStoreIsNotUsedUnlessASettingNamesIt) {
+  StartAll(1);
+  ASSERT_TRUE(Create().first.ok());
+  StopRouter();
+  FakeKeyStore other;
+  StartRouterWith(other, 1, NothingWanted(), {});
+  WaitUntil([&] { return !Status().foreign_store.empty(); });
+  EXPECT_EQ(Status().foreign_store, store_.identity().id.ToString());
+  WaitUntil([&] { return !Status().last_error.empty(); });
+  EXPECT_NE(Status().last_error.find(other.identity().id.ToString()), std::string::npos);
+  EXPECT_EQ(router_->fleet().reliable(), 0u);
+  EXPECT_EQ(other.dek_count(), 0u);
+  StopRouter();
+
+  StartRouterWith(other, 1, NothingWanted(), {AddressOf(0).ToString()});
+  WaitUntil([&] { return router_->fleet().reliable() == 1; });
+  EXPECT_TRUE(Create().first.ok());
+  StopRouter();
+
+  StartRouterWith(other, 1, NothingWanted(), {});  // it is this store's now
+  WaitUntil([&] { return router_->fleet().reliable() == 1; });
+  EXPECT_TRUE(Status().foreign_store.empty());
+  StopRouter();
+}
+
+TEST_F(RouterTest, ARestartedEnclaveBelongsToNoStore) {
+  StartAll(1);
+  StopRouter();
+  enclaves_[0].reset();
+  StartEnclave(0);
+  FakeKeyStore other;
+  StartRouterWith(other, 1, NothingWanted(), {});
+  WaitUntil([&] { return router_->fleet().reliable() == 1; });
+  StopRouter();
+}
+
+TEST_F(RouterTest, AStoreThatCannotBeWrittenIsInReadinessAndStatusButSigningIsReady) {
+  StartAll(1);
+  StoreStatus store{.path = "/b.db"};
+  EXPECT_TRUE(NotReadyBecause(*router_, store.health).empty());
+  EXPECT_NE(StatusJson(*router_, store, {}).find(R"("writable":true)"), std::string::npos);
+  store.health = {.fault = StoreFault::kFull, .reason = "/b.db: no room", .since = {}};
+  EXPECT_EQ(NotReadyBecause(*router_, store.health),
+            (std::vector<std::string>{"key store: /b.db: no room"}));
+  EXPECT_TRUE(NotReadyToSignBecause(*router_).empty());
+  const std::string status = StatusJson(*router_, store, {});
+  for (const char* part : {R"("ready":false)", R"("fault":"full")", R"("writable":false)",
+                           R"("reason":"/b.db: no room")"}) {
+    EXPECT_NE(status.find(part), std::string::npos) << part << " in " << status;
+  }
+}
+
+TEST_F(RouterTest, NoKeyIsMadeWhileNoneCanBeStored) {
+  StartAll(1);
+  KeyId standing = Create("order 1").second.key_id;
+  for (StoreFault fault : {StoreFault::kFull, StoreFault::kReadOnly, StoreFault::kGone}) {
+    store_.SetFault(fault);
+    const int frames = enclaves_[0]->frames();
+    Error error = Create().first;
+    EXPECT_EQ(error.code, ErrorCode::kUnavailable);
+    EXPECT_EQ(error.Message(), StoreFaultForCallers(fault));
+    EXPECT_GE(RetryAfterMs(error, 0), 1000u) << "it is not over in 75 ms";
+    EXPECT_EQ(enclaves_[0]->frames(), frames) << "no enclave's work for nothing";
+    EXPECT_EQ(Create("order 1").second.key_id, standing) << "what is there is there";
+  }
+  EXPECT_EQ(Sign(standing), ErrorCode::kOk);
+  store_.SetFault(StoreFault::kNone);
+  EXPECT_TRUE(Create().first.ok());
+}
+
+TEST_F(RouterTest, AnIdempotencyKeyOfAnotherRequestIsRefusedAndMakesNothing) {
+  StartAll(1);
+  DekRow dek{.dek_id = DekId::New({}), .wrapped = {1}};
+  store_.PutDek(dek, [](absl::Status) {});
+  store_.PutKey({.key_id = KeyId::New({}), .dek_id = dek.dek_id},
+                Idempotency{.scope = "", .key = "order-1", .fingerprint = "create/0"},
+                [](const absl::StatusOr<KeyRow>& row) { EXPECT_TRUE(row.ok()); });
+  const std::size_t keys = store_.key_count();
+  Error error = Create("order-1").first;
+  EXPECT_EQ(error.code, ErrorCode::kInvalidArgument);
+  EXPECT_NE(std::string(error.Message()).find("'order-1'"), std::string::npos) << error.Message();
+  EXPECT_EQ(store_.key_count(), keys);
 }
 
 TEST_F(RouterTest, ManyCallsAtOnceAreEachAnsweredWithTheirOwnSignature) {
@@ -343,7 +437,7 @@ TEST_F(RouterTest, ARefusedKeyPolicyIsShownAndTheLinkGoesOn) {
   WaitUntil([&] { return router_->fleet().reliable() == 1; });
   EXPECT_EQ(Status().policy_refused, "dek.ttl_hard: got 1h,?but 30m is the most");
   EXPECT_EQ(Sign(Create().second.key_id), ErrorCode::kOk);
-  EXPECT_NE(StatusJson(*router_, {}).find("policyRefused"), std::string::npos);
+  EXPECT_NE(StatusJson(*router_, {}, {}).find("policyRefused"), std::string::npos);
 
   enclaves_[0]->RefusePolicies("");
   router_->SetKeyPolicy(NothingWanted());
@@ -352,7 +446,7 @@ TEST_F(RouterTest, ARefusedKeyPolicyIsShownAndTheLinkGoesOn) {
   enclaves_[0]->RefusePolicies(std::nullopt);
   router_->SetKeyPolicy(NothingWanted());
   WaitUntil([&] { return Status().policy_refused.empty(); });
-  EXPECT_EQ(StatusJson(*router_, {}).find("policyRefused"), std::string::npos);
+  EXPECT_EQ(StatusJson(*router_, {}, {}).find("policyRefused"), std::string::npos);
   EXPECT_EQ(Status().reconnects, 0u);
 }
 
@@ -365,14 +459,14 @@ TEST_F(RouterTest, AnEnclavesReportIsInItsStatus) {
     std::optional<EnclaveReport> report = Status().report;
     return report && report->keys_invalid == 7;
   });
-  EXPECT_NE(StatusJson(*router_, {}).find(R"("keysInvalid":7)"), std::string::npos);
+  EXPECT_NE(StatusJson(*router_, {}, {}).find(R"("keysInvalid":7)"), std::string::npos);
 }
 
 TEST_F(RouterTest, AConfigurationThatWasNotTakenIsInTheStatus) {
   StartAll(1);
-  EXPECT_EQ(StatusJson(*router_, {}).find("config"), std::string::npos);
+  EXPECT_EQ(StatusJson(*router_, {}, {}).find("config"), std::string::npos);
   const std::string status =
-      StatusJson(*router_, {.refused = "line 3", .restart_needed = {"store", "log_level"}});
+      StatusJson(*router_, {}, {.refused = "line 3", .restart_needed = {"store", "log_level"}});
   EXPECT_NE(status.find(R"("configRefused":"line 3")"), std::string::npos) << status;
   EXPECT_NE(status.find(R"("configNeedsRestart":["store","log_level"])"), std::string::npos);
 }

@@ -6,6 +6,8 @@
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
 
+#include "gateway/call_rules.h"
+
 namespace bulla {
 namespace {
 
@@ -48,8 +50,23 @@ json::object Describe(const Fleet::Status& enclave) {
   object["streamResets"] = link.stream_resets;
   object["stickyHitRate"] = link.sticky_hit_rate;
   if (link.report) DescribeReport(*link.report, object);
+  if (!link.foreign_store.empty()) object["foreignStore"] = link.foreign_store;
   if (!link.policy_refused.empty()) object["policyRefused"] = link.policy_refused;
   if (!link.last_error.empty()) object["lastError"] = link.last_error;
+  return object;
+}
+
+json::object Describe(const StoreStatus& store) {
+  json::object object;
+  object["path"] = store.path;
+  object["id"] = store.identity.id.ToString();
+  object["createdAt"] = FormatTime(store.identity.created_at);
+  object["isNew"] = store.is_new;
+  object["writable"] = store.health.writable();
+  if (store.health.writable()) return object;
+  object["fault"] = std::string(StoreFaultName(store.health.fault));
+  object["reason"] = store.health.reason;
+  object["since"] = FormatTime(store.health.since);
   return object;
 }
 
@@ -69,10 +86,12 @@ std::string EnclavesJson(const Router& router) {
   return json::serialize(object);
 }
 
-std::string StatusJson(const Router& router, const ConfigReport::State& config) {
+std::string StatusJson(const Router& router, const StoreStatus& store,
+                       const ConfigReport::State& config) {
   const Unlocker::Progress unlocks = router.unlocker().progress();
   json::object object;
-  object["ready"] = NotReadyBecause(router).empty();
+  object["ready"] = NotReadyBecause(router, store.health).empty();
+  object["store"] = Describe(store);
   object["unlocksPending"] = unlocks.pending;
   object["unlocksRunning"] = unlocks.running;
   object["unlocksDone"] = unlocks.done;
@@ -86,7 +105,18 @@ std::string StatusJson(const Router& router, const ConfigReport::State& config) 
   return json::serialize(object);
 }
 
-std::vector<std::string> NotReadyBecause(const Router& router) {
+std::vector<std::string> NotReadyBecause(const Router& router, const StoreHealth& store) {
+  std::vector<std::string> reasons = NotReadyToSignBecause(router);
+  if (!store.writable()) reasons.push_back(fmt::format("key store: {}", store.reason));
+  const bool explained = router.fleet().reliable() == 0;
+  for (const Fleet::Status& enclave : router.fleet().statuses()) {
+    if (explained || enclave.link.foreign_store.empty()) continue;
+    reasons.push_back(fmt::format("enclave {}: {}", enclave.link.address, enclave.link.last_error));
+  }
+  return reasons;
+}
+
+std::vector<std::string> NotReadyToSignBecause(const Router& router) {
   if (router.fleet().reliable() > 0) return {};
   std::vector<std::string> reasons;
   for (const Fleet::Status& enclave : router.fleet().statuses()) {

@@ -103,6 +103,7 @@ class KeyStore {
                               std::function<void(absl::StatusOr<std::vector<KeyChange>>)> done) = 0;
   virtual void CountKeys(std::function<void(absl::StatusOr<std::int64_t>)> done) = 0;
 
+  virtual StoreIdentity identity() const = 0;
   // Whether it can write. `fault` alone is cheap enough for every create.
   virtual StoreFault fault() const = 0;
   virtual StoreHealth health() const = 0;

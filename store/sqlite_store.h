@@ -65,13 +65,13 @@ class SqliteStore final : public KeyStore {
   void ListKeyChanges(std::int64_t after, std::size_t limit,
                       std::function<void(absl::StatusOr<std::vector<KeyChange>>)> done) override;
   void CountKeys(std::function<void(absl::StatusOr<std::int64_t>)> done) override;
+  StoreIdentity identity() const override { return identity_; }
   StoreFault fault() const override { return health_->fault(); }
   StoreHealth health() const override { return health_->health(); }
   void Close() override;
 
   // Absolute.
   const std::string& path() const;
-  const StoreIdentity& identity() const { return identity_; }
   // Whether Open() made it: there was nothing before.
   bool is_new() const { return is_new_; }
   // Committed since Open: with group commit fewer than rows.

@@ -44,4 +44,10 @@ std::uint32_t RetryAfterMs(ErrorCode code, std::uint64_t random) {
          static_cast<std::uint32_t>(random % (kRetryAfterMaxMs - kRetryAfterMinMs + 1));
 }
 
+std::uint32_t RetryAfterMs(const Error& error, std::uint64_t random) {
+  const std::uint32_t min_ms = error.retry_after_min_ms;
+  if (min_ms == 0 || !ErrorRowOf(error.code).retryable) return RetryAfterMs(error.code, random);
+  return min_ms + static_cast<std::uint32_t>(random % (min_ms / 2 + 1));
+}
+
 }  // namespace bulla

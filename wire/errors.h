@@ -39,6 +39,8 @@ const ErrorRow& ErrorRowOf(ErrorCode code);
 struct Error {
   ErrorCode code = ErrorCode::kOk;
   std::string message;
+  // At least: for what is not over in the moments that the code's own hint is for. 0: that hint.
+  std::uint32_t retry_after_min_ms = 0;
 
   bool ok() const { return code == ErrorCode::kOk; }
   std::string_view Message() const {
@@ -49,5 +51,7 @@ struct Error {
 // How long a caller should wait: 50 to 200 ms, spread evenly by `random` so that callers do not
 // come back together. 0 for an error that is not retryable.
 std::uint32_t RetryAfterMs(ErrorCode code, std::uint64_t random);
+// The same for one that may know better: from what it says to half as much again.
+std::uint32_t RetryAfterMs(const Error& error, std::uint64_t random);
 
 }  // namespace bulla

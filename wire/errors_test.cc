@@ -42,5 +42,16 @@ TEST(Errors, RetryHintsCoverFiftyToTwoHundredMillisecondsAndNoMore) {
   EXPECT_EQ(RetryAfterMs(ErrorCode::kInvalidKey, 7), 0u);
 }
 
+TEST(Errors, AnErrorThatKnowsBetterHintsAtMore) {
+  std::set<std::uint32_t> seen;
+  for (std::uint64_t random = 0; random < 1000; ++random) {
+    seen.insert(RetryAfterMs(Error{ErrorCode::kUnavailable, "", 1000}, random));
+  }
+  EXPECT_EQ(*seen.begin(), 1000u);
+  EXPECT_EQ(*seen.rbegin(), 1500u);
+  EXPECT_EQ(RetryAfterMs(Error{ErrorCode::kInternal, "", 1000}, 7), 0u) << "cannot help";
+  EXPECT_LE(RetryAfterMs(Error{ErrorCode::kUnavailable, ""}, 7), 200u);
+}
+
 }  // namespace
 }  // namespace bulla

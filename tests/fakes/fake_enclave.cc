@@ -99,6 +99,8 @@ grpc::Status FakeEnclave::Hello(grpc::ServerContext*, const wire::v1::HelloReque
   reply->set_boot_id(boot_id_.bytes.data(), BootId::kBytes);
   reply->set_platform("fake");
   if (sealing_deks_obtained_ > 0) DescribeSealingDek(*reply->mutable_sealing_dek());
+  MutexLock lock(mutex_);
+  reply->set_store_id(store_id_);
   return grpc::Status::OK;
 }
 
@@ -129,6 +131,8 @@ grpc::Status FakeEnclave::SealUnder(grpc::ServerContext*, const wire::v1::SealUn
     return {grpc::StatusCode::FAILED_PRECONDITION, "another data key"};
   }
   ++sealed_under_;
+  MutexLock lock(mutex_);
+  store_id_ = request->store_id();
   return grpc::Status::OK;
 }
 

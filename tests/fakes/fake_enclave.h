@@ -99,6 +99,7 @@ class FakeEnclave final : public wire::v1::Enclave::Service {
   KeyPolicy key_policy_ BULLA_GUARDED_BY(mutex_) = NothingWanted();
   std::optional<std::string> policy_refusal_ BULLA_GUARDED_BY(mutex_);
   Script script_ BULLA_GUARDED_BY(mutex_);
+  std::string store_id_ BULLA_GUARDED_BY(mutex_);
   std::set<KeyId> keys_ BULLA_GUARDED_BY(mutex_);
   std::set<DekId> deks_ BULLA_GUARDED_BY(mutex_);
   std::set<int> connections_ BULLA_GUARDED_BY(mutex_);  // duplicates of gRPC's, to cut them

@@ -121,9 +121,14 @@ class FakeKeyStore final : public KeyStore {
     done(Locked(
         [&]() -> absl::StatusOr<std::int64_t> { return static_cast<std::int64_t>(keys_.size()); }));
   }
+  StoreIdentity identity() const override { return identity_; }
   StoreFault fault() const override {
     MutexLock lock(mutex_);
     return fault_;
+  }
+  std::size_t key_count() const {
+    MutexLock lock(mutex_);
+    return keys_.size();
   }
   StoreHealth health() const override { return {.fault = fault(), .reason = "", .since = {}}; }
   void Close() override {}
@@ -145,6 +150,7 @@ class FakeKeyStore final : public KeyStore {
     return std::optional<KeyRow>(keys_.at(it->second.second));
   }
 
+  const StoreIdentity identity_{StoreId::New({}), {}};
   mutable Mutex mutex_;
   absl::Status failure_;
   StoreFault fault_ = StoreFault::kNone;

@@ -309,8 +309,12 @@ class SystemTest(unittest.TestCase):
         self.system = System(settings=self.SETTINGS)
         self.addCleanup(self.system.close)
         self.addCleanup(self.show_logs_of_a_failure)  # cleanups run last to first
+        self.before_start()
         self.system.start()
         say(f"{self.id()}: started on {self.system.addresses['http']}")
+
+    def before_start(self):
+        """For what a test does to the data directory first."""
 
     def run(self, result=None):
         self._result = result
