@@ -14,6 +14,7 @@
 #include <pthread.h>
 
 #include "base/fd.h"
+#include "base/replaceable.h"
 
 namespace bulla {
 namespace {
@@ -56,8 +57,10 @@ void ReturnLargeBuffersAtOnce() { ::mallopt(M_MMAP_THRESHOLD, 256 * 1024); }
 
 absl::Status WriteFileAtomically(const std::string& path, std::string_view text) {
   std::string temporary = path + ".new";
-  UniqueFd fd(
-      ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, S_IRUSR | S_IWUSR));
+  BULLA_RETURN_IF_ERROR(CheckReplaceable(path));
+  BULLA_RETURN_IF_ERROR(CheckReplaceable(temporary));
+  UniqueFd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
+                     S_IRUSR | S_IWUSR));
   if (!fd.valid()) return FileError("open", temporary);
   while (!text.empty()) {
     ssize_t written = ::write(fd.get(), text.data(), text.size());

@@ -49,10 +49,11 @@ absl::Status WriteFile(const std::filesystem::path& file, std::string_view text)
       fmt::format("cannot write {}: {}", file.string(), std::strerror(errno)));
 }
 
+// One that is there keeps its mode: `--data` may name a home directory, or /tmp.
 absl::Status MakeFolder(const std::filesystem::path& folder) {
   std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error || ::chmod(folder.c_str(), 0700) != 0) {
+  const bool made = std::filesystem::create_directories(folder, error);
+  if (error || (made && ::chmod(folder.c_str(), 0700) != 0)) {
     return absl::UnavailableError(fmt::format("cannot make the folder {}: {}", folder.string(),
                                               error ? error.message() : std::strerror(errno)));
   }
@@ -230,8 +231,8 @@ class DevRun {
     return absl::OkStatus();
   }
 
-  // The first key and the first signature, as a caller would get them. The same key at every start:
-  // starting often should not fill the store.
+  // The first key and the first signature, as a caller would get them. The same key at every start
+  // of a day: starting often should not fill the store.
   ExitCode Demonstrate() {
     absl::StatusOr<Endpoint> http = ParseUrl(options_.http);
     if (!http.ok()) return Explain(http.status());

@@ -17,6 +17,7 @@
 #include "base/fd.h"
 #include "base/owned.h"
 #include "base/random.h"
+#include "base/replaceable.h"
 
 namespace bulla {
 namespace {
@@ -55,7 +56,10 @@ absl::Status WriteWhole(BIO* content, const std::string& path, mode_t mode) {
   char* data = nullptr;
   long size = BIO_get_mem_data(content, &data);
   std::string temporary = path + ".new";
-  UniqueFd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
+  BULLA_RETURN_IF_ERROR(CheckReplaceable(path));
+  BULLA_RETURN_IF_ERROR(CheckReplaceable(temporary));
+  UniqueFd fd(
+      ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, mode));
   bool written = fd.valid() && ::fchmod(fd.get(), mode) == 0 &&
                  ::write(fd.get(), data, static_cast<std::size_t>(size)) == size &&
                  ::fsync(fd.get()) == 0 && ::rename(temporary.c_str(), path.c_str()) == 0;

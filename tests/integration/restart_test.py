@@ -51,6 +51,14 @@ class RestartTest(SystemTest):
         caller.create()
         caller.close()
 
+    def test_a_folder_that_was_there_keeps_its_mode(self):
+        self.system.stop()
+        self.system.data.chmod(0o755)
+        self.system.dev.stdout.close()
+        self.system.start()
+        self.assertEqual(self.system.data.stat().st_mode & 0o777, 0o755)
+        self.assertEqual((self.system.data / "run").stat().st_mode & 0o777, 0o700)
+
     def test_sigterm_stops_everything_with_status_0(self):
         children = self.system.children()
         self.system.stop()

@@ -1,0 +1,14 @@
+#pragma once
+
+#include <string>
+
+#include "base/status.h"
+
+namespace bulla {
+
+// OK where nothing is at `path` or a regular file: what a file of ours may take the place of.
+// FAILED_PRECONDITION says what is there instead, a device say, which renaming a file over it would
+// remove from the system.
+absl::Status CheckReplaceable(const std::string& path);
+
+}  // namespace bulla
