@@ -6,8 +6,9 @@
 #include <cstring>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <fstream>
 #include <iterator>
+
+#include "base/file.h"
 
 namespace bulla {
 namespace {
@@ -74,16 +75,6 @@ std::string MarkdownCell(std::string_view text) {
 
 std::string MarkdownCode(std::string_view text) {
   return text.empty() ? "" : fmt::format("`{}`", MarkdownCell(text));
-}
-
-absl::StatusOr<std::string> ReadFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::string text(kConfigFileBytesMax + 1, '\0');  // one more, to notice a file that is too long
-  if (!file.read(text.data(), static_cast<std::streamsize>(text.size())) && !file.eof()) {
-    return absl::InvalidArgumentError(fmt::format("{}: cannot be read", path));
-  }
-  text.resize(static_cast<std::size_t>(file.gcount()));
-  return text;
 }
 
 }  // namespace
@@ -195,7 +186,7 @@ const char* ConfigReader::ProcessEnvironment(const char* name) {
 
 absl::Status ConfigReader::Load(const std::string& path, const Environment& environment) {
   if (path.empty()) return LoadText("", "", environment);
-  BULLA_ASSIGN_OR_RETURN(std::string yaml, ReadFile(path));
+  BULLA_ASSIGN_OR_RETURN(std::string yaml, ReadTextFile(path, kConfigFileBytesMax));
   return LoadText(yaml, path, environment);
 }
 

@@ -1,13 +1,10 @@
 #pragma once
 
-// What the main of every daemon needs: to be told to stop, and to tell that it is ready.
+// What the main of every daemon needs of the system: to be told to stop, and enough of everything.
 
 #include <csignal>
 #include <functional>
-#include <string>
 #include <string_view>
-
-#include "base/status.h"
 
 namespace bulla {
 
@@ -35,12 +32,5 @@ std::size_t RaiseDescriptorLimit();
 // Left to itself it raises that bound to the largest buffer it has seen freed, up to 32 MiB, and
 // what a wave of large requests took stays taken, in pieces. First thing in main.
 void ReturnLargeBuffersAtOnce();
-
-// Writes `text` to `path` whole or not at all, so that whoever waits for the file can read it as
-// soon as it is there. Mode 0600.
-absl::Status WriteFileAtomically(const std::string& path, std::string_view text);
-
-// The whole of a file of at most `max_bytes`. Errors name the file.
-absl::StatusOr<std::string> ReadFile(const std::string& path, std::size_t max_bytes);
 
 }  // namespace bulla

@@ -10,7 +10,7 @@
 
 #include <stdlib.h>
 
-#include "base/daemon.h"
+#include "base/file.h"
 
 namespace bulla {
 namespace {

@@ -4,6 +4,8 @@
 #include <cstring>
 #include <fmt/format.h>
 
+#include "base/errno_text.h"
+
 namespace bulla {
 namespace {
 
@@ -12,7 +14,7 @@ constexpr std::size_t kReadBytes = 16'384;
 constexpr std::size_t kGetBytesMax = 4 << 20;
 
 absl::Status Lost() {
-  return absl::UnavailableError(fmt::format("the connection was lost: {}", std::strerror(errno)));
+  return absl::UnavailableError(fmt::format("the connection was lost: {}", ErrnoText(errno)));
 }
 
 }  // namespace

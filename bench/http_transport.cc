@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <sys/epoll.h>
 
+#include "base/errno_text.h"
 #include "bench/http_response.h"
 #include "bench/transport.h"
 
@@ -135,7 +136,7 @@ absl::Status HttpTransport::Watch(Connection& connection) {
   event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
   event.data.ptr = &connection;
   if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, connection.fd.get(), &event) != 0) {
-    return absl::InternalError(fmt::format("epoll_ctl: {}", std::strerror(errno)));
+    return absl::InternalError(fmt::format("epoll_ctl: {}", ErrnoText(errno)));
   }
   return absl::OkStatus();
 }
@@ -177,7 +178,7 @@ void HttpTransport::SendRest(Connection& connection) {
                            connection.out.size() - connection.sent, MSG_NOSIGNAL);
     if (bytes < 0) {
       if (errno == EINTR) continue;
-      if (errno != EAGAIN) Lose(connection, std::strerror(errno));
+      if (errno != EAGAIN) Lose(connection, ErrnoText(errno));
       return;  // the rest when it is writable again
     }
     connection.sent += static_cast<std::size_t>(bytes);
@@ -191,7 +192,7 @@ absl::Status HttpTransport::ReceiveBlocking(MonotonicTime until) {
   std::array<epoll_event, kEventsMax> events;
   int count = ::epoll_pwait2(epoll_.get(), events.data(), kEventsMax, &timeout, nullptr);
   if (count < 0 && errno != EINTR) {
-    return absl::InternalError(fmt::format("epoll_pwait2: {}", std::strerror(errno)));
+    return absl::InternalError(fmt::format("epoll_pwait2: {}", ErrnoText(errno)));
   }
   for (int i = 0; i < count; ++i) {
     const epoll_event& event = events[static_cast<std::size_t>(i)];
@@ -206,7 +207,7 @@ void HttpTransport::OnEvents(Connection& connection, std::uint32_t events) {
     socklen_t size = sizeof error;
     ::getsockopt(connection.fd.get(), SOL_SOCKET, SO_ERROR, &error, &size);
     if (error != 0 || (events & (EPOLLERR | EPOLLHUP)) != 0) {
-      Lose(connection, std::strerror(error));
+      Lose(connection, ErrnoText(error));
     } else if ((events & EPOLLOUT) != 0) {
       SetIdle(connection);
     }
@@ -225,7 +226,7 @@ void HttpTransport::Receive(Connection& connection) {
                            in_bytes_ - connection.received, 0);
     if (bytes < 0 && errno == EINTR) continue;
     if (bytes < 0 && errno == EAGAIN) return;
-    if (bytes < 0) return Lose(connection, std::strerror(errno));
+    if (bytes < 0) return Lose(connection, ErrnoText(errno));
     if (bytes == 0) return Lose(connection, "the service closed it");
     connection.received += static_cast<std::size_t>(bytes);
     HttpResponse response;

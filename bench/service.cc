@@ -18,6 +18,7 @@
 #include <fcntl.h>
 #include <poll.h>
 
+#include "base/errno_text.h"
 #include "bench/process.h"
 
 namespace bulla {
@@ -171,7 +172,7 @@ absl::StatusOr<OwnService> OwnService::StartBlocking(const ServiceOptions& optio
   OwnService own;
   std::string folder = (std::filesystem::temp_directory_path() / "bulla-bench-XXXXXX").string();
   if (::mkdtemp(folder.data()) == nullptr) {
-    return absl::InternalError(fmt::format("{}: {}", folder, std::strerror(errno)));
+    return absl::InternalError(fmt::format("{}: {}", folder, ErrnoText(errno)));
   }
   own.data_ = folder;
   BULLA_RETURN_IF_ERROR(own.Spawn(options));
@@ -195,7 +196,7 @@ absl::Status OwnService::Spawn(const ServiceOptions& options) {
   const pid_t parent = ::getpid();
   pid_t pid = log.valid() && null.valid() ? ::fork() : -1;
   if (pid < 0) {
-    return absl::InternalError(fmt::format("cannot start bulla dev: {}", std::strerror(errno)));
+    return absl::InternalError(fmt::format("cannot start bulla dev: {}", ErrnoText(errno)));
   }
   if (pid == 0) {
     KeepService(argv.data(), environment.data(), log.get(), null.get(), parent, data_);

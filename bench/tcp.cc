@@ -9,13 +9,15 @@
 #include <fcntl.h>
 #include <netdb.h>
 
+#include "base/errno_text.h"
+
 namespace bulla {
 namespace {
 
 constexpr timeval kPatience{.tv_sec = 5, .tv_usec = 0};
 
 absl::Status SystemError(std::string_view doing) {
-  return absl::UnavailableError(fmt::format("{}: {}", doing, std::strerror(errno)));
+  return absl::UnavailableError(fmt::format("{}: {}", doing, ErrnoText(errno)));
 }
 
 absl::StatusOr<UniqueFd> OpenSocket(const Target& target, int flags) {

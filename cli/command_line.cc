@@ -170,7 +170,7 @@ CLI::App* AddEnclavesVerb(CLI::App& enclaves, const char* verb, const char* what
   if (std::string_view(verb) == "list") return command;
   command
       ->add_option("ADDRESS", arguments.enclave.address,
-                   "vsock:CID:PORT, unix:/PATH or tcp:IPV4:PORT")
+                   "vsock:CID:PORT, unix:/PATH or tcp:HOST:PORT")
       ->required();
   command->callback([&arguments, verb] { arguments.enclave.verb = verb; });
   return command;

@@ -14,6 +14,7 @@
 #include <fcntl.h>
 
 #include "base/bytes.h"
+#include "base/errno_text.h"
 #include "base/fd.h"
 #include "base/random.h"
 #include "cli/commands.h"
@@ -46,7 +47,7 @@ absl::Status WriteFile(const std::filesystem::path& file, std::string_view text)
                  ::rename(fresh.c_str(), file.c_str()) == 0;
   if (written) return absl::OkStatus();
   return absl::UnavailableError(
-      fmt::format("cannot write {}: {}", file.string(), std::strerror(errno)));
+      fmt::format("cannot write {}: {}", file.string(), ErrnoText(errno)));
 }
 
 // One that is there keeps its mode: `--data` may name a home directory, or /tmp.
@@ -55,7 +56,7 @@ absl::Status MakeFolder(const std::filesystem::path& folder) {
   const bool made = std::filesystem::create_directories(folder, error);
   if (error || (made && ::chmod(folder.c_str(), 0700) != 0)) {
     return absl::UnavailableError(fmt::format("cannot make the folder {}: {}", folder.string(),
-                                              error ? error.message() : std::strerror(errno)));
+                                              error ? error.message() : ErrnoText(errno)));
   }
   return absl::OkStatus();
 }
@@ -65,7 +66,7 @@ absl::StatusOr<UniqueFd> LockDataDir(const DevPaths& paths) {
   UniqueFd lock(::open(paths.lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!lock.valid()) {
     return absl::UnavailableError(
-        fmt::format("cannot open {}: {}", paths.lock.string(), std::strerror(errno)));
+        fmt::format("cannot open {}: {}", paths.lock.string(), ErrnoText(errno)));
   }
   if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
     return absl::AlreadyExistsError(
@@ -151,7 +152,7 @@ class DevRun {
       char folder[] = "/tmp/bulla-XXXXXX";
       if (::mkdtemp(folder) == nullptr) {
         return absl::UnavailableError(
-            fmt::format("cannot make a folder in /tmp: {}", std::strerror(errno)));
+            fmt::format("cannot make a folder in /tmp: {}", ErrnoText(errno)));
       }
       paths_.sockets = folder;
       temporary_sockets_ = true;

@@ -17,6 +17,7 @@
 #include <poll.h>
 
 #include "base/check.h"
+#include "base/errno_text.h"
 
 namespace bulla {
 namespace {
@@ -102,7 +103,7 @@ absl::Status Supervisor::Spawn(Child& child) {
   UniqueFd null(::open("/dev/null", O_RDONLY | O_CLOEXEC));
   if (!log.valid() || !null.valid()) {
     return absl::UnavailableError(
-        fmt::format("cannot open {}: {}", spec.log_file.string(), std::strerror(errno)));
+        fmt::format("cannot open {}: {}", spec.log_file.string(), ErrnoText(errno)));
   }
   std::vector<std::string> arguments = spec.argv;
   std::vector<char*> argv;
@@ -111,7 +112,7 @@ absl::Status Supervisor::Spawn(Child& child) {
 
   pid_t pid = ::fork();
   if (pid < 0) {
-    return absl::UnavailableError(fmt::format("cannot fork: {}", std::strerror(errno)));
+    return absl::UnavailableError(fmt::format("cannot fork: {}", ErrnoText(errno)));
   }
   if (pid == 0) BecomeProgram(argv.data(), log.get(), null.get(), own_pid_);
   child.pid = pid;

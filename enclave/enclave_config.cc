@@ -18,7 +18,7 @@ std::optional<SignatureCheck> ParseSignatureCheck(std::string_view text) {
 
 void RegisterSettings(EnclaveConfig& config, ConfigReader& reader) {
   reader.AddString("listen", &config.listen,
-                   "Where gateways connect: vsock:CID:PORT, unix:/PATH or tcp:IPV4:PORT. "
+                   "Where gateways connect: vsock:CID:PORT, unix:/PATH or tcp:HOST:PORT. "
                    "CID 4294967295 is any.");
   reader.AddString("platform", &config.platform,
                    "nitro, or simulated for development: production key policies refuse that.");

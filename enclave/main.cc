@@ -9,6 +9,7 @@
 #include <CLI/CLI.hpp>
 
 #include "base/daemon.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "base/thread.h"
@@ -78,7 +79,7 @@ absl::StatusOr<std::unique_ptr<KmsClient>> MakeKmsClient(const EnclaveConfig& co
                                                          const Recipient& recipient,
                                                          const Clock& clock) {
   BULLA_ASSIGN_OR_RETURN(Address forwarder, Address::Parse(config.kms_dial));
-  BULLA_ASSIGN_OR_RETURN(std::string ca_pem, ReadFile(config.kms_ca_file, kCaFileBytesMax));
+  BULLA_ASSIGN_OR_RETURN(std::string ca_pem, ReadTextFile(config.kms_ca_file, kCaFileBytesMax));
   return KmsClient::Create(
       {.dial = [forwarder] { return DialBlocking(forwarder, kKmsDialTimeout); },
        .kms_host = config.kms_host,

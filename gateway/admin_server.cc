@@ -185,7 +185,7 @@ class AdminServer::Impl : public std::enable_shared_from_this<Impl> {
 
   absl::StatusOr<std::string> Start() {
     BULLA_CHECK(!thread_.joinable(), "AdminServer::Start is called once");
-    BULLA_ASSIGN_OR_RETURN(tcp::endpoint endpoint, ParseListenAddress(listen_));
+    BULLA_ASSIGN_OR_RETURN(tcp::endpoint endpoint, ParseListenEndpoint(listen_));
     BULLA_ASSIGN_OR_RETURN(acceptor_, ListenOn(io_, endpoint, /*share=*/false));
     std::string address = AddressOf(*acceptor_);
     Accept();

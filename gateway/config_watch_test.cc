@@ -7,7 +7,7 @@
 #include <gtest/gtest.h>
 #include <map>
 
-#include "base/daemon.h"
+#include "base/file.h"
 
 namespace bulla {
 namespace {

@@ -4,7 +4,7 @@
 
 #include <boost/json/parse.hpp>
 
-#include "base/daemon.h"
+#include "base/file.h"
 
 namespace bulla {
 namespace {
@@ -19,7 +19,7 @@ std::string TextMember(const boost::json::object& object, const char* name) {
 }  // namespace
 
 absl::StatusOr<ParentCredentials> ReadCredentials(const std::string& path) {
-  BULLA_ASSIGN_OR_RETURN(std::string text, ReadFile(path, kFileBytesMax));
+  BULLA_ASSIGN_OR_RETURN(std::string text, ReadTextFile(path, kFileBytesMax));
   boost::json::error_code error;
   boost::json::value value = boost::json::parse(text, error);
   if (error || !value.is_object()) {

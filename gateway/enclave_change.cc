@@ -18,7 +18,7 @@ namespace json = boost::json;
 
 constexpr std::size_t kDepthMax = 2;  // what is in the object is refused by its name
 constexpr std::string_view kAddressWanted =
-    "an enclave's address: vsock:CID:PORT, unix:/PATH or tcp:IPV4:PORT";
+    "an enclave's address: vsock:CID:PORT, unix:/PATH or tcp:HOST:PORT";
 
 std::string WeightWanted() {
   return fmt::format("a whole number of percent from 0 to {}", HashRing::kWeightMax);

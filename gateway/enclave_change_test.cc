@@ -61,7 +61,7 @@ TEST(EnclaveChange, WhatIsNoAddressIsRefusedWithTheThreeForms) {
                           R"("unix:/a\nb")", R"("unix:/\u0000")"}) {
     const std::string why = WhyRefused(Kind::kAdd, std::string(R"({"address":)") + bad + "}");
     EXPECT_THAT(why, HasSubstr("address: got")) << bad;
-    EXPECT_THAT(why, HasSubstr("vsock:CID:PORT, unix:/PATH or tcp:IPV4:PORT")) << bad;
+    EXPECT_THAT(why, HasSubstr("vsock:CID:PORT, unix:/PATH or tcp:HOST:PORT")) << bad;
   }
 }
 

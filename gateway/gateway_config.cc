@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <map>
 
+#include "base/host_port.h"
 #include "gateway/host_rules.h"
 #include "wire/codec.h"
 
@@ -38,6 +39,21 @@ absl::Status CheckWantedKeyPolicy(KeyPolicy policy, const ConfigReader& reader) 
       fmt::format("{}{}", reader.Where(key), message.substr(name_end)));
 }
 
+// The listeners on TCP and the one target.
+absl::Status CheckTcpAddresses(const GatewayConfig& config, const ConfigReader& reader) {
+  auto checked = [&reader](std::string_view key, const absl::Status& status) {
+    if (status.ok()) return status;
+    return absl::InvalidArgumentError(
+        fmt::format("{}: {}", reader.Where(key), std::string(status.message())));
+  };
+  for (const auto& [key, listen] : {std::pair{"http.listen", &config.http_listen},
+                                    std::pair{"grpc.listen", &config.grpc_listen},
+                                    std::pair{"admin.listen", &config.admin_listen}}) {
+    BULLA_RETURN_IF_ERROR(checked(key, ParseListenAddress(*listen).status()));
+  }
+  return checked("kms_forwarder.target", ParseTarget(config.kms_forwarder_target).status());
+}
+
 // How long a caller may take; over it, the connection is closed.
 void RegisterHttpTimeouts(GatewayConfig& config, ConfigReader& reader) {
   constexpr milliseconds kMin{10};
@@ -69,14 +85,18 @@ absl::Status CheckAdopted(const GatewayConfig& config, const ConfigReader& reade
 }  // namespace
 
 void RegisterSettings(GatewayConfig& config, ConfigReader& reader) {
-  reader.AddString("http.listen", &config.http_listen,
-                   "HOST:PORT of the HTTP face; port 0 picks a free one.");
+  reader.AddString(
+      "http.listen", &config.http_listen,
+      "HOST:PORT of the HTTP face. HOST is an address or localhost: 0.0.0.0 is every IPv4 "
+      "address, [::] every address of both kinds. Port 0 picks a free one.");
   reader.AddInteger("http.threads", &config.http_threads, "threads", 1, 64,
                     "I/O threads of the HTTP face. Two serve 500 connections.");
   RegisterHttpTimeouts(config, reader);
-  reader.AddString("grpc.listen", &config.grpc_listen, "HOST:PORT of the gRPC face.");
+  reader.AddString("grpc.listen", &config.grpc_listen,
+                   "HOST:PORT of the gRPC face, as http.listen.");
   reader.AddString("admin.listen", &config.admin_listen,
-                   "HOST:PORT of health, metrics and status. Keep it off public networks. Enclaves "
+                   "HOST:PORT of health, metrics and status, as http.listen. Keep it off public "
+                   "networks. Enclaves "
                    "are added and removed here too, but from loopback addresses alone.");
   reader.AddStringList("allowed_hosts", &config.allowed_hosts, kAllowedHostsMax,
                        "Names under which callers reach the listeners, besides localhost and "
@@ -89,7 +109,7 @@ void RegisterSettings(GatewayConfig& config, ConfigReader& reader) {
                      "How long a repeat with the same Idempotency-Key gets the key that the first "
                      "call made.");
   reader.AddStringList("enclaves", &config.enclaves, kEnclavesMax,
-                       "The enclaves: vsock:CID:PORT, unix:/PATH or tcp:IPV4:PORT; a larger or "
+                       "The enclaves: vsock:CID:PORT, unix:/PATH or tcp:HOST:PORT; a larger or "
                        "smaller share of the keys than usual with \" weight=N\" (percent) after "
                        "it. Hot: a change of the file is taken at once.");
   reader.AddStringList(
@@ -166,11 +186,7 @@ absl::Status Validate(const GatewayConfig& config, const ConfigReader& reader) {
       return absl::InvalidArgumentError(fmt::format("{}: is needed", reader.Where(key)));
     }
   }
-  if (config.kms_forwarder_target.find(':') == std::string::npos) {
-    return absl::InvalidArgumentError(fmt::format("{}: got \"{}\", want HOST:PORT",
-                                                  reader.Where("kms_forwarder.target"),
-                                                  config.kms_forwarder_target));
-  }
+  BULLA_RETURN_IF_ERROR(CheckTcpAddresses(config, reader));
   return CheckWantedKeyPolicy(config.key_policy, reader);
 }
 

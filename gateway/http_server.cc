@@ -40,7 +40,7 @@ HttpServer::~HttpServer() { Stop(); }
 absl::StatusOr<std::string> HttpServer::Start() {
   BULLA_CHECK(workers_.empty(), "HttpServer::Start is called once");
   if (shared_->options.threads < 1) return absl::InvalidArgumentError("threads: want 1 or more");
-  BULLA_ASSIGN_OR_RETURN(tcp::endpoint endpoint, ParseListenAddress(shared_->options.listen));
+  BULLA_ASSIGN_OR_RETURN(tcp::endpoint endpoint, ParseListenEndpoint(shared_->options.listen));
   BULLA_RETURN_IF_ERROR(CheckFree(endpoint));
   std::vector<std::unique_ptr<HttpWorker>> workers;
   for (int i = 0; i < shared_->options.threads; ++i) {

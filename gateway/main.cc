@@ -12,6 +12,8 @@
 #include <CLI/CLI.hpp>
 
 #include "base/daemon.h"
+#include "base/file.h"
+#include "base/host_port.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/ticker.h"
@@ -51,10 +53,9 @@ struct Flags {
 
 absl::StatusOr<std::unique_ptr<KmsForwarder>> StartForwarder(const GatewayConfig& config) {
   BULLA_ASSIGN_OR_RETURN(Address listen, Address::Parse(config.kms_forwarder_listen));
-  std::size_t colon = config.kms_forwarder_target.rfind(':');  // Validate() saw to it
-  return KmsForwarder::Start({.listen = listen,
-                              .target_host = config.kms_forwarder_target.substr(0, colon),
-                              .target_port = config.kms_forwarder_target.substr(colon + 1)});
+  BULLA_ASSIGN_OR_RETURN(HostPort target, ParseTarget(config.kms_forwarder_target));
+  return KmsForwarder::Start(
+      {.listen = listen, .target_host = target.host, .target_port = std::to_string(target.port)});
 }
 
 absl::StatusOr<Router::Options> RouterOptions(const GatewayConfig& config) {

@@ -1,38 +1,44 @@
 #include "gateway/tcp_listen.h"
 
-#include <charconv>
-#include <cstdint>
+#include <cstring>
 #include <fmt/format.h>
 #include <sys/socket.h>
 
-#include <boost/asio/ip/address.hpp>
+#include <boost/asio/ip/v6_only.hpp>
+
+#include "base/errno_text.h"
+#include "base/host_port.h"
 
 namespace bulla {
 
 using boost::asio::ip::tcp;
 
-absl::StatusOr<tcp::endpoint> ParseListenAddress(const std::string& listen) {
-  std::size_t colon = listen.rfind(':');
-  std::uint16_t port = 0;
-  if (colon != std::string::npos) {
-    const char* last = listen.data() + listen.size();
-    auto [end, ec] = std::from_chars(listen.data() + colon + 1, last, port);
-    if (ec != std::errc() || end != last) colon = std::string::npos;
+namespace {
+
+std::string TextOf(const tcp::endpoint& endpoint) {
+  return HostPort{endpoint.address().to_string(), endpoint.port()}.ToString();
+}
+
+std::string_view NextStep(const boost::system::error_code& error) {
+  if (error == boost::system::errc::address_in_use) {
+    return "stop what listens there (`ss -ltnp` names it), or take another port; 0 picks a free "
+           "one";
   }
-  if (colon == std::string::npos) {
-    return absl::InvalidArgumentError(
-        fmt::format("listen: got {}, want HOST:PORT, such as 127.0.0.1:8080", listen));
+  if (error == boost::system::errc::address_not_available) {
+    return "take an address of this machine (`ip address`)";
   }
-  std::string host = listen.substr(0, colon);
-  if (host == "localhost") host = "127.0.0.1";
-  if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
-  boost::system::error_code ec;
-  boost::asio::ip::address address = boost::asio::ip::make_address(host, ec);
-  if (ec) {
-    return absl::InvalidArgumentError(
-        fmt::format("listen: {} is no IP address; want HOST:PORT, such as 127.0.0.1:8080", host));
-  }
-  return tcp::endpoint(address, port);
+  if (error == boost::system::errc::permission_denied) return "take a port from 1024 on";
+  return "see the error";
+}
+
+}  // namespace
+
+absl::StatusOr<tcp::endpoint> ParseListenEndpoint(const std::string& listen) {
+  BULLA_ASSIGN_OR_RETURN(SocketAddress address, ParseListenAddress(listen));
+  tcp::endpoint endpoint;
+  endpoint.resize(address.size);
+  std::memcpy(endpoint.data(), address.data(), address.size);
+  return endpoint;
 }
 
 absl::StatusOr<tcp::acceptor> ListenOn(boost::asio::io_context& io, const tcp::endpoint& endpoint,
@@ -41,6 +47,10 @@ absl::StatusOr<tcp::acceptor> ListenOn(boost::asio::io_context& io, const tcp::e
   boost::system::error_code ec;
   acceptor.open(endpoint.protocol(), ec);
   if (!ec) acceptor.set_option(tcp::acceptor::reuse_address(true), ec);
+  // Whatever net.ipv6.bindv6only says: [::] means the same everywhere.
+  if (!ec && endpoint.protocol() == tcp::v6()) {
+    acceptor.set_option(boost::asio::ip::v6_only(false), ec);
+  }
   if (!ec && share) {
     int on = 1;
     if (::setsockopt(acceptor.native_handle(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0) {
@@ -51,9 +61,8 @@ absl::StatusOr<tcp::acceptor> ListenOn(boost::asio::io_context& io, const tcp::e
   if (!ec) acceptor.listen(boost::asio::socket_base::max_listen_connections, ec);
   if (!ec) acceptor.non_blocking(true, ec);
   if (ec) {
-    return absl::UnavailableError(fmt::format("cannot listen on {}:{}: {}",
-                                              endpoint.address().to_string(), endpoint.port(),
-                                              ec.message()));
+    return absl::UnavailableError(
+        fmt::format("{}: {}; next: {}", TextOf(endpoint), ErrnoText(ec.value()), NextStep(ec)));
   }
   return acceptor;
 }
@@ -61,9 +70,7 @@ absl::StatusOr<tcp::acceptor> ListenOn(boost::asio::io_context& io, const tcp::e
 std::string AddressOf(const tcp::acceptor& acceptor) {
   boost::system::error_code ec;
   tcp::endpoint endpoint = acceptor.local_endpoint(ec);
-  std::string host = endpoint.address().to_string();
-  if (endpoint.address().is_v6()) host = "[" + host + "]";
-  return fmt::format("{}:{}", host, endpoint.port());
+  return TextOf(endpoint);
 }
 
 }  // namespace bulla

@@ -1,6 +1,6 @@
 #pragma once
 
-// Listening sockets for the two servers on Boost.Asio.
+// Listening TCP sockets of the gateway.
 
 #include <string>
 
@@ -11,12 +11,11 @@
 
 namespace bulla {
 
-// "HOST:PORT" or "[IPv6]:PORT" to an endpoint; HOST is an address or "localhost". No name service
-// is asked.
-absl::StatusOr<boost::asio::ip::tcp::endpoint> ParseListenAddress(const std::string& listen);
+// HOST:PORT, as base/host_port.h has it for listeners, as an endpoint.
+absl::StatusOr<boost::asio::ip::tcp::endpoint> ParseListenEndpoint(const std::string& listen);
 
 // A non-blocking listening socket. With `share`, others of this process may listen on the same port
-// (SO_REUSEPORT).
+// (SO_REUSEPORT). UNAVAILABLE names the address, what the system said, and what to do next.
 absl::StatusOr<boost::asio::ip::tcp::acceptor> ListenOn(
     boost::asio::io_context& io, const boost::asio::ip::tcp::endpoint& endpoint, bool share);
 

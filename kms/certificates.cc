@@ -1,7 +1,6 @@
 #include "kms/certificates.h"
 
 #include <cerrno>
-#include <cstring>
 #include <fmt/format.h>
 #include <openssl/bio.h>
 #include <openssl/ec.h>
@@ -14,6 +13,7 @@
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 
+#include "base/errno_text.h"
 #include "base/fd.h"
 #include "base/owned.h"
 #include "base/random.h"
@@ -64,7 +64,15 @@ absl::Status WriteWhole(BIO* content, const std::string& path, mode_t mode) {
                  ::write(fd.get(), data, static_cast<std::size_t>(size)) == size &&
                  ::fsync(fd.get()) == 0 && ::rename(temporary.c_str(), path.c_str()) == 0;
   if (written) return absl::OkStatus();
-  return absl::UnavailableError(fmt::format("cannot write {}: {}", path, std::strerror(errno)));
+  return absl::UnavailableError(fmt::format("cannot write {}: {}", path, ErrnoText(errno)));
+}
+
+absl::StatusOr<BioPtr> OpenFile(const std::string& path) {
+  errno = 0;
+  BioPtr file(BIO_new_file(path.c_str(), "r"));
+  if (!file)
+    return absl::UnavailableError(fmt::format("cannot open {}: {}", path, ErrnoText(errno)));
+  return file;
 }
 
 }  // namespace
@@ -129,17 +137,16 @@ absl::Status WriteCertificatePem(const CertificateHandle& certificate, const std
 }
 
 absl::StatusOr<KeyHandle> ReadKeyPem(const std::string& path) {
-  BioPtr file(BIO_new_file(path.c_str(), "r"));
-  KeyHandle key(file ? PEM_read_bio_PrivateKey(file.get(), nullptr, nullptr, nullptr) : nullptr,
-                EVP_PKEY_free);
+  BULLA_ASSIGN_OR_RETURN(BioPtr file, OpenFile(path));
+  KeyHandle key(PEM_read_bio_PrivateKey(file.get(), nullptr, nullptr, nullptr), EVP_PKEY_free);
   if (!key) return absl::FailedPreconditionError(fmt::format("{}: no private key there", path));
   return key;
 }
 
 absl::StatusOr<CertificateHandle> ReadCertificatePem(const std::string& path) {
-  BioPtr file(BIO_new_file(path.c_str(), "r"));
-  CertificateHandle certificate(
-      file ? PEM_read_bio_X509(file.get(), nullptr, nullptr, nullptr) : nullptr, X509_free);
+  BULLA_ASSIGN_OR_RETURN(BioPtr file, OpenFile(path));
+  CertificateHandle certificate(PEM_read_bio_X509(file.get(), nullptr, nullptr, nullptr),
+                                X509_free);
   if (!certificate) {
     return absl::FailedPreconditionError(fmt::format("{}: no certificate there", path));
   }

@@ -18,6 +18,7 @@
 #include <boost/beast/http.hpp>
 #include <boost/json.hpp>
 
+#include "base/errno_text.h"
 #include "base/mutex.h"
 
 namespace bulla {
@@ -119,7 +120,7 @@ class Connection {
     int family = 0;
     socklen_t size = sizeof family;
     if (::getsockopt(fd.get(), SOL_SOCKET, SO_DOMAIN, &family, &size) != 0) {
-      return absl::InternalError(fmt::format("KMS: not a socket: {}", std::strerror(errno)));
+      return absl::InternalError(fmt::format("KMS: not a socket: {}", ErrnoText(errno)));
     }
     error_code error;
     stream_.next_layer().socket().assign(asio::generic::stream_protocol(family, 0), fd.get(),

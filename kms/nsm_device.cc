@@ -1,11 +1,12 @@
 #include "kms/nsm_device.h"
 
 #include <cerrno>
-#include <cstring>
 #include <fmt/format.h>
 #include <sys/ioctl.h>
 
 #include <fcntl.h>
+
+#include "base/errno_text.h"
 
 namespace bulla {
 namespace {
@@ -30,7 +31,7 @@ absl::StatusOr<std::unique_ptr<NsmDevice>> NsmDevice::Open(const std::string& pa
   UniqueFd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC));
   if (!fd.valid()) {
     return absl::FailedPreconditionError(
-        fmt::format("cannot open {}: {} (is this a Nitro Enclave?)", path, std::strerror(errno)));
+        fmt::format("cannot open {}: {} (is this a Nitro Enclave?)", path, ErrnoText(errno)));
   }
   return std::unique_ptr<NsmDevice>(new NsmDevice(std::move(fd)));
 }
@@ -45,7 +46,7 @@ absl::StatusOr<Bytes> NsmDevice::Exchange(ByteSpan request) {
     result = ::ioctl(fd_.get(), kNsmIoctlRaw, &raw);
   } while (result < 0 && errno == EINTR);
   if (result < 0) {
-    return absl::UnavailableError(fmt::format("NSM driver: {}", std::strerror(errno)));
+    return absl::UnavailableError(fmt::format("NSM driver: {}", ErrnoText(errno)));
   }
   if (raw.response.length > response.size()) {
     return absl::InternalError("NSM driver: reply over its limit");

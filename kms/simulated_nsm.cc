@@ -16,6 +16,7 @@
 
 #include "attest/cbor.h"
 #include "base/check.h"
+#include "base/errno_text.h"
 #include "base/fd.h"
 #include "base/mutex.h"
 #include "base/owned.h"
@@ -100,7 +101,7 @@ absl::Status MakeSimulatedRoot(const std::string& dir, WallTime now) {
   if (std::filesystem::create_directories(dir, error)) ::chmod(dir.c_str(), 0700);
   UniqueFd lock(::open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!lock.valid() || ::flock(lock.get(), LOCK_EX) != 0) {
-    return absl::UnavailableError(fmt::format("cannot use {}: {}", dir, std::strerror(errno)));
+    return absl::UnavailableError(fmt::format("cannot use {}: {}", dir, ErrnoText(errno)));
   }
   if (std::filesystem::exists(dir + "/root.pem", error)) return absl::OkStatus();
   return WriteRoot(dir, now);

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 
 #include "base/check.h"
+#include "base/errno_text.h"
 #include "base/fd.h"
 #include "base/ids.h"
 #include "base/owned.h"
@@ -35,7 +36,7 @@ constexpr std::size_t kNonceBytes = 12;
 constexpr std::size_t kTagBytes = 16;
 
 absl::Status FileError(std::string_view doing, const std::string& path) {
-  return absl::UnavailableError(fmt::format("cannot {} {}: {}", doing, path, std::strerror(errno)));
+  return absl::UnavailableError(fmt::format("cannot {} {}: {}", doing, path, ErrnoText(errno)));
 }
 
 absl::Status WriteAll(int fd, ByteSpan bytes, const std::string& path) {
@@ -132,7 +133,7 @@ absl::StatusOr<std::unique_ptr<KeyRing>> KeyRing::Open(const std::string& dir,
   if (std::filesystem::create_directories(dir, error)) ::chmod(dir.c_str(), 0700);
   std::unique_ptr<KeyRing> ring(new KeyRing(dir, region));
   std::filesystem::directory_iterator files(dir, error);
-  if (error) return absl::UnavailableError(fmt::format("{}: {}", dir, error.message()));
+  if (error) return absl::UnavailableError(fmt::format("cannot use {}: {}", dir, ErrnoText(error.value())));
   for (const auto& entry : files) {
     // Anything else is a key whose writing was cut short (it was never shown), or not ours.
     if (entry.path().extension() != kFileSuffix) continue;

@@ -9,6 +9,7 @@
 #include <boost/json.hpp>
 
 #include "base/daemon.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "localkms/key_ring.h"
@@ -69,7 +70,7 @@ constexpr std::size_t kFileBytesMax = 1 << 20;
 absl::StatusOr<std::vector<AwsCredentials>> LoadCredentials(const std::string& path) {
   if (path.empty())
     return std::vector<AwsCredentials>{{kDevelopmentAccessKeyId, kDevelopmentSecretAccessKey, ""}};
-  BULLA_ASSIGN_OR_RETURN(std::string text, ReadFile(path, kFileBytesMax));
+  BULLA_ASSIGN_OR_RETURN(std::string text, ReadTextFile(path, kFileBytesMax));
   boost::system::error_code error;
   json::value list = json::parse(text, error);
   absl::Status malformed = absl::InvalidArgumentError(
@@ -94,7 +95,7 @@ absl::StatusOr<KmsServiceOptions> LoadServiceOptions(const Flags& flags) {
   options.region = flags.region;
   BULLA_ASSIGN_OR_RETURN(options.credentials, LoadCredentials(flags.credentials_file));
   if (!flags.attestation_root.empty()) {
-    BULLA_ASSIGN_OR_RETURN(std::string pem, ReadFile(flags.attestation_root, kFileBytesMax));
+    BULLA_ASSIGN_OR_RETURN(std::string pem, ReadTextFile(flags.attestation_root, kFileBytesMax));
     BULLA_ASSIGN_OR_RETURN(options.attestation_root, TrustAnchor::FromPem(pem));
   }
   return options;

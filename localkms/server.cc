@@ -1,7 +1,7 @@
 #include "localkms/server.h"
 
 #include <atomic>
-#include <charconv>
+#include <cstring>
 #include <fmt/format.h>
 #include <map>
 #include <openssl/ssl.h>
@@ -18,6 +18,8 @@
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http.hpp>
 
+#include "base/errno_text.h"
+#include "base/host_port.h"
 #include "base/log.h"
 #include "base/mutex.h"
 #include "base/thread.h"
@@ -181,30 +183,22 @@ class Session : public std::enable_shared_from_this<Session<Stream>> {
   http::response<http::string_body> response_;
 };
 
+std::string TextOf(const tcp::endpoint& endpoint) {
+  return HostPort{endpoint.address().to_string(), endpoint.port()}.ToString();
+}
+
 absl::StatusOr<tcp::endpoint> ParseLoopback(const std::string& listen) {
-  std::size_t colon = listen.rfind(':');
-  std::string host = listen.substr(0, colon);
-  if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
-    host = host.substr(1, host.size() - 2);
-  }
-  unsigned short port = 0;
-  const char* begin = listen.data() + (colon == std::string::npos ? 0 : colon + 1);
-  const char* end = listen.data() + listen.size();
-  auto [stop, problem] = std::from_chars(begin, end, port);
-  error_code error;
-  asio::ip::address address =
-      asio::ip::make_address(host == "localhost" ? "127.0.0.1" : host, error);
-  if (colon == std::string::npos || problem != std::errc() || stop != end || error) {
-    return absl::InvalidArgumentError(
-        fmt::format("listen address '{}' is not of the form 127.0.0.1:PORT", listen));
-  }
+  BULLA_ASSIGN_OR_RETURN(SocketAddress address, ParseListenAddress(listen));
   if (!address.is_loopback()) {
     return absl::InvalidArgumentError(
         fmt::format("'{}' is not a loopback address: this KMS is for development and is never "
                     "offered to a network",
                     listen));
   }
-  return tcp::endpoint(address, port);
+  tcp::endpoint endpoint;
+  endpoint.resize(address.size);
+  std::memcpy(endpoint.data(), address.data(), address.size);
+  return endpoint;
 }
 
 }  // namespace
@@ -223,7 +217,10 @@ class KmsServer::Impl {
     if (!error) acceptor_.bind(endpoint, error);
     if (!error) acceptor_.listen(asio::socket_base::max_listen_connections, error);
     if (!error) endpoint_ = acceptor_.local_endpoint(error);
-    if (error) return absl::UnavailableError(fmt::format("cannot listen: {}", error.message()));
+    if (error) {
+      return absl::UnavailableError(
+          fmt::format("listener {}: {}", TextOf(endpoint), ErrnoText(error.value())));
+    }
     return absl::OkStatus();
   }
 
@@ -237,11 +234,7 @@ class KmsServer::Impl {
     }
   }
 
-  std::string address() const {
-    std::string host = endpoint_.address().to_string();
-    return endpoint_.address().is_v6() ? fmt::format("[{}]:{}", host, endpoint_.port())
-                                       : fmt::format("{}:{}", host, endpoint_.port());
-  }
+  std::string address() const { return TextOf(endpoint_); }
 
   void Stop() {
     if (threads_.empty()) return;

@@ -1,6 +1,5 @@
 #include "wire/address.h"
 
-#include <arpa/inet.h>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
@@ -14,6 +13,9 @@
 
 #include <fcntl.h>
 #include <poll.h>
+
+#include "base/errno_text.h"
+#include "base/host_port.h"
 
 namespace bulla {
 namespace {
@@ -29,7 +31,7 @@ bool ParseNumber(std::string_view text, std::uint32_t max, std::uint32_t& out) {
 }
 
 absl::Status SystemError(absl::StatusCode code, std::string_view what, const Address& address) {
-  return {code, fmt::format("{} {}: {}", what, address.ToString(), std::strerror(errno))};
+  return {code, fmt::format("{} {}: {}", what, address.ToString(), ErrnoText(errno))};
 }
 
 // Buffers and latency, as each transport needs; failures are harmless.
@@ -39,7 +41,7 @@ void TuneSocket(int fd, int family) {
                  sizeof(kVsockBufferBytes));
     ::setsockopt(fd, AF_VSOCK, SO_VM_SOCKETS_BUFFER_SIZE, &kVsockBufferBytes,
                  sizeof(kVsockBufferBytes));
-  } else if (family == AF_INET) {
+  } else if (family == AF_INET || family == AF_INET6) {
     int on = 1;
     ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
   }
@@ -68,7 +70,7 @@ absl::StatusOr<Address> Address::Parse(std::string_view text) {
   Address address;
   address.text_ = std::string(text);
   absl::Status malformed = absl::InvalidArgumentError(
-      fmt::format("address: got \"{}\", want vsock:CID:PORT, unix:/PATH or tcp:IPV4:PORT",
+      fmt::format("address: got \"{}\", want vsock:CID:PORT, unix:/PATH or tcp:HOST:PORT",
                   text.substr(0, 120)));
 
   if (text.starts_with("unix:")) {
@@ -102,15 +104,18 @@ absl::StatusOr<Address> Address::Parse(std::string_view text) {
     vm->svm_cid = cid;
     vm->svm_port = port;
     address.size_ = sizeof(sockaddr_vm);
+    address.text_ = fmt::format("vsock:{}:{}", cid, port);
     return address;
   }
   if (kind == "tcp") {
-    auto* in = reinterpret_cast<sockaddr_in*>(&address.storage_);
-    if (::inet_pton(AF_INET, host.c_str(), &in->sin_addr) != 1) return malformed;
-    if (!ParseNumber(text.substr(last_colon + 1), 65535, port)) return malformed;
-    in->sin_family = AF_INET;
-    in->sin_port = htons(static_cast<std::uint16_t>(port));
-    address.size_ = sizeof(sockaddr_in);
+    absl::StatusOr<SocketAddress> tcp = ParseListenAddress(text.substr(first_colon + 1));
+    if (!tcp.ok()) {
+      return absl::InvalidArgumentError(
+          fmt::format("address: tcp: {}", std::string(tcp.status().message())));
+    }
+    address.storage_ = tcp->storage;
+    address.size_ = tcp->size;
+    address.text_ = "tcp:" + tcp->ToString();
     return address;
   }
   return malformed;
@@ -138,7 +143,7 @@ absl::StatusOr<UniqueFd> Listen(const Address& address) {
   UniqueFd fd(::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!fd.valid()) return SystemError(absl::StatusCode::kUnavailable, "socket", address);
   TuneSocket(fd.get(), address.family());
-  if (address.family() == AF_INET) {
+  if (address.family() == AF_INET || address.family() == AF_INET6) {
     int on = 1;
     ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
   }

@@ -1,7 +1,7 @@
 #pragma once
 
 // Where a process listens or dials: `vsock:16:7000` (context id, port), `unix:/run/bulla/e1.sock`,
-// or `tcp:127.0.0.1:7000` (numeric IPv4; TCP is for development, on loopback). One type for the
+// or `tcp:127.0.0.1:7000` (base/host_port.h; TCP is for development, on loopback). One type for the
 // three, so that the same code runs on a Nitro parent and on a laptop.
 
 #include <cstdint>
@@ -20,6 +20,7 @@ class Address {
   // InvalidArgument, naming what arrived and the three forms, for anything else.
   static absl::StatusOr<Address> Parse(std::string_view text);
 
+  // The same for every way of writing one address.
   const std::string& ToString() const { return text_; }
   const sockaddr* data() const { return reinterpret_cast<const sockaddr*>(&storage_); }
   socklen_t size() const { return size_; }

@@ -22,9 +22,15 @@ class TempDir {
   std::string path_;
 };
 
+TEST(Address, WaysOfWritingOneAddressHaveOneText) {
+  EXPECT_EQ(Address::Parse("tcp:localhost:07000")->ToString(), "tcp:127.0.0.1:7000");
+  EXPECT_EQ(Address::Parse("tcp:[0::1]:7000")->ToString(), "tcp:[::1]:7000");
+  EXPECT_EQ(Address::Parse("vsock:016:07000")->ToString(), "vsock:16:7000");
+}
+
 TEST(Address, EachFormKeepsItsText) {
   for (const char* text : {"vsock:16:7000", "vsock:4294967295:1", "unix:/run/e1.sock",
-                           "tcp:127.0.0.1:7000", "tcp:127.0.0.1:0"}) {
+                           "tcp:127.0.0.1:7000", "tcp:127.0.0.1:0", "tcp:[::1]:7000"}) {
     absl::StatusOr<Address> address = Address::Parse(text);
     ASSERT_TRUE(address.ok()) << address.status();
     EXPECT_EQ(address->ToString(), text);
@@ -35,9 +41,10 @@ TEST(Address, AnythingElseIsRefusedByName) {
   std::string long_path = "unix:/" + std::string(107, 'x');
   for (const std::string& text :
        {std::string(""), std::string("vsock"), std::string("vsock:16"), std::string("vsock:-1:7"),
-        std::string("vsock:16:7:9"), std::string("vsock:a:1"), std::string("tcp:localhost:1"),
-        std::string("tcp:127.0.0.1:65536"), std::string("tcp:127.0.0.1:"), std::string("unix:"),
-        std::string("unix:/a\0b", 9), std::string("udp:127.0.0.1:1"), long_path}) {
+        std::string("vsock:16:7:9"), std::string("vsock:a:1"), std::string("tcp:::1:1"),
+        std::string("tcp:kms.internal:1"), std::string("tcp:127.0.0.1:65536"),
+        std::string("tcp:127.0.0.1:"), std::string("unix:"), std::string("unix:/a\0b", 9),
+        std::string("udp:127.0.0.1:1"), long_path}) {
     EXPECT_EQ(Address::Parse(text).status().code(), absl::StatusCode::kInvalidArgument) << text;
   }
   EXPECT_TRUE(Address::Parse(long_path.substr(0, 5 + 107)).ok()) << "the longest path that fits";
