@@ -1,7 +1,6 @@
 #include "gateway/grpc_server.h"
 
 #include <algorithm>
-#include <fmt/format.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <mutex>
@@ -13,6 +12,7 @@
 #include "bulla/v1/signer.grpc.pb.h"
 #include "gateway/call_rules.h"
 #include "gateway/face_metrics.h"
+#include "gateway/grpc_listener.h"
 #include "gateway/grpc_shared.h"
 #include "gateway/grpc_sign_stream.h"
 #include "wire/grpc_callbacks.h"
@@ -204,23 +204,22 @@ class GrpcServer::Impl {
     BULLA_CHECK(server_ == nullptr, "GrpcServer::Start is called once");
     SwitchOnPlugins();
     KeepGrpcCallbackThreads();
-    const std::string& listen = shared_.options.listen;
-    int port = 0;
+    BULLA_ASSIGN_OR_RETURN(listener_, GrpcListener::Open(shared_.options.listen));
     grpc::ServerBuilder builder;
-    builder.AddListeningPort(listen, grpc::InsecureServerCredentials(), &port);
+    std::unique_ptr<GrpcListener::Acceptor> acceptor =
+        builder.experimental().AddExternalConnectionAcceptor(
+            grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
+            grpc::InsecureServerCredentials());
     builder.RegisterService(&face_);
     builder.SetMaxReceiveMessageSize(limits::kRequestBodyBytesMax);
-    // Two gateways on one port would share its connections in silence.
-    builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
     builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, limits::kGrpcCallsPerConnectionMax);
     builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE,
                                static_cast<int>(limits::kHttpHeaderBytesMax));
     server_ = builder.BuildAndStart();
-    if (server_ == nullptr || port == 0) {
-      return absl::UnavailableError(fmt::format("cannot listen on {} for gRPC", listen));
-    }
+    if (server_ == nullptr) return absl::InternalError("gRPC does not start");
     SetServing(false);
-    return fmt::format("{}:{}", listen.substr(0, listen.rfind(':')), port);
+    listener_->Start(std::move(acceptor));
+    return listener_->address();
   }
 
   void SetServing(bool serving) {
@@ -249,6 +248,7 @@ class GrpcServer::Impl {
   void ShutDown(MonotonicTime deadline) {
     if (shut_down_) return;
     shut_down_ = true;
+    listener_->StopBlocking();
     auto left = std::max(Duration(0), deadline - shared_.clock.Now());
     server_->Shutdown(shared_.clock.WallNow() + left);
   }
@@ -257,6 +257,7 @@ class GrpcServer::Impl {
   GrpcStreamList streams_;
   Face face_;
   std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<GrpcListener> listener_;
   bool shut_down_ = false;
 };
 

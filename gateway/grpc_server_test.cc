@@ -14,10 +14,12 @@
 #include "bulla/v1/signer.grpc.pb.h"
 #include "google/rpc/status.pb.h"
 #include "tests/fakes/fake_signer_service.h"
+#include "wire/address.h"
 
 namespace bulla {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
@@ -29,6 +31,7 @@ class GrpcServerTest : public ::testing::Test {
     server_ = std::make_unique<GrpcServer>(options, service_, admission_, metrics_, clock_);
     absl::StatusOr<std::string> address = server_->Start();
     ASSERT_TRUE(address.ok()) << address.status();
+    address_ = *address;
     // A channel of its own per test: channels are otherwise shared by address within the process.
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
@@ -120,6 +123,7 @@ class GrpcServerTest : public ::testing::Test {
     }
   }
 
+  std::string address_;
   RealClock clock_;
   Metrics metrics_;
   Admission admission_{{}, metrics_};
@@ -129,6 +133,29 @@ class GrpcServerTest : public ::testing::Test {
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::Signer::Stub> stub_;
 };
+
+TEST_F(GrpcServerTest, ATakenPortIsSaidWithItsErrno) {
+  GrpcServer second({.listen = address_}, service_, admission_, metrics_, clock_);
+  absl::Status status = second.Start().status();
+  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+  EXPECT_THAT(std::string(status.message()),
+              AllOf(HasSubstr(address_), HasSubstr("(EADDRINUSE)"), HasSubstr("next: ")));
+}
+
+TEST_F(GrpcServerTest, EveryIpv4AddressIsNoIpv6Address) {
+  GrpcServer second({.listen = "0.0.0.0:0"}, service_, admission_, metrics_, clock_);
+  const std::string address = *second.Start();
+  ASSERT_THAT(address, StartsWith("0.0.0.0:"));
+  const std::string port = address.substr(address.rfind(':'));
+  const std::chrono::seconds patience(5);
+  EXPECT_TRUE(DialBlocking(*Address::Parse("tcp:127.0.0.1" + port), patience).ok());
+  EXPECT_FALSE(DialBlocking(*Address::Parse("tcp:[::1]" + port), patience).ok());
+}
+
+TEST_F(GrpcServerTest, ANameIsNotListenedOn) {
+  GrpcServer second({.listen = "bulla.example:0"}, service_, admission_, metrics_, clock_);
+  EXPECT_TRUE(absl::IsInvalidArgument(second.Start().status()));
+}
 
 TEST_F(GrpcServerTest, WhatCannotBeAnsweredByItsDeadlineIsRefusedAtOnce) {
   admission_.OnAnswered(std::chrono::seconds(20));

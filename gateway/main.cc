@@ -101,6 +101,14 @@ absl::Status Change(const EnclaveChange& change, Fleet& fleet) {
   return absl::InternalError("a kind of change that there is not");
 }
 
+// What a listener could not do, with its name in front.
+absl::StatusOr<std::string> Named(std::string_view listener, absl::StatusOr<std::string> address) {
+  if (address.ok()) return address;
+  return absl::Status(
+      address.status().code(),
+      fmt::format("{} listener {}", listener, std::string(address.status().message())));
+}
+
 // Tells who is let in what the enclaves take.
 class AdmissionFeed {
  public:
@@ -224,9 +232,9 @@ absl::Status Serve(const Flags& flags) {
            [&](const EnclaveChange& change) { return Change(change, router.fleet()); }},
       metrics);
 
-  BULLA_ASSIGN_OR_RETURN(std::string http_address, http.Start());
-  BULLA_ASSIGN_OR_RETURN(std::string grpc_address, grpc.Start());
-  BULLA_ASSIGN_OR_RETURN(std::string admin_address, admin.Start());
+  BULLA_ASSIGN_OR_RETURN(std::string http_address, Named("http", http.Start()));
+  BULLA_ASSIGN_OR_RETURN(std::string grpc_address, Named("grpc", grpc.Start()));
+  BULLA_ASSIGN_OR_RETURN(std::string admin_address, Named("admin", admin.Start()));
   LogInfo("gateway_serving", {{"http", http_address},
                               {"grpc", grpc_address},
                               {"admin", admin_address},
