@@ -7,13 +7,20 @@
 #include <pthread.h>
 
 namespace bulla {
+
+bool IsIgnored(int signal) {
+  struct sigaction action {};
+  return ::sigaction(signal, nullptr, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
 StopSignals::StopSignals(std::function<void()> on_hangup) : on_hangup_(std::move(on_hangup)) {
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);
   sigemptyset(&signals_);
-  sigaddset(&signals_, SIGTERM);
-  sigaddset(&signals_, SIGINT);
-  if (on_hangup_) sigaddset(&signals_, SIGHUP);
+  for (int signal : {SIGTERM, SIGINT}) {
+    if (!IsIgnored(signal)) sigaddset(&signals_, signal);
+  }
+  if (on_hangup_ && !IsIgnored(SIGHUP)) sigaddset(&signals_, SIGHUP);
   ::pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
 }
 

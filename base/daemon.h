@@ -8,9 +8,14 @@
 
 namespace bulla {
 
+// Whether the signal is ignored, as nohup and shells that start something in the background have
+// it. Who asks before changing anything keeps to what the user wanted.
+bool IsIgnored(int signal);
+
 // SIGTERM and SIGINT as something to wait for, instead of something that interrupts. Made first
 // thing in main, before any thread, since threads inherit what is blocked. SIGPIPE and
 // SIGXFSZ are ignored from then on: a peer that is gone and a file that may not grow are errors.
+// What was ignored before stays so.
 class StopSignals {
  public:
   // With `on_hangup`, SIGHUP is waited for too, and each one that arrives calls it: most daemons

@@ -40,6 +40,23 @@ TEST(StopSignalsDeathTest, AHangupCallsWhoAskedForItAndDoesNotStop) {
       testing::ExitedWithCode(0), "");
 }
 
+// The signals that nohup, and a shell without job control for a command behind which stands &,
+// have ignored.
+TEST(StopSignalsDeathTest, WhatWasIgnoredAtTheStartStaysIgnored) {
+  for (int ignored : {SIGHUP, SIGINT}) {
+    EXPECT_EXIT(
+        {
+          std::signal(ignored, SIG_IGN);
+          bool hangup = false;
+          StopSignals stop([&] { hangup = true; });
+          ::kill(::getpid(), ignored);
+          ::kill(::getpid(), SIGTERM);
+          ::_exit(stop.WaitBlocking() == "SIGTERM" && !hangup ? 0 : 1);
+        },
+        testing::ExitedWithCode(0), "");
+  }
+}
+
 TEST(StopSignalsDeathTest, AHangupThatNobodyAskedForEndsTheProgram) {
   EXPECT_EXIT(
       {

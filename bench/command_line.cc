@@ -5,12 +5,14 @@
 #include <cstdint>
 #include <fmt/format.h>
 #include <map>
+#include <optional>
 #include <string>
 #include <sys/resource.h>
 #include <vector>
 
 #include <CLI/CLI.hpp>
 
+#include "base/command_line.h"
 #include "base/limits.h"
 #include "base/random.h"
 #include "base/thread.h"
@@ -28,7 +30,7 @@ constexpr const char* kFooter =
     "report); 1 a signature is wrong or an answer makes no sense; 2 wrong command line; 3 nothing\n"
     "is running there; 4 the service makes no keys, or did not sign what a measurement is of; 5 "
     "the\n"
-    "gate is missed.\n"
+    "gate is missed; 6 the report could not be written to standard output.\n"
     "`bulla-bench COMMAND --help` shows examples.";
 
 constexpr const char* kRunFooter =
@@ -355,6 +357,29 @@ void SetUrl(RunDescription& run, const BenchSurroundings& surroundings) {
   if (set && !IsGrpc(run.traffic.protocol)) run.url = surroundings.url;
 }
 
+BenchExit OutputLost(const absl::Status& status, std::ostream& err) {
+  err << "bulla-bench: " << status.message() << std::endl;
+  return BenchExit::kOutputLost;
+}
+
+// The sub-command that was parsed.
+BenchExit RunCommandBlocking(const CLI::App& app, Arguments& arguments,
+                             const BenchSurroundings& surroundings, const Clock& clock,
+                             std::ostream& out, std::ostream& err) {
+  AllowManyConnections();
+  if (app.got_subcommand("cost")) return RunCost(arguments, surroundings, clock, out, err);
+  for (ServiceChoice* service : {&arguments.capacity.service, &arguments.gate.service}) {
+    service->own.program_dir = surroundings.program_dir;
+  }
+  if (app.got_subcommand("matrix")) return RunMatrix(arguments, surroundings, clock, out, err);
+  if (app.got_subcommand("capacity")) {
+    return RunCapacityBlocking(arguments.capacity, clock, out, err);
+  }
+  if (app.got_subcommand("gate")) return RunGateBlocking(arguments.gate, clock, out, err);
+  SetUrl(arguments.run.run, surroundings);
+  return RunBlocking(arguments.run, clock, out, err);
+}
+
 }  // namespace
 
 BenchExit RunBenchBlocking(int argc, const char* const* argv, const BenchSurroundings& surroundings,
@@ -373,23 +398,20 @@ BenchExit RunBenchBlocking(int argc, const char* const* argv, const BenchSurroun
   AddCapacity(app, arguments.capacity);
   AddGate(app, arguments.gate);
   AddMatrix(app, arguments);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error, out, err) == 0 ? BenchExit::kOk : BenchExit::kUsage;
+  if (std::optional<int> status = ParseCommandLine(app, argc, argv, out, err)) {
+    return static_cast<BenchExit>(*status);
   }
-  AllowManyConnections();
-  if (app.got_subcommand("cost")) return RunCost(arguments, surroundings, clock, out, err);
-  for (ServiceChoice* service : {&arguments.capacity.service, &arguments.gate.service}) {
-    service->own.program_dir = surroundings.program_dir;
+  // Nobody is to wait fifteen minutes for figures that go nowhere.
+  if (surroundings.out_fd >= 0) {
+    if (absl::Status writable = CheckWritable(surroundings.out_fd); !writable.ok()) {
+      return OutputLost(writable, err);
+    }
   }
-  if (app.got_subcommand("matrix")) return RunMatrix(arguments, surroundings, clock, out, err);
-  if (app.got_subcommand("capacity")) {
-    return RunCapacityBlocking(arguments.capacity, clock, out, err);
-  }
-  if (app.got_subcommand("gate")) return RunGateBlocking(arguments.gate, clock, out, err);
-  SetUrl(arguments.run.run, surroundings);
-  return RunBlocking(arguments.run, clock, out, err);
+  const BenchExit exit = RunCommandBlocking(app, arguments, surroundings, clock, out, err);
+  const absl::Status written = FlushOutput(out);
+  if (written.ok()) return exit;
+  const BenchExit lost = OutputLost(written, err);
+  return exit == BenchExit::kOk ? lost : exit;
 }
 
 }  // namespace bulla

@@ -14,6 +14,7 @@ namespace bulla {
 struct BenchSurroundings {
   const char* url = nullptr;          // $BULLA_URL; null or empty: not set
   std::filesystem::path program_dir;  // where `bulla` is
+  int out_fd = -1;                    // under `out`; -1: none
 };
 
 // Blocks. Reports go to `out`, progress and complaints to `err`. Call it before any thread is

@@ -4,6 +4,7 @@
 
 #include <ostream>
 
+#include "base/command_line.h"
 #include "base/status.h"
 
 namespace bulla {
@@ -16,6 +17,7 @@ enum class BenchExit : int {
   kNothingThere = 3,  // nothing answers at the address, or what a measurement needs does not start
   kRefused = 4,  // the service makes no keys, or not all requests of a measurement were answered
   kMissed = 5,   // the gate: a criterion was not met
+  kOutputLost = kOutputStatus,  // the report could not be written to standard output
 };
 
 // Writes why, and returns the exit status that it means.

@@ -26,6 +26,10 @@ gpr_timespec After(Duration time) {
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<grpc::Channel>> OpenChannelBlocking(const Target& target) {
+  if (!target.path.empty()) {
+    return absl::InvalidArgumentError(
+        fmt::format("gRPC has no place for the path {}; want {}", target.path, target.host_field));
+  }
   grpc::ChannelArguments arguments;
   // Channels to one address would otherwise share one connection.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);

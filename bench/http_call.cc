@@ -48,8 +48,8 @@ absl::StatusOr<std::string> GetBlocking(const Target& target, std::string_view p
   BULLA_ASSIGN_OR_RETURN(
       HttpResponse response,
       CallBlocking(fd.get(),
-                   fmt::format("GET {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", path,
-                               target.host_field),
+                   fmt::format("GET {}{} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+                               target.path, path, target.host_field),
                    kGetBytesMax, in));
   if (response.status == 200) return std::string(response.body);
   return absl::FailedPreconditionError(fmt::format("GET {}: HTTP {}", path, response.status));

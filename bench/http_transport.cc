@@ -53,8 +53,9 @@ class RequestWriter {
     std::size_t body = items * kItemBytes;
     if (batch_) body += kBatchBegin.size() + kBatchEnd.size() + (items > 0 ? items - 1 : 0);
     return fmt::format(
-        "{} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-        CallOf(plan_.traffic.protocol), plan_.target.host_field, body);
+        "POST {}{} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n"
+        "Content-Length: {}\r\n\r\n",
+        plan_.target.path, batch_ ? "/sign/batch" : "/sign", plan_.target.host_field, body);
   }
 
   void AppendItem(std::uint64_t index, std::string& out) const {

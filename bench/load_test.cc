@@ -179,13 +179,23 @@ TEST(Load, WhatIsNoAnswerIsMalformed) {
 }
 
 TEST(Target, OnlyUrlsOfAServiceAreTaken) {
-  for (const char* good : {"http://127.0.0.1:80", "127.0.0.1:80/", "http://[::1]:8080"}) {
+  for (const char* good :
+       {"http://127.0.0.1:80", "127.0.0.1:80/", "http://[::1]:8080", "127.0.0.1"}) {
     EXPECT_TRUE(ResolveBlocking(good).ok()) << good;
   }
-  for (const char* bad : {"", "http://", "127.0.0.1", "https://127.0.0.1:80", ":80",
-                          "a:", "http://127.0.0.1:80/path"}) {
+  EXPECT_EQ(ResolveBlocking("http://127.0.0.1:80/signer/")->path, "/signer");
+  for (const char* bad : {"", "http://", "https://127.0.0.1:80", ":80", "127.0.0.1:0"}) {
     EXPECT_TRUE(absl::IsInvalidArgument(ResolveBlocking(bad).status())) << bad;
   }
+}
+
+TEST(Target, OfAllAddressesOfANameTheOneThatAnswersIsTaken) {
+  FakeService service([](int) { return Signed(); });  // on 127.0.0.1; localhost is ::1 as well
+  std::string url = service.url();
+  url.replace(url.find("127.0.0.1"), 9, "localhost");
+  absl::StatusOr<Target> target = ResolveBlocking(url);
+  ASSERT_TRUE(target.ok()) << target.status();
+  EXPECT_TRUE(ConnectBlocking(*target).ok());
 }
 
 }  // namespace

@@ -1,12 +1,16 @@
 #include "bench/output_file.h"
 
+#include <cerrno>
 #include <fmt/format.h>
+
+#include "base/errno_text.h"
 
 namespace bulla {
 namespace {
 
 absl::Status CannotWrite(const std::filesystem::path& path) {
-  return absl::InvalidArgumentError(fmt::format("{} cannot be written", path.string()));
+  return absl::InvalidArgumentError(
+      fmt::format("{} cannot be written: {}", path.string(), ErrnoText(errno)));
 }
 
 }  // namespace

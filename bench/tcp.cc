@@ -10,6 +10,7 @@
 #include <netdb.h>
 
 #include "base/errno_text.h"
+#include "base/http_url.h"
 
 namespace bulla {
 namespace {
@@ -37,30 +38,25 @@ int Connect(const UniqueFd& fd, const Target& target) {
 
 }  // namespace
 
-absl::StatusOr<Target> ResolveBlocking(std::string_view url) {
-  constexpr std::string_view kScheme = "http://";
-  std::string_view rest = url;
-  if (rest.starts_with(kScheme)) rest.remove_prefix(kScheme.size());
-  if (rest.ends_with('/')) rest.remove_suffix(1);
-  std::size_t colon = rest.rfind(':');
-  if (colon == std::string_view::npos || colon == 0 || colon + 1 == rest.size() ||
-      rest.find('/') != std::string_view::npos) {
-    return absl::InvalidArgumentError(
-        fmt::format("'{}' is no URL of a service: wanted http://HOST:PORT", url));
-  }
-  std::string_view host = rest.substr(0, colon);
-  if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
-
+absl::StatusOr<Target> ResolveBlocking(std::string_view text) {
+  BULLA_ASSIGN_OR_RETURN(HttpUrl url, ParseHttpUrl(text));
+  Target target{.host_field = url.at.ToString(), .path = std::move(url.path)};
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_NUMERICSERV;
   addrinfo* found = nullptr;
-  int error = ::getaddrinfo(std::string(host).c_str(), std::string(rest.substr(colon + 1)).c_str(),
-                            &hints, &found);
-  if (error != 0) return absl::UnavailableError(fmt::format("{}: {}", rest, ::gai_strerror(error)));
+  int error =
+      ::getaddrinfo(url.at.host.c_str(), std::to_string(url.at.port).c_str(), &hints, &found);
+  if (error != 0) {
+    return absl::UnavailableError(fmt::format("{}: {}", target.host_field, ::gai_strerror(error)));
+  }
   std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owner(found, &::freeaddrinfo);
-  Target target{.host_field = std::string(rest), .address_bytes = found->ai_addrlen};
-  std::memcpy(&target.address, found->ai_addr, found->ai_addrlen);
+  // A name may have several addresses, as localhost has, and the service listen on one of them.
+  for (const addrinfo* address = found; address != nullptr; address = address->ai_next) {
+    std::memcpy(&target.address, address->ai_addr, address->ai_addrlen);
+    target.address_bytes = address->ai_addrlen;
+    if (address->ai_next == nullptr || ConnectBlocking(target).ok()) break;
+  }
   return target;
 }
 

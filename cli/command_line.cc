@@ -7,6 +7,8 @@
 
 #include <CLI/CLI.hpp>
 
+#include "base/command_line.h"
+#include "base/host_port.h"
 #include "cli/commands.h"
 #include "cli/dev.h"
 
@@ -15,7 +17,8 @@ namespace {
 
 constexpr const char* kFooter =
     "Exit status: 0 done; 1 the signature does not verify, or an answer makes no sense; 2 wrong\n"
-    "command line; 3 nothing is running there; 4 the service refused; 5 it cannot now, try again.\n"
+    "command line; 3 nothing is running there; 4 the service refused; 5 it cannot now, try again;\n"
+    "6 it is done, but the output could not be written.\n"
     "`bulla COMMAND --help` shows examples.";
 
 constexpr std::string_view kDefaultHttp = "127.0.0.1:8080";
@@ -62,7 +65,12 @@ void AddAdminConnection(CLI::App& command, Arguments& arguments) {
                      "else http://127.0.0.1:9091)");
 }
 
-CLI::App* AddDev(CLI::App& app, Arguments& arguments) {
+// As CLI11 has it: empty, or what is wrong.
+std::string IsListenAddress(const std::string& text) {
+  return std::string(ParseListenAddress(text).status().message());
+}
+
+void AddDev(CLI::App& app, Arguments& arguments) {
   CLI::App* dev = app.add_subcommand("dev", "Start everything on this machine and serve");
   dev->footer(
       "Examples:\n"
@@ -74,9 +82,13 @@ CLI::App* AddDev(CLI::App& app, Arguments& arguments) {
   dev->add_option("--data", options.data_dir, "Where keys, logs and endpoints.json are kept")
       ->capture_default_str();
   dev->add_option("--http", options.http, "HOST:PORT for HTTP; port 0 picks a free one")
+      ->check(IsListenAddress)
       ->capture_default_str();
-  dev->add_option("--grpc", options.grpc, "HOST:PORT for gRPC")->capture_default_str();
+  dev->add_option("--grpc", options.grpc, "HOST:PORT for gRPC")
+      ->check(IsListenAddress)
+      ->capture_default_str();
   dev->add_option("--admin", options.admin, "HOST:PORT for health, metrics and lists of keys")
+      ->check(IsListenAddress)
       ->capture_default_str();
   dev->add_option("--enclaves", options.enclaves, "How many enclave processes")
       ->check(CLI::Range(1, kDevEnclavesMax))
@@ -95,16 +107,14 @@ CLI::App* AddDev(CLI::App& app, Arguments& arguments) {
       ->capture_default_str();
   dev->add_flag("--smoke", options.smoke,
                 "Stop after the first signature; ports not given are free ones");
-  return dev;
 }
 
-CLI::App* AddCreate(CLI::App& app, Arguments& arguments) {
+void AddCreate(CLI::App& app, Arguments& arguments) {
   CLI::App* create = app.add_subcommand("create", "Make a key");
   create->footer("Examples:\n  bulla create\n  bulla create --idempotency-key order-17 --json");
   AddConnection(*create, arguments);
   create->add_option("--idempotency-key", arguments.idempotency_key,
                      "A repeat with the same text returns the same key");
-  return create;
 }
 
 void AddSign(CLI::App& app, Arguments& arguments) {
@@ -119,7 +129,7 @@ void AddSign(CLI::App& app, Arguments& arguments) {
   sign->add_flag("--der", arguments.der, "Also the signature as ASN.1 DER");
 }
 
-CLI::App* AddVerify(CLI::App& app, Arguments& arguments) {
+void AddVerify(CLI::App& app, Arguments& arguments) {
   CLI::App* verify = app.add_subcommand("verify", "Check a signature, here");
   verify->footer(
       "Examples:\n"
@@ -132,10 +142,9 @@ CLI::App* AddVerify(CLI::App& app, Arguments& arguments) {
   verify->add_option("ARGUMENTS", arguments.to_verify, "[KEYID] DIGEST SIGNATURE")
       ->required()
       ->expected(2, 3);
-  return verify;
 }
 
-CLI::App* AddKeys(CLI::App& app, Arguments& arguments) {
+void AddKeys(CLI::App& app, Arguments& arguments) {
   CLI::App* keys = app.add_subcommand("keys", "Show one key, or list them");
   keys->footer(
       "Examples:\n  bulla keys\n  bulla keys KEYID\n  bulla keys --limit 10 --after KEYID");
@@ -145,7 +154,6 @@ CLI::App* AddKeys(CLI::App& app, Arguments& arguments) {
       ->check(CLI::Range(1, kListMax))
       ->capture_default_str();
   keys->add_option("--after", arguments.after, "List from behind this key id");
-  return keys;
 }
 
 constexpr const char* kEnclavesExamples =
@@ -176,7 +184,7 @@ CLI::App* AddEnclavesVerb(CLI::App& enclaves, const char* verb, const char* what
   return command;
 }
 
-CLI::App* AddEnclaves(CLI::App& app, Arguments& arguments) {
+void AddEnclaves(CLI::App& app, Arguments& arguments) {
   CLI::App* enclaves =
       app.add_subcommand("enclaves", "List the gateway's enclaves, or change which there are");
   enclaves->footer(kEnclavesExamples);
@@ -195,14 +203,12 @@ CLI::App* AddEnclaves(CLI::App& app, Arguments& arguments) {
                    "Its share of the keys, percent of the usual one")
       ->required()
       ->check(CLI::Range(0, kWeightMax));
-  return enclaves;
 }
 
-CLI::App* AddStatus(CLI::App& app, Arguments& arguments) {
+void AddStatus(CLI::App& app, Arguments& arguments) {
   CLI::App* status = app.add_subcommand("status", "Is it ready, and what is it doing?");
   status->footer("Examples:\n  bulla status\n  bulla status --json");
   AddAdminConnection(*status, arguments);
-  return status;
 }
 
 absl::StatusOr<FoundEndpoint> FindHttp(const Arguments& arguments,
@@ -282,6 +288,30 @@ ExitCode RunKeys(const Arguments& arguments, const Surroundings& surroundings,
   });
 }
 
+// The sub-command that was parsed.
+ExitCode RunCommand(const CLI::App& app, Arguments& arguments, const Surroundings& surroundings,
+                    const Console& console) {
+  if (app.got_subcommand("dev"))
+    return RunDev(*app.get_subcommand("dev"), arguments, surroundings, console);
+  if (app.got_subcommand("verify")) return RunVerify(arguments, surroundings, console);
+  if (app.got_subcommand("keys")) return RunKeys(arguments, surroundings, console);
+  if (app.got_subcommand("status")) {
+    return With(FindAdmin(arguments, surroundings), arguments, console,
+                [&](ServiceCaller& admin) { return RunStatus(admin, console); });
+  }
+  if (app.got_subcommand("enclaves")) {
+    return With(FindAdmin(arguments, surroundings), arguments, console, [&](ServiceCaller& admin) {
+      return arguments.enclave.verb.empty() ? RunListEnclaves(admin, console)
+                                            : RunChangeEnclaves(admin, arguments.enclave, console);
+    });
+  }
+  return With(FindHttp(arguments, surroundings), arguments, console, [&](ServiceCaller& service) {
+    return app.got_subcommand("create")
+               ? RunCreate(service, arguments.idempotency_key, console)
+               : RunSign(service, arguments.key_id, arguments.digest, arguments.der, console);
+  });
+}
+
 }  // namespace
 
 ExitCode RunCommandLine(int argc, const char* const* argv, const Surroundings& surroundings,
@@ -292,38 +322,19 @@ ExitCode RunCommandLine(int argc, const char* const* argv, const Surroundings& s
       "bulla");
   app.footer(kFooter);
   app.require_subcommand(1);
-  const CLI::App* dev = AddDev(app, arguments);
-  const CLI::App* create = AddCreate(app, arguments);
+  AddDev(app, arguments);
+  AddCreate(app, arguments);
   AddSign(app, arguments);
-  const CLI::App* verify = AddVerify(app, arguments);
-  const CLI::App* keys = AddKeys(app, arguments);
-  const CLI::App* status = AddStatus(app, arguments);
-  const CLI::App* enclaves = AddEnclaves(app, arguments);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error, console.out, console.err) == 0 ? ExitCode::kOk : ExitCode::kUsage;
+  AddVerify(app, arguments);
+  AddKeys(app, arguments);
+  AddStatus(app, arguments);
+  AddEnclaves(app, arguments);
+  if (std::optional<int> status = ParseCommandLine(app, argc, argv, console.out, console.err)) {
+    return static_cast<ExitCode>(*status);
   }
   console.json = arguments.json;
 
-  if (dev->parsed()) return RunDev(*dev, arguments, surroundings, console);
-  if (verify->parsed()) return RunVerify(arguments, surroundings, console);
-  if (keys->parsed()) return RunKeys(arguments, surroundings, console);
-  if (status->parsed()) {
-    return With(FindAdmin(arguments, surroundings), arguments, console,
-                [&](ServiceCaller& admin) { return RunStatus(admin, console); });
-  }
-  if (enclaves->parsed()) {
-    return With(FindAdmin(arguments, surroundings), arguments, console, [&](ServiceCaller& admin) {
-      return arguments.enclave.verb.empty() ? RunListEnclaves(admin, console)
-                                            : RunChangeEnclaves(admin, arguments.enclave, console);
-    });
-  }
-  return With(FindHttp(arguments, surroundings), arguments, console, [&](ServiceCaller& service) {
-    return create->parsed()
-               ? RunCreate(service, arguments.idempotency_key, console)
-               : RunSign(service, arguments.key_id, arguments.digest, arguments.der, console);
-  });
+  return console.Finish(RunCommand(app, arguments, surroundings, console));
 }
 
 }  // namespace bulla

@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <filesystem>
+#include <fstream>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
@@ -10,6 +11,8 @@
 #include <thread>
 #include <unistd.h>
 #include <vector>
+
+#include <fcntl.h>
 
 #include "base/fd.h"
 #include "cli/endpoints.h"
@@ -109,6 +112,67 @@ Outcome RunBulla(std::vector<const char*> arguments, const Surroundings& surroun
   ExitCode exit = RunCommandLine(static_cast<int>(arguments.size()), arguments.data(), surroundings,
                                  Console{.out = out, .err = err, .json = false});
   return {exit, out.str(), err.str()};
+}
+
+// Command lines, one for each command that prints an answer of the service.
+struct Printing {
+  std::vector<const char*> arguments;
+  std::string answer;
+};
+
+Outcome RunBullaOn(std::ostream& out, int out_fd, std::vector<const char*> arguments) {
+  arguments.insert(arguments.begin(), "bulla");
+  std::ostringstream err;
+  ExitCode exit = RunCommandLine(static_cast<int>(arguments.size()), arguments.data(), {},
+                                 Console{.out = out, .err = err, .json = false, .out_fd = out_fd});
+  return {exit, {}, err.str()};
+}
+
+TEST(CommandLine, WhatCannotBeWrittenIsNoSuccess) {
+  for (const Printing& printing : {Printing{{"create"}, KeyJson()},
+                                   {{"create", "--json"}, KeyJson()},
+                                   {{"keys", kKeyId}, KeyJson()},
+                                   {{"verify", kKeyId, kDigest, kSignature}, KeyJson()}}) {
+    FakeService service({HttpAnswer("200 OK", printing.answer)});
+    const std::string url = service.url();
+    std::vector<const char*> arguments = printing.arguments;
+    arguments.insert(arguments.end(), {"--url", url.c_str()});
+    std::ofstream full("/dev/full");
+    Outcome outcome = RunBullaOn(full, -1, arguments);
+    EXPECT_EQ(outcome.exit, ExitCode::kOutputLost) << arguments[0];
+    EXPECT_THAT(outcome.err, HasSubstr("ENOSPC"));
+    if (std::string_view(arguments[0]) == "create") {
+      EXPECT_THAT(outcome.err, HasSubstr(kKeyId));
+    }
+  }
+}
+
+TEST(CommandLine, NoKeyIsMadeWhereItsIdCannotBeWritten) {
+  FakeService service({HttpAnswer("200 OK", KeyJson())});
+  const std::string url = service.url();
+  UniqueFd read_only(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  std::ostringstream out;
+  Outcome outcome = RunBullaOn(out, read_only.get(), {"create", "--url", url.c_str()});
+  EXPECT_EQ(outcome.exit, ExitCode::kOutputLost);
+  EXPECT_THAT(outcome.err, HasSubstr("no key was made"));
+  EXPECT_TRUE(service.Requests().empty());
+}
+
+TEST(CommandLine, APathInFrontIsAsked) {
+  FakeService service({HttpAnswer("200 OK", KeyJson())});
+  const std::string url = service.url() + "/signer/";
+  EXPECT_EQ(RunBulla({"create", "--url", url.c_str()}).exit, ExitCode::kOk);
+  ASSERT_EQ(service.Requests().size(), 1u);
+  EXPECT_THAT(service.Requests()[0], StartsWith("POST /signer/create HTTP/1.1\r\n"));
+}
+
+TEST(CommandLine, ListenersThatCannotBeAreAWrongCommandLine) {
+  for (const char* option : {"--http", "--grpc", "--admin"}) {
+    Outcome outcome = RunBulla({"dev", option, ":8080"});
+    EXPECT_EQ(outcome.exit, ExitCode::kUsage);
+    EXPECT_THAT(outcome.err, HasSubstr("host is missing"));
+  }
+  EXPECT_EQ(RunBulla({"dev", "--data", ""}).exit, ExitCode::kUsage);
 }
 
 TEST(CommandLine, CreatePostsAndPrintsTheKey) {

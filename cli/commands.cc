@@ -6,6 +6,7 @@
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 
+#include "base/command_line.h"
 #include "base/ids.h"
 #include "cli/replies.h"
 #include "cli/status_text.h"
@@ -30,7 +31,7 @@ ExitCode BadArgument(const std::string& message, const Console& console) {
 // The service's own JSON, as one line.
 ExitCode PrintJson(std::string body, const Console& console) {
   while (!body.empty() && body.back() == '\n') body.pop_back();
-  console.out << body << std::endl;
+  console.out << body << "\n";
   return ExitCode::kOk;
 }
 
@@ -71,10 +72,10 @@ ExitCode PrintVerdict(const PublicKey33& public_key, const std::string& digest_t
   bool valid = VerifySignature(public_key, digest, signature);
   if (console.json) {
     boost::json::value verdict = {{"valid", valid}, {"publicKey", HexEncode0x(public_key)}};
-    console.out << boost::json::serialize(verdict) << std::endl;
+    console.out << boost::json::serialize(verdict) << "\n";
   } else {
     console.out << (valid ? "valid: the key of " : "NOT VALID for the key of ")
-                << HexEncode0x(public_key) << (valid ? " signed this digest" : "") << std::endl;
+                << HexEncode0x(public_key) << (valid ? " signed this digest" : "") << "\n";
   }
   return valid ? ExitCode::kOk : ExitCode::kFailed;
 }
@@ -89,12 +90,12 @@ std::optional<std::chrono::milliseconds> ToldToComeBackIn(const absl::StatusOr<H
 }  // namespace
 
 std::optional<HttpReply> ServiceCaller::CallBlocking(const HttpRequest& request, int also_accept) {
-  absl::StatusOr<HttpReply> reply = bulla::CallBlocking(found_.endpoint, request, timeout_);
+  absl::StatusOr<HttpReply> reply = bulla::CallBlocking(found_.url, request, timeout_);
   while (std::optional<std::chrono::milliseconds> wait = ToldToComeBackIn(reply)) {
     if (*wait > patience_) break;
     patience_ -= *wait;
     std::this_thread::sleep_for(*wait);
-    reply = bulla::CallBlocking(found_.endpoint, request, timeout_);
+    reply = bulla::CallBlocking(found_.url, request, timeout_);
   }
   if (!reply.ok()) {
     exit_code_ = ExplainNoAnswer(reply.status());
@@ -107,7 +108,7 @@ std::optional<HttpReply> ServiceCaller::CallBlocking(const HttpRequest& request,
 }
 
 ExitCode ServiceCaller::ExplainNoAnswer(const absl::Status& status) const {
-  std::string url = found_.endpoint.ToUrl();
+  std::string url = found_.url.ToString();
   if (!absl::IsUnavailable(status)) {
     return console_.Fail(ExitCode::kNothingThere, "NO_ANSWER",
                          fmt::format("{} (from {}): {}", url, found_.source, Message(status)));
@@ -127,7 +128,7 @@ ExitCode ServiceCaller::ExplainRefusal(const HttpReply& reply) const {
     return console_.Fail(
         ExitCode::kFailed, "NOT_UNDERSTOOD",
         fmt::format("{} answered with HTTP status {}, but not as this service does",
-                    found_.endpoint.ToUrl(), reply.status));
+                    found_.url.ToString(), reply.status));
   }
   ExitCode exit = error->retry_after_ms ? ExitCode::kTryAgain : ExitCode::kRefused;
   if (console_.json) {
@@ -144,11 +145,22 @@ ExitCode ServiceCaller::ExplainRefusal(const HttpReply& reply) const {
 
 ExitCode RunCreate(ServiceCaller& service, const std::string& idempotency_key,
                    const Console& console) {
+  // A key whose id nobody gets is of no use: what can be known of the output is asked before.
+  if (console.out_fd >= 0) {
+    if (absl::Status writable = CheckWritable(console.out_fd); !writable.ok()) {
+      return console.Fail(ExitCode::kOutputLost, "OUTPUT_LOST",
+                          "no key was made: " + Message(writable));
+    }
+  }
   std::optional<HttpReply> reply = service.CallBlocking({.method = "POST",
                                                          .target = "/create",
                                                          .json_body = "{}",
                                                          .idempotency_key = idempotency_key});
-  return reply ? PrintKeyReply(reply->body, console) : service.exit_code();
+  if (!reply) return service.exit_code();
+  absl::StatusOr<PublicKeyReply> key = ParsePublicKeyReply(reply->body);
+  if (!key.ok()) return NotUnderstood(key.status(), console);
+  return console.Finish(PrintKeyReply(reply->body, console),
+                        fmt::format("the key {} was made", Plain(key->key_id)));
 }
 
 ExitCode RunSign(ServiceCaller& service, const std::string& key_id, const std::string& digest,
@@ -274,7 +286,7 @@ ExitCode RunStatus(ServiceCaller& admin, const Console& console) {
   if (console.json) {
     PrintJson(reply->body, console);
   } else {
-    console.out << "answers at: " << admin.endpoint().ToUrl() << "\n"
+    console.out << "answers at: " << admin.url().ToString() << "\n"
                 << "ready: " << (ready ? "yes" : "no") << "\n"
                 << FormatStatus(*status);
   }

@@ -27,7 +27,7 @@ class ServiceCaller {
   void set_patience(std::chrono::milliseconds patience) { patience_ = patience; }
 
   ExitCode exit_code() const { return exit_code_; }
-  const Endpoint& endpoint() const { return found_.endpoint; }
+  const HttpUrl& url() const { return found_.url; }
 
  private:
   ExitCode ExplainNoAnswer(const absl::Status& status) const;

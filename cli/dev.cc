@@ -16,6 +16,7 @@
 #include "base/bytes.h"
 #include "base/errno_text.h"
 #include "base/fd.h"
+#include "base/file.h"
 #include "base/random.h"
 #include "cli/commands.h"
 #include "cli/replies.h"
@@ -37,26 +38,13 @@ constexpr std::string_view kAnyLoopbackPort = "127.0.0.1:0";
 constexpr std::string_view kDemonstrationDigest =
     "0x1c8aff950685c2ed4bc3174f3472287b56d9517b9c948127319a09a7a36deac8";
 
-// Replaces the file as a whole: a reader sees the old content or the new. Only the owner may read.
-absl::Status WriteFile(const std::filesystem::path& file, std::string_view text) {
-  std::filesystem::path fresh = file;
-  fresh += ".new";
-  UniqueFd fd(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-  bool written = fd.valid() &&
-                 ::write(fd.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
-                 ::rename(fresh.c_str(), file.c_str()) == 0;
-  if (written) return absl::OkStatus();
-  return absl::UnavailableError(
-      fmt::format("cannot write {}: {}", file.string(), ErrnoText(errno)));
-}
-
 // One that is there keeps its mode: `--data` may name a home directory, or /tmp.
 absl::Status MakeFolder(const std::filesystem::path& folder) {
   std::error_code error;
   const bool made = std::filesystem::create_directories(folder, error);
   if (error || (made && ::chmod(folder.c_str(), 0700) != 0)) {
     return absl::UnavailableError(fmt::format("cannot make the folder {}: {}", folder.string(),
-                                              error ? error.message() : ErrnoText(errno)));
+                                              ErrnoText(error ? error.value() : errno)));
   }
   return absl::OkStatus();
 }
@@ -99,12 +87,22 @@ absl::StatusOr<std::string> Member(const boost::json::object& ready, std::string
   return std::string(value->get_string());
 }
 
+// As a shell takes it for one word.
+std::string ShellWord(const std::string& text) {
+  constexpr std::string_view kPlain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+:@%";
+  if (text.find_first_not_of(kPlain) == std::string::npos) return text;
+  std::string word = "'";
+  for (char c : text) word += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return word + "'";
+}
+
 // One run of `bulla dev`. Confined to the main thread.
 class DevRun {
  public:
-  DevRun(DevOptions options, const Console& console)
+  DevRun(DevOptions options, DevPaths paths, const Console& console)
       : options_(std::move(options)),
-        paths_(PathsOf(options_.data_dir)),
+        paths_(std::move(paths)),
         console_(console),
         began_(RealClock().Now()),
         children_([this](std::string_view text) { Say(text); }) {}
@@ -159,8 +157,8 @@ class DevRun {
       Say(fmt::format("{} is too deep for Unix sockets; they are in {}", paths_.run.string(),
                       folder));
     }
-    if (!std::filesystem::exists(paths_.Credentials())) {
-      BULLA_RETURN_IF_ERROR(WriteFile(paths_.Credentials(), NewCredentials()));
+    if (!std::filesystem::exists(paths_.Credentials(), ignored)) {
+      BULLA_RETURN_IF_ERROR(WriteFileAtomically(paths_.Credentials(), NewCredentials()));
     }
     return absl::OkStatus();
   }
@@ -177,7 +175,7 @@ class DevRun {
 
   absl::Status WriteEndpoints() {
     endpoints_.pids = children_.Pids();
-    return WriteFile(paths_.Endpoints(), FormatEndpoints(endpoints_));
+    return WriteFileAtomically(paths_.Endpoints().string(), FormatEndpoints(endpoints_));
   }
 
   absl::Status StartKmsBlocking() {
@@ -195,8 +193,9 @@ class DevRun {
 
   absl::Status StartEnclavesBlocking() {
     for (int number = 1; number <= options_.enclaves; ++number) {
-      BULLA_RETURN_IF_ERROR(WriteFile(EnclaveConfigPath(paths_, number),
-                                      EnclaveConfig(options_, paths_, number, kms_key_arn_)));
+      BULLA_RETURN_IF_ERROR(
+          WriteFileAtomically(EnclaveConfigPath(paths_, number),
+                              EnclaveConfig(options_, paths_, number, kms_key_arn_)));
       BULLA_RETURN_IF_ERROR(children_.Start(EnclaveSpec(options_, paths_, number)));
     }
     for (int number = 1; number <= options_.enclaves; ++number) {
@@ -212,7 +211,7 @@ class DevRun {
   absl::Status StartGatewayBlocking() {
     const std::string& kms_address = endpoints_.addresses["kms"];
     const std::string config = GatewayConfig(options_, paths_, kms_address);
-    BULLA_RETURN_IF_ERROR(WriteFile(GatewayConfigPath(paths_), config));
+    BULLA_RETURN_IF_ERROR(WriteFileAtomically(GatewayConfigPath(paths_), config));
     BULLA_RETURN_IF_ERROR(children_.Start(GatewaySpec(options_, paths_)));
     BULLA_ASSIGN_OR_RETURN(boost::json::object ready,
                            children_.AwaitReadyBlocking("gateway", kReadyTimeout));
@@ -222,7 +221,7 @@ class DevRun {
     // A gateway that has to be started again comes back where its callers look for it.
     const std::string with_ports = GatewayConfig(options_, paths_, kms_address);
     if (with_ports != config) {
-      BULLA_RETURN_IF_ERROR(WriteFile(GatewayConfigPath(paths_), with_ports));
+      BULLA_RETURN_IF_ERROR(WriteFileAtomically(GatewayConfigPath(paths_), with_ports));
     }
     endpoints_.addresses["http"] = options_.http;
     endpoints_.addresses["grpc"] = options_.grpc;
@@ -235,7 +234,7 @@ class DevRun {
   // The first key and the first signature, as a caller would get them. The same key at every start
   // of a day: starting often should not fill the store.
   ExitCode Demonstrate() {
-    absl::StatusOr<Endpoint> http = ParseUrl(options_.http);
+    absl::StatusOr<HttpUrl> http = ParseHttpUrl(options_.http);
     if (!http.ok()) return Explain(http.status());
     ServiceCaller service({*http, "bulla dev"}, kCallTimeout, console_);
     service.set_patience(kCallPatience);
@@ -267,7 +266,7 @@ class DevRun {
     }
     Say("verified it here with libsecp256k1; it recovers to that address");
     Announce(key->key_id, signature);
-    return ExitCode::kOk;
+    return console_.Finish(ExitCode::kOk);  // whoever waits for the addresses would wait for ever
   }
 
   static absl::Status Check(const PublicKeyReply& key, const RecoverableSignature& signature) {
@@ -292,7 +291,7 @@ class DevRun {
                                    {"digest", kDemonstrationDigest},
                                    {"signature", signature}};
       for (const auto& [name, address] : endpoints_.addresses) ready[name] = address;
-      console_.out << boost::json::serialize(ready) << std::endl;
+      console_.out << boost::json::serialize(ready) << "\n";
       return;
     }
     if (options_.smoke) return;
@@ -305,8 +304,9 @@ class DevRun {
                         "  curl http://{3}/metrics\n"
                         "  {4} status --data {5}\n",
                         options_.http, key_id, kDemonstrationDigest, options_.admin,
-                        (options_.program_dir / "bulla").string(), paths_.data.string())
-                 << std::endl;
+                        ShellWord((options_.program_dir / "bulla").string()),
+                        ShellWord(paths_.data.string()))
+                 << "\n";
   }
 
   void StopAllBlocking() {
@@ -332,7 +332,14 @@ class DevRun {
 }  // namespace
 
 ExitCode RunDevBlocking(DevOptions options, const Console& console) {
-  return DevRun(std::move(options), console).RunBlocking();
+  absl::StatusOr<DevPaths> paths = PathsOf(options.data_dir);
+  if (!paths.ok()) {
+    const bool usage = absl::IsInvalidArgument(paths.status());
+    return console.Fail(usage ? ExitCode::kUsage : ExitCode::kFailed,
+                        usage ? "INVALID_ARGUMENT" : "DEV_FAILED",
+                        std::string(paths.status().message()));
+  }
+  return DevRun(std::move(options), *std::move(paths), console).RunBlocking();
 }
 
 }  // namespace bulla

@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 #include <string_view>
 
+#include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 #include <boost/json/string.hpp>
 #include <boost/json/value.hpp>
 
+#include "base/errno_text.h"
 #include "cli/endpoints.h"
 
 namespace bulla {
@@ -38,15 +40,24 @@ std::filesystem::path DevPaths::EnclaveSocket(int number) const {
   return sockets / (EnclaveName(number) + ".sock");
 }
 
-DevPaths PathsOf(const std::filesystem::path& data_dir) {
-  std::filesystem::path data = std::filesystem::absolute(data_dir).lexically_normal();
-  return {.data = data,
-          .lock = data / "lock",
-          .run = data / "run",
-          .sockets = data / "run",
-          .logs = data / "logs",
-          .nsm = data / "nsm",
-          .kms = data / "kms"};
+absl::StatusOr<DevPaths> PathsOf(const std::filesystem::path& data_dir) {
+  if (data_dir.empty()) return absl::InvalidArgumentError("--data: want the name of a folder");
+  std::error_code error;
+  const std::filesystem::path data = std::filesystem::absolute(data_dir, error).lexically_normal();
+  if (error) {
+    return absl::UnavailableError(fmt::format("--data {}: the current folder: {}",
+                                              data_dir.string(), ErrnoText(error.value())));
+  }
+  boost::json::error_code not_utf8;
+  boost::json::parse(Quoted(data.string()), not_utf8);
+  if (not_utf8) return absl::InvalidArgumentError("--data: the folder's name is not UTF-8");
+  return DevPaths{.data = data,
+                  .lock = data / "lock",
+                  .run = data / "run",
+                  .sockets = data / "run",
+                  .logs = data / "logs",
+                  .nsm = data / "nsm",
+                  .kms = data / "kms"};
 }
 
 bool SocketPathsFit(const DevPaths& paths) {

@@ -43,7 +43,9 @@ struct DevPaths {
   std::filesystem::path EnclaveSocket(int number) const;
   std::filesystem::path ForwarderSocket() const { return sockets / "kms-forwarder.sock"; }
 };
-DevPaths PathsOf(const std::filesystem::path& data_dir);
+// INVALID_ARGUMENT for a name that the configurations could not hold: empty, or not UTF-8;
+// UNAVAILABLE where the current folder has been deleted.
+absl::StatusOr<DevPaths> PathsOf(const std::filesystem::path& data_dir);
 
 // A Unix socket's path has at most 107 bytes (sun_path, without its end). False when one would be
 // longer in `paths.sockets`.

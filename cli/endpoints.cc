@@ -1,39 +1,20 @@
 #include "cli/endpoints.h"
 
-#include <charconv>
 #include <fmt/format.h>
-#include <fstream>
 #include <optional>
 
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 
+#include "base/file.h"
+
 namespace bulla {
 namespace {
 
-constexpr std::size_t kUrlBytesMax = 512;         // a host name has at most 253
 constexpr std::size_t kEndpointsBytesMax = 4096;  // four addresses fit many times over
 constexpr std::size_t kAddressesMax = 16;
 constexpr std::size_t kPidsMax = 64;
-constexpr std::uint16_t kHttpPort = 80;
 constexpr std::string_view kPidsMember = "pids";
-
-bool IsHostCharacter(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
-         c == '-' || c == '_' || c == ':';
-}
-
-std::optional<std::uint16_t> ParsePort(std::string_view text) {
-  std::uint16_t port = 0;
-  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
-  if (error != std::errc() || end != text.data() + text.size() || port == 0) return std::nullopt;
-  return port;
-}
-
-absl::Status BadUrl(std::string_view text, std::string_view why) {
-  return absl::InvalidArgumentError(
-      fmt::format("'{}' is no URL of a service: {}", text.substr(0, kUrlBytesMax), why));
-}
 
 absl::Status ParsePids(const boost::json::value& value, std::map<std::string, pid_t>& pids) {
   if (!value.is_object()) return absl::OkStatus();
@@ -50,11 +31,9 @@ absl::Status ParsePids(const boost::json::value& value, std::map<std::string, pi
 }
 
 absl::StatusOr<std::optional<Endpoints>> ReadEndpoints(const std::filesystem::path& file) {
-  std::ifstream stream(file, std::ios::binary);
-  if (!stream) return std::nullopt;
-  std::string text(kEndpointsBytesMax + 1, '\0');
-  stream.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<std::size_t>(stream.gcount()));
+  std::error_code ignored;
+  if (!std::filesystem::exists(file, ignored)) return std::nullopt;
+  BULLA_ASSIGN_OR_RETURN(std::string text, ReadTextFile(file.string(), kEndpointsBytesMax));
   absl::StatusOr<Endpoints> endpoints = ParseEndpoints(text);
   if (!endpoints.ok()) {
     return absl::InvalidArgumentError(
@@ -63,53 +42,16 @@ absl::StatusOr<std::optional<Endpoints>> ReadEndpoints(const std::filesystem::pa
   return *std::move(endpoints);
 }
 
-absl::StatusOr<FoundEndpoint> Found(std::string_view url, std::string source) {
-  absl::StatusOr<Endpoint> endpoint = ParseUrl(url);
-  if (!endpoint.ok()) {
+absl::StatusOr<FoundEndpoint> Found(std::string_view text, std::string source) {
+  absl::StatusOr<HttpUrl> url = ParseHttpUrl(text);
+  if (!url.ok()) {
     return absl::InvalidArgumentError(
-        fmt::format("{}: {}", source, std::string(endpoint.status().message())));
+        fmt::format("{}: {}", source, std::string(url.status().message())));
   }
-  return FoundEndpoint{*std::move(endpoint), std::move(source)};
+  return FoundEndpoint{*std::move(url), std::move(source)};
 }
 
 }  // namespace
-
-std::string Endpoint::ToUrl() const {
-  bool bracket = host.find(':') != std::string::npos;
-  return bracket ? fmt::format("http://[{}]:{}", host, port)
-                 : fmt::format("http://{}:{}", host, port);
-}
-
-absl::StatusOr<Endpoint> ParseUrl(std::string_view text) {
-  std::string_view rest = text;
-  if (rest.size() > kUrlBytesMax) return BadUrl(text, "it is too long");
-  if (rest.starts_with("https://")) return BadUrl(text, "only http:// is spoken");
-  if (rest.starts_with("http://")) rest.remove_prefix(7);
-  if (rest.ends_with('/')) rest.remove_suffix(1);
-
-  Endpoint endpoint{.host = {}, .port = kHttpPort};
-  std::string_view port;
-  if (rest.starts_with('[')) {
-    std::size_t close = rest.find(']');
-    if (close == std::string_view::npos) return BadUrl(text, "a bracket is not closed");
-    endpoint.host = rest.substr(1, close - 1);
-    port = rest.substr(close + 1);
-  } else {
-    std::size_t colon = rest.find(':');
-    endpoint.host = rest.substr(0, colon);
-    if (colon != std::string_view::npos) port = rest.substr(colon);
-  }
-  if (endpoint.host.empty()) return BadUrl(text, "it names no host");
-  for (char c : endpoint.host) {
-    if (!IsHostCharacter(c)) return BadUrl(text, "wanted http://HOST:PORT");
-  }
-  if (port.empty()) return endpoint;
-  std::optional<std::uint16_t> number =
-      port.front() == ':' ? ParsePort(port.substr(1)) : std::nullopt;
-  if (!number) return BadUrl(text, "the port must be 1 to 65535");
-  endpoint.port = *number;
-  return endpoint;
-}
 
 absl::StatusOr<Endpoints> ParseEndpoints(std::string_view json) {
   if (json.size() > kEndpointsBytesMax) {

@@ -3,29 +3,16 @@
 // Where a running Bulla is: URLs given by hand, by the environment, or left in endpoints.json by
 // `bulla dev`. All of it comes from outside, so all of it is parsed with limits.
 
-#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <string>
 #include <string_view>
 #include <sys/types.h>
 
+#include "base/http_url.h"
 #include "base/status.h"
 
 namespace bulla {
-
-// One listener, reached over plain HTTP.
-struct Endpoint {
-  std::string host;  // a name or an address; IPv6 without its brackets
-  std::uint16_t port = 0;
-
-  std::string ToUrl() const;  // http://host:port
-  friend bool operator==(const Endpoint&, const Endpoint&) = default;
-};
-
-// Takes "http://host:port", "http://host", "host:port", each with an optional slash at the end.
-// INVALID_ARGUMENT says what is wrong with anything else.
-absl::StatusOr<Endpoint> ParseUrl(std::string_view text);
 
 // The content of endpoints.json: names of listeners ("http", "grpc", "admin", "kms") and their
 // addresses as HOST:PORT, and in "pids" the processes ("gateway", "kms", "enclave-1"), for those
@@ -43,7 +30,7 @@ inline constexpr std::string_view kEndpointsFile = "endpoints.json";
 
 // An endpoint, and how it was found, for the message when nobody answers there.
 struct FoundEndpoint {
-  Endpoint endpoint;
+  HttpUrl url;
   std::string source;  // "--url", "$BULLA_URL", "bulla-data/endpoints.json", "the default"
 };
 

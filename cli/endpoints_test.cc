@@ -9,30 +9,6 @@
 namespace bulla {
 namespace {
 
-TEST(ParseUrl, TakesTheFormsPeopleType) {
-  for (const char* text : {"http://localhost:8080", "http://localhost:8080/", "localhost:8080"}) {
-    auto endpoint = ParseUrl(text);
-    ASSERT_TRUE(endpoint.ok()) << text;
-    EXPECT_EQ(*endpoint, (Endpoint{"localhost", 8080})) << text;
-  }
-  EXPECT_EQ(*ParseUrl("http://signer.internal"), (Endpoint{"signer.internal", 80}));
-  EXPECT_EQ(*ParseUrl("http://[::1]:9091"), (Endpoint{"::1", 9091}));
-}
-
-TEST(ParseUrl, RefusesWhatItCannotReach) {
-  for (const char* text : {"", "http://", "https://a:1", "ftp://a", "a:0", "a:65536", "a:", "a:1:2",
-                           "a:80/sign", "http://[::1", "[::1]9", "a b:1", "a\r\nX: y:1", "[]:1"}) {
-    EXPECT_FALSE(ParseUrl(text).ok()) << text;
-  }
-  EXPECT_FALSE(ParseUrl(std::string(513, 'a')).ok());
-}
-
-TEST(Endpoint, ItsUrlParsesBackToIt) {
-  for (const Endpoint& endpoint : {Endpoint{"::1", 1}, Endpoint{"127.0.0.1", 65535}}) {
-    EXPECT_EQ(*ParseUrl(endpoint.ToUrl()), endpoint);
-  }
-}
-
 TEST(Endpoints, WhatIsFormattedParsesBack) {
   Endpoints endpoints{{{"http", "127.0.0.1:1"}, {"admin", "127.0.0.1:2"}},
                       {{"gateway", 7}, {"enclave-1", 4'194'304}}};
@@ -87,15 +63,15 @@ class FindEndpointTest : public testing::Test {
 };
 
 TEST_F(FindEndpointTest, TheOptionBeatsTheVariableBeatsTheFileBeatsTheDefault) {
-  EXPECT_EQ(FindEndpoint(search_)->endpoint.port, 8080);
+  EXPECT_EQ(FindEndpoint(search_)->url.at.port, 8080);
   EXPECT_EQ(FindEndpoint(search_)->source, "the default");
   std::ofstream(folder_ / "endpoints.json") << R"({"http": "127.0.0.1:3"})";
-  EXPECT_EQ(FindEndpoint(search_)->endpoint.port, 3);
+  EXPECT_EQ(FindEndpoint(search_)->url.at.port, 3);
   search_.variable = "http://127.0.0.1:2";
-  EXPECT_EQ(FindEndpoint(search_)->endpoint.port, 2);
+  EXPECT_EQ(FindEndpoint(search_)->url.at.port, 2);
   EXPECT_EQ(FindEndpoint(search_)->source, "$BULLA_URL");
   search_.option = "http://127.0.0.1:1";
-  EXPECT_EQ(FindEndpoint(search_)->endpoint.port, 1);
+  EXPECT_EQ(FindEndpoint(search_)->url.at.port, 1);
   EXPECT_EQ(FindEndpoint(search_)->source, "--url");
 }
 

@@ -31,10 +31,10 @@ class Connection {
     stream_.expires_after(timeout);
   }
 
-  error_code Connect(const Endpoint& endpoint) {
+  error_code Connect(const HostPort& at) {
     error_code error;
     asio::ip::tcp::resolver resolver(context_);
-    auto addresses = resolver.resolve(endpoint.host, std::to_string(endpoint.port), error);
+    auto addresses = resolver.resolve(at.host, std::to_string(at.port), error);
     if (error) return error;
     return Run([&](auto done) { stream_.async_connect(addresses, done); });
   }
@@ -60,12 +60,12 @@ class Connection {
   beast::flat_buffer buffer_{kReplyBytesMax};
 };
 
-http::request<http::string_body> MessageOf(const Endpoint& endpoint, const HttpRequest& request) {
+http::request<http::string_body> MessageOf(const HttpUrl& url, const HttpRequest& request) {
   http::request<http::string_body> message;
   message.version(11);
   message.method_string({request.method.data(), request.method.size()});
-  message.target(request.target);
-  message.set(http::field::host, endpoint.ToUrl().substr(std::string_view("http://").size()));
+  message.target(url.path + request.target);
+  message.set(http::field::host, url.at.ToString());
   message.set(http::field::user_agent, "bulla");
   message.set(http::field::connection, "close");
   if (!request.idempotency_key.empty()) {
@@ -81,11 +81,11 @@ http::request<http::string_body> MessageOf(const Endpoint& endpoint, const HttpR
 
 }  // namespace
 
-absl::StatusOr<HttpReply> CallBlocking(const Endpoint& endpoint, const HttpRequest& request,
+absl::StatusOr<HttpReply> CallBlocking(const HttpUrl& url, const HttpRequest& request,
                                        std::chrono::milliseconds timeout) {
   Connection connection(timeout);
-  if (error_code error = connection.Connect(endpoint)) return StatusOf(error);
-  if (error_code error = connection.Write(MessageOf(endpoint, request))) return StatusOf(error);
+  if (error_code error = connection.Connect(url.at)) return StatusOf(error);
+  if (error_code error = connection.Write(MessageOf(url, request))) return StatusOf(error);
   http::response_parser<http::string_body> parser;
   parser.body_limit(kReplyBytesMax);
   if (error_code error = connection.Read(parser)) return StatusOf(error);

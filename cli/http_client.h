@@ -7,8 +7,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/http_url.h"
 #include "base/status.h"
-#include "cli/endpoints.h"
 
 namespace bulla {
 
@@ -27,7 +27,7 @@ inline constexpr std::size_t kReplyBytesMax = 1 << 20;  // a full page of `bulla
 
 // Blocks for at most `timeout` from the connection on. UNAVAILABLE when nobody answers there,
 // DEADLINE_EXCEEDED when nobody did in time, DATA_LOSS when what answered does not speak HTTP.
-absl::StatusOr<HttpReply> CallBlocking(const Endpoint& endpoint, const HttpRequest& request,
+absl::StatusOr<HttpReply> CallBlocking(const HttpUrl& url, const HttpRequest& request,
                                        std::chrono::milliseconds timeout);
 
 }  // namespace bulla

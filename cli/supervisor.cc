@@ -17,7 +17,10 @@
 #include <poll.h>
 
 #include "base/check.h"
+#include "base/daemon.h"
 #include "base/errno_text.h"
+#include "base/exec.h"
+#include "base/file.h"
 
 namespace bulla {
 namespace {
@@ -25,7 +28,9 @@ namespace {
 constexpr std::chrono::milliseconds kReadyPoll{20};
 constexpr int kDoublingsMax = 5;               // restarts wait for 3.2 s at most
 constexpr std::size_t kReadyBytesMax = 65536;  // a ready file is four addresses
-constexpr std::size_t kLogTailBytes = 4096;
+constexpr std::size_t kShownBytesMax = 200;
+constexpr std::chrono::seconds kStillWaitingEvery{5};
+constexpr std::int64_t kLogTailBytes = 4096;
 constexpr int kLogTailLines = 15;
 
 MonotonicTime Now() { return RealClock().Now(); }
@@ -33,7 +38,9 @@ MonotonicTime Now() { return RealClock().Now(); }
 sigset_t WatchedSignals() {
   sigset_t set;
   sigemptyset(&set);
-  for (int signal : {SIGINT, SIGTERM, SIGHUP, SIGCHLD}) sigaddset(&set, signal);
+  for (int signal : {SIGINT, SIGTERM, SIGHUP, SIGCHLD}) {
+    if (!IsIgnored(signal)) sigaddset(&set, signal);
+  }
   return set;
 }
 
@@ -46,25 +53,20 @@ sigset_t WatchedSignals() {
   ::dup2(null_fd, STDIN_FILENO);
   ::dup2(log_fd, STDOUT_FILENO);
   ::dup2(log_fd, STDERR_FILENO);
-  sigset_t none;
-  ::sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
-  ::execv(argv[0], argv);
-  static constexpr char kMessage[] = "exec failed: no such program\n";
-  [[maybe_unused]] ssize_t written = ::write(STDERR_FILENO, kMessage, sizeof kMessage - 1);
-  ::_exit(127);
+  ExecOrExplain(argv, environ);
 }
 
-std::optional<boost::json::object> ReadReadyFile(const std::filesystem::path& file) {
-  std::ifstream stream(file, std::ios::binary);
-  if (!stream) return std::nullopt;
-  std::string text(kReadyBytesMax, '\0');
-  stream.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<std::size_t>(stream.gcount()));
+// Nothing while it is not there. It is written whole, so that one that cannot be read is final.
+absl::StatusOr<std::optional<boost::json::object>> ReadReadyFile(
+    const std::filesystem::path& file) {
+  std::error_code ignored;
+  if (!std::filesystem::exists(file, ignored)) return std::nullopt;
+  BULLA_ASSIGN_OR_RETURN(std::string text, ReadFile(file.string(), kReadyBytesMax));
   boost::json::error_code error;
   boost::json::value value = boost::json::parse(text, error);
-  if (error || !value.is_object()) return std::nullopt;
-  return std::move(value.get_object());
+  if (!error && value.is_object()) return std::move(value.get_object());
+  return absl::DataLossError(
+      fmt::format("{} is no JSON object: {}", file.string(), text.substr(0, kShownBytesMax)));
 }
 
 }  // namespace
@@ -77,6 +79,10 @@ std::string DescribeEnd(int wait_status) {
 
 Supervisor::Supervisor(std::function<void(std::string_view)> say)
     : say_(std::move(say)), own_pid_(::getpid()) {
+  // Who writes to a pipe that nobody reads any more is not to leave children behind; and children
+  // of whoever ignores their end cannot be waited for.
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGCHLD, SIG_DFL);
   sigset_t set = WatchedSignals();
   BULLA_CHECK(::sigprocmask(SIG_BLOCK, &set, nullptr) == 0, "the signal set is valid");
   signals_ = UniqueFd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
@@ -105,6 +111,7 @@ absl::Status Supervisor::Spawn(Child& child) {
     return absl::UnavailableError(
         fmt::format("cannot open {}: {}", spec.log_file.string(), ErrnoText(errno)));
   }
+  child.log_begin = ::lseek(log.get(), 0, SEEK_END);
   std::vector<std::string> arguments = spec.argv;
   std::vector<char*> argv;
   for (std::string& argument : arguments) argv.push_back(argument.data());
@@ -151,17 +158,30 @@ absl::Status Supervisor::RunBlocking(const ChildSpec& spec, std::chrono::millise
 absl::StatusOr<boost::json::object> Supervisor::AwaitReadyBlocking(
     std::string_view name, std::chrono::milliseconds timeout) {
   Child& child = Find(name);
-  MonotonicTime deadline = Now() + timeout;
+  const MonotonicTime began = Now();
+  const MonotonicTime deadline = began + timeout;
+  MonotonicTime next_word = began + kStillWaitingEvery;
   while (true) {
     // The child may have written its file and died since: a dead child is not ready.
-    std::optional<boost::json::object> ready = ReadReadyFile(child.spec.ready_file);
+    absl::StatusOr<std::optional<boost::json::object>> ready = ReadReadyFile(child.spec.ready_file);
     if (stop_asked_) return absl::CancelledError("asked to stop");
     if (child.pid < 0) {
       return absl::FailedPreconditionError(fmt::format("{} ended before it was ready: {}\n{}", name,
                                                        DescribeEnd(child.last_status),
                                                        EndOfLog(child)));
     }
-    if (ready) return *std::move(ready);
+    if (!ready.ok()) {
+      return absl::Status(ready.status().code(),
+                          fmt::format("{}: {}", name, std::string(ready.status().message())));
+    }
+    if (*ready) return **std::move(ready);
+    if (Now() >= next_word) {
+      say_(fmt::format("still waiting for {} ({:.0f} s of {}), log: {}", name,
+                       std::chrono::duration<double>(Now() - began).count(),
+                       std::chrono::duration_cast<std::chrono::seconds>(timeout).count(),
+                       child.spec.log_file.string()));
+      next_word += kStillWaitingEvery;
+    }
     if (Now() >= deadline) {
       return absl::DeadlineExceededError(
           fmt::format("{} was not ready within {} ms\n{}", name, timeout.count(), EndOfLog(child)));
@@ -193,7 +213,8 @@ void Supervisor::SuperviseUntilSignalBlocking(const std::function<void()>& resta
 void Supervisor::ScheduleRestarts(MonotonicTime now) {
   for (Child& child : children_) {
     if (child.pid >= 0 || child.restart_at) continue;
-    bool was_ready = ReadReadyFile(child.spec.ready_file).has_value();
+    std::error_code ignored;
+    const bool was_ready = std::filesystem::exists(child.spec.ready_file, ignored);
     child.deaths_before_ready = was_ready ? 0 : child.deaths_before_ready + 1;
     int doublings = std::min(child.deaths_before_ready, kDoublingsMax);
     std::chrono::milliseconds delay = kRestartDelay * (1 << doublings);
@@ -278,14 +299,16 @@ void Supervisor::StopAllBlocking(std::chrono::milliseconds grace) {
 std::string Supervisor::EndOfLog(const Child& child) const {
   std::ifstream stream(child.spec.log_file, std::ios::binary | std::ios::ate);
   if (!stream) return {};
-  auto size = static_cast<std::size_t>(stream.tellg());
-  stream.seekg(static_cast<std::streamoff>(size - std::min(size, kLogTailBytes)));
+  const std::int64_t size = stream.tellg();
+  // What earlier runs have left there is no reason of this one.
+  stream.seekg(std::max({child.log_begin, size - kLogTailBytes, std::int64_t{0}}));
   std::string tail{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
   std::size_t from = tail.size();
   for (int lines = 0; from > 0 && lines < kLogTailLines; ++lines) {
     std::size_t newline = from >= 2 ? tail.rfind('\n', from - 2) : std::string::npos;
     from = newline == std::string::npos ? 0 : newline + 1;
   }
+  if (tail.empty()) return fmt::format("it wrote nothing to {}", child.spec.log_file.string());
   return fmt::format("the end of {}:\n{}", child.spec.log_file.string(), tail.substr(from));
 }
 

@@ -36,6 +36,7 @@ struct ChildSpec {
 // Confined to the thread that made it, which must live as long as the children: the kernel takes
 // the end of the thread that forked for the end of the parent. Blocks SIGINT, SIGTERM, SIGHUP and
 // SIGCHLD in that thread, and takes them from then on; make it before any other thread.
+// What of the first three was ignored before stays ignored; SIGPIPE is from then on.
 class Supervisor {
  public:
   // `say` gets one line for each thing that happens.
@@ -53,7 +54,8 @@ class Supervisor {
 
   // Waits for the child of that name to write its ready file, and returns the content.
   // FAILED_PRECONDITION when it dies first and DEADLINE_EXCEEDED when it takes longer, both with
-  // the end of its log; CANCELLED when a signal asks to stop. Requires: Start(name) was called.
+  // the end of its log; DATA_LOSS when the file makes no sense; CANCELLED when a signal asks to
+  // stop. Requires: Start(name) was called.
   absl::StatusOr<boost::json::object> AwaitReadyBlocking(std::string_view name,
                                                          std::chrono::milliseconds timeout);
 
@@ -79,6 +81,7 @@ class Supervisor {
     ChildSpec spec;
     pid_t pid = -1;  // -1: not running
     int last_status = 0;
+    std::int64_t log_begin = 0;  // where in the log its lines begin
     int deaths_before_ready = 0;
     std::optional<MonotonicTime> restart_at;
   };

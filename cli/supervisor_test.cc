@@ -21,6 +21,7 @@ namespace {
 
 using std::chrono::milliseconds;
 using testing::HasSubstr;
+using testing::Not;
 
 constexpr milliseconds kPatience{20'000};
 
@@ -100,7 +101,8 @@ TEST_F(SupervisorTest, AProgramThatDoesNotExistIsReported) {
   spec.argv[0] = folder_ / "no-such-program";
   ASSERT_TRUE(supervisor.Start(spec).ok());
   absl::Status status = supervisor.AwaitReadyBlocking("vault", kPatience).status();
-  EXPECT_THAT(std::string(status.message()), HasSubstr("no such program"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr((folder_ / "no-such-program").string() +
+                                                       ": No such file or directory (ENOENT)"));
 }
 
 TEST_F(SupervisorTest, RunReportsHowAProgramEnded) {
@@ -214,6 +216,27 @@ TEST_F(SupervisorTest, AChildDiesWithASupervisorThatIsKilled) {
 TEST(DescribeEnd, NamesStatusesAndSignals) {
   EXPECT_EQ(DescribeEnd(3 << 8), "exit status 3");
   EXPECT_EQ(DescribeEnd(SIGKILL), "killed by signal 9 (Killed)");
+}
+
+TEST_F(SupervisorTest, WhatEarlierRunsLeftInTheLogIsNoReason) {
+  Supervisor supervisor([](std::string_view) {});
+  std::ofstream(folder_ / "child.log") << "the port is taken\n";
+  ASSERT_TRUE(supervisor.Start(Script("child", kDiesAtOnce)).ok());
+  absl::Status status = supervisor.AwaitReadyBlocking("child", kPatience).status();
+  EXPECT_THAT(std::string(status.message()), HasSubstr("cannot open the vault"));
+  EXPECT_THAT(std::string(status.message()), Not(HasSubstr("the port is taken")));
+}
+
+TEST_F(SupervisorTest, AReadyFileThatMakesNoSenseIsSaidAtOnce) {
+  Supervisor supervisor([](std::string_view) {});
+  ASSERT_TRUE(supervisor
+                  .Start(Script("child",
+                                "echo '{\"a\": \"b\"c\"}' >$0.new; mv $0.new $0; "
+                                "exec tail -f /dev/null"))
+                  .ok());
+  absl::Status status = supervisor.AwaitReadyBlocking("child", kPatience).status();
+  EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("child.json"));
 }
 
 }  // namespace

@@ -3,11 +3,16 @@
 
 #include <cstdio>
 #include <fmt/format.h>
+#include <iostream>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include <CLI/CLI.hpp>
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
 
+#include "base/command_line.h"
 #include "base/daemon.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -146,7 +151,7 @@ absl::Status Serve(const Flags& flags) {
                               {"signature_check", config.signature_check}});
   if (!flags.ready_file.empty()) {
     BULLA_RETURN_IF_ERROR(WriteFileAtomically(
-        flags.ready_file, fmt::format("{{\"listen\": \"{}\"}}\n", config.listen)));
+        flags.ready_file, boost::json::serialize(boost::json::object{{"listen", config.listen}})));
   }
   LogInfo("enclave_stopping", {{"signal", stop.WaitBlocking()}});
   return absl::OkStatus();
@@ -156,6 +161,7 @@ absl::Status Serve(const Flags& flags) {
 }  // namespace bulla
 
 int main(int argc, char** argv) {
+  bulla::HoldStandardDescriptors();
   bulla::Flags flags;
   CLI::App app("The enclave's daemon: holds keys, signs digests.", "bulla-enclave");
   CLI::Option* config = app.add_option("--config", flags.config_file, "The settings, YAML");
@@ -164,10 +170,12 @@ int main(int argc, char** argv) {
                  "Make a root for simulated attestation documents in this directory, and exit")
       ->excludes(config);
   app.footer(bulla::kExamples);
-  CLI11_PARSE(app, argc, argv);
+  if (std::optional<int> status = bulla::ParseCommandLine(app, argc, argv, std::cout, std::cerr)) {
+    return *status;
+  }
   if (flags.config_file.empty() && flags.simulated_root_to_make.empty()) {
     std::fputs("bulla-enclave: --config FILE is missing; see bulla-enclave --help\n", stderr);
-    return 2;
+    return bulla::kUsageStatus;
   }
 
   absl::Status status =

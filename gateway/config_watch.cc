@@ -17,6 +17,12 @@ absl::StatusOr<ConfigWatch> ConfigWatch::Load(std::string path,
   return watch;
 }
 
+void ConfigWatch::ListensOn(std::string http, std::string grpc, std::string admin) {
+  running_.http_listen = std::move(http);
+  running_.grpc_listen = std::move(grpc);
+  running_.admin_listen = std::move(admin);
+}
+
 ConfigWatch::Stamp ConfigWatch::Look() const {
   struct stat info {};
   if (path_.empty() || ::stat(path_.c_str(), &info) != 0) return {};

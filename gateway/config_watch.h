@@ -35,6 +35,8 @@ class ConfigWatch {
 
   // What the gateway was started with.
   const GatewayConfig& running() const { return running_; }
+  // The addresses that it got, where the configuration leaves the port to the kernel.
+  void ListensOn(std::string http, std::string grpc, std::string admin);
 
   // Called often; looks when it is time to. The settings of a changed file that was taken, also
   // when they are those from before: to touch the file is to ask the enclaves again.

@@ -39,6 +39,17 @@ absl::Status CheckWantedKeyPolicy(KeyPolicy policy, const ConfigReader& reader) 
       fmt::format("{}{}", reader.Where(key), message.substr(name_end)));
 }
 
+// Port 0 wants any port.
+bool IsWhereWanted(const std::string& running, const std::string& wanted) {
+  absl::StatusOr<SocketAddress> is = ParseListenAddress(running);
+  absl::StatusOr<SocketAddress> want = ParseListenAddress(wanted);
+  if (!is.ok() || !want.ok()) return false;
+  HostPort is_at = *ParseHostPort(is->ToString());
+  const HostPort want_at = *ParseHostPort(want->ToString());
+  if (want_at.port == 0) is_at.port = 0;
+  return is_at == want_at;
+}
+
 // The listeners on TCP and the one target.
 absl::Status CheckTcpAddresses(const GatewayConfig& config, const ConfigReader& reader) {
   auto checked = [&reader](std::string_view key, const absl::Status& status) {
@@ -200,16 +211,20 @@ absl::StatusOr<GatewayConfig> LoadGatewayConfig(const std::string& path,
   return config;
 }
 
-std::vector<std::string> ColdDifferences(GatewayConfig a, GatewayConfig b) {
-  ConfigReader reader_a;
-  ConfigReader reader_b;
-  RegisterSettings(a, reader_a);
-  RegisterSettings(b, reader_b);
-  std::map<std::string, std::string> values_b = reader_b.Defaults();
+std::vector<std::string> ColdDifferences(GatewayConfig running, GatewayConfig wanted) {
+  for (std::string GatewayConfig::*listen :
+       {&GatewayConfig::http_listen, &GatewayConfig::grpc_listen, &GatewayConfig::admin_listen}) {
+    if (IsWhereWanted(running.*listen, wanted.*listen)) wanted.*listen = running.*listen;
+  }
+  ConfigReader reader_running;
+  ConfigReader reader_wanted;
+  RegisterSettings(running, reader_running);
+  RegisterSettings(wanted, reader_wanted);
+  std::map<std::string, std::string> wanted_values = reader_wanted.Defaults();
   std::vector<std::string> keys;
-  for (const auto& [key, value] : reader_a.Defaults()) {
+  for (const auto& [key, value] : reader_running.Defaults()) {
     if (key == "enclaves" || key.starts_with(kKeyPolicyPrefix)) continue;
-    if (value != values_b.at(key)) keys.push_back(key);
+    if (value != wanted_values.at(key)) keys.push_back(key);
   }
   return keys;
 }
@@ -218,7 +233,9 @@ absl::StatusOr<std::vector<EnclaveSpec>> EnclaveSpecs(const GatewayConfig& confi
   constexpr std::string_view kWeight = " weight=";
   std::vector<EnclaveSpec> specs;
   for (std::string_view text : config.enclaves) {
-    const std::size_t at = text.find(kWeight);
+    std::size_t at = text.rfind(kWeight);
+    // Behind the address; in the middle it is a folder's name.
+    if (at != text.npos && text.find('/', at) != text.npos) at = text.npos;
     BULLA_ASSIGN_OR_RETURN(Address address, Address::Parse(text.substr(0, at)));
     EnclaveSpec spec{.address = address};
     if (at != text.npos) {

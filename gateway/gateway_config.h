@@ -66,8 +66,8 @@ absl::StatusOr<GatewayConfig> LoadGatewayConfig(
 absl::StatusOr<std::vector<EnclaveSpec>> EnclaveSpecs(const GatewayConfig& config);
 
 // The keys whose values differ, those of `key_policy` and `enclaves` apart: what a restart is
-// needed for.
-std::vector<std::string> ColdDifferences(GatewayConfig a, GatewayConfig b);
+// needed for. A listener of `running` that is where `wanted` has it, at whatever port, is none.
+std::vector<std::string> ColdDifferences(GatewayConfig running, GatewayConfig wanted);
 
 // The path in `store`.
 std::string SqlitePath(const GatewayConfig& config);

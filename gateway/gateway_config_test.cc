@@ -36,6 +36,35 @@ TEST(GatewayConfig, AnEnclaveMayHaveAWeight) {
   EXPECT_EQ(specs[1].address.ToString(), "unix:/b");
 }
 
+TEST(GatewayConfig, AFolderMayBeNamedLikeAWeight) {
+  GatewayConfig config;
+  ASSERT_TRUE(
+      Load(config, "enclaves: [\"unix:/a weight=b/s weight=50\", \"unix:/a weight=7/s\"]\n" +
+                       std::string(kRest))
+          .ok());
+  std::vector<EnclaveSpec> specs = *EnclaveSpecs(config);
+  EXPECT_EQ(specs[0].address.ToString(), "unix:/a weight=b/s");
+  EXPECT_EQ(specs[0].weight, 50u);
+  EXPECT_EQ(specs[1].weight, HashRing::kFullWeight);
+}
+
+TEST(GatewayConfig, ListenersAndTheTargetAreHostAndPort) {
+  for (const char* wrong : {"http:\n  listen: \":8080\"\n", "grpc:\n  listen: \"::1:9090\"\n",
+                            "admin:\n  listen: signer.example:9091\n"}) {
+    GatewayConfig config;
+    absl::Status status = Load(config, std::string(kLeast) + wrong);
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << wrong;
+    EXPECT_NE(std::string(status.message()).find("gateway.yaml:"), std::string::npos) << status;
+  }
+  GatewayConfig config;
+  config.kms_forwarder_target = "kms.example:0";
+  config.enclaves = {"unix:/a"};
+  config.credentials_file = "/c";
+  ConfigReader reader;
+  RegisterSettings(config, reader);
+  EXPECT_TRUE(absl::IsInvalidArgument(Validate(config, reader)));
+}
+
 TEST(GatewayConfig, AnEnclaveIsThereOnce) {
   GatewayConfig config;
   absl::Status status =
@@ -119,6 +148,14 @@ TEST(GatewayConfig, WhatDiffersIsNamedButForWhatIsHot) {
   EXPECT_TRUE(ColdDifferences(a, b).empty());
   b.enclaves = {"vsock:16:7000"};
   EXPECT_TRUE(ColdDifferences(a, b).empty());
+  a.http_listen = "127.0.0.1:4711";  // as it was chosen
+  for (const char* same : {"127.0.0.1:0", "localhost:0", "127.0.0.1:4711"}) {
+    b.http_listen = same;
+    EXPECT_TRUE(ColdDifferences(a, b).empty()) << same;
+  }
+  b.http_listen = "127.0.0.1:4712";
+  EXPECT_EQ(ColdDifferences(a, b), std::vector<std::string>{"http.listen"});
+  b.http_listen = a.http_listen;
   b.http_threads = 3;
   b.sign_timeout = std::chrono::milliseconds(999);
   EXPECT_EQ(ColdDifferences(a, b), (std::vector<std::string>{"http.threads", "sign_timeout"}));

@@ -4,13 +4,17 @@
 #include <atomic>
 #include <cstdio>
 #include <fmt/format.h>
+#include <iostream>
 #include <memory>
 #include <optional>
 #include <string>
 #include <thread>
 
 #include <CLI/CLI.hpp>
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
 
+#include "base/command_line.h"
 #include "base/daemon.h"
 #include "base/file.h"
 #include "base/host_port.h"
@@ -235,14 +239,15 @@ absl::Status Serve(const Flags& flags) {
   BULLA_ASSIGN_OR_RETURN(std::string http_address, Named("http", http.Start()));
   BULLA_ASSIGN_OR_RETURN(std::string grpc_address, Named("grpc", grpc.Start()));
   BULLA_ASSIGN_OR_RETURN(std::string admin_address, Named("admin", admin.Start()));
+  config_watch.ListensOn(http_address, grpc_address, admin_address);
   LogInfo("gateway_serving", {{"http", http_address},
                               {"grpc", grpc_address},
                               {"admin", admin_address},
                               {"descriptors_max", descriptors_max}});
   router.Start();
   ReadyFile ready(flags.ready_file,
-                  fmt::format("{{\"http\": \"{}\", \"grpc\": \"{}\", \"admin\": \"{}\"}}\n",
-                              http_address, grpc_address, admin_address),
+                  boost::json::serialize(boost::json::object{
+                      {"http", http_address}, {"grpc", grpc_address}, {"admin", admin_address}}),
                   clock.Now());
   std::vector<std::string> enclaves = config.enclaves;  // the ticker's
   AdmissionFeed admission_feed(admission, router);
@@ -278,13 +283,16 @@ absl::Status Serve(const Flags& flags) {
 }  // namespace bulla
 
 int main(int argc, char** argv) {
+  bulla::HoldStandardDescriptors();
   bulla::Flags flags;
   CLI::App app("The gateway: HTTP and gRPC in front of the enclaves.", "bulla-gateway");
   app.add_option("--config", flags.config_file, "The settings, YAML")->required();
   app.add_option("--ready-file", flags.ready_file,
                  "Written as {\"http\", \"grpc\", \"admin\"} once calls can be taken");
   app.footer(bulla::kExamples);
-  CLI11_PARSE(app, argc, argv);
+  if (std::optional<int> status = bulla::ParseCommandLine(app, argc, argv, std::cout, std::cerr)) {
+    return *status;
+  }
 
   absl::Status status = bulla::Serve(flags);
   if (!status.ok()) {

@@ -133,7 +133,8 @@ absl::StatusOr<std::unique_ptr<KeyRing>> KeyRing::Open(const std::string& dir,
   if (std::filesystem::create_directories(dir, error)) ::chmod(dir.c_str(), 0700);
   std::unique_ptr<KeyRing> ring(new KeyRing(dir, region));
   std::filesystem::directory_iterator files(dir, error);
-  if (error) return absl::UnavailableError(fmt::format("cannot use {}: {}", dir, ErrnoText(error.value())));
+  if (error)
+    return absl::UnavailableError(fmt::format("cannot use {}: {}", dir, ErrnoText(error.value())));
   for (const auto& entry : files) {
     // Anything else is a key whose writing was cut short (it was never shown), or not ours.
     if (entry.path().extension() != kFileSuffix) continue;

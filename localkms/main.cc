@@ -2,14 +2,17 @@
 // plain files and is no safer than they are.
 
 #include <fmt/format.h>
+#include <iostream>
 #include <optional>
 #include <string>
 
 #include <CLI/CLI.hpp>
 #include <boost/json.hpp>
 
+#include "base/command_line.h"
 #include "base/daemon.h"
 #include "base/file.h"
+#include "base/host_port.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "localkms/key_ring.h"
@@ -47,8 +50,12 @@ Examples:
 A credentials file is a JSON object, or a list of them:
   {"accessKeyId": "...", "secretAccessKey": "...", "sessionToken": ""})";
 
+// As CLI11 has it: empty for nothing to complain of.
+std::string Complaint(const absl::Status& status) { return std::string(status.message()); }
+
 void AddFlags(CLI::App& app, Flags& flags) {
   app.add_option("--listen", flags.listen, "Loopback address and port; port 0 takes a free one")
+      ->check([](const std::string& text) { return Complaint(ParseListenAddress(text).status()); })
       ->capture_default_str();
   app.add_option("--data", flags.data_dir, "Directory of the keys, made if missing")->required();
   app.add_option("--region", flags.region, "AWS region to pose as")->capture_default_str();
@@ -144,10 +151,13 @@ absl::Status Serve(const Flags& flags) {
 }  // namespace bulla
 
 int main(int argc, char** argv) {
+  bulla::HoldStandardDescriptors();
   CLI::App app("A local stand-in for AWS KMS, on loopback only", "bulla-kms");
   bulla::Flags flags;
   bulla::AddFlags(app, flags);
-  CLI11_PARSE(app, argc, argv);
+  if (std::optional<int> status = bulla::ParseCommandLine(app, argc, argv, std::cout, std::cerr)) {
+    return *status;
+  }
   absl::Status status = bulla::Serve(flags);
   if (status.ok()) return 0;
   fmt::print(stderr, "bulla-kms: {}\n", std::string(status.message()));

@@ -15,5 +15,11 @@ fail() {
   exit 1
 }
 
+# misuse TEXT: ends the script with status 2, as a wrong command line ends every program of ours.
+misuse() {
+  printf '%s: %s\n  next: scripts/%s --help\n' "$(basename "$0")" "$1" "$(basename "$0")" >&2
+  exit 2
+}
+
 # usage: prints the comment block at the head of the script.
 usage() { sed -n '2,/^[^#]/ { s/^# \{0,1\}//p }' "$0"; }

@@ -1,0 +1,66 @@
+#include "base/command_line.h"
+
+#include <cerrno>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <fcntl.h>
+#include <poll.h>
+
+#include "base/errno_text.h"
+
+namespace bulla {
+namespace {
+
+absl::Status Unwritable(int error) {
+  return absl::UnavailableError(
+      fmt::format("standard output cannot be written: {}", ErrnoText(error)));
+}
+
+}  // namespace
+
+void HoldStandardDescriptors() {
+  for (int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(fd, F_GETFD) >= 0) continue;
+    // The lowest number that is free, hence this one; open the wrong way round.
+    [[maybe_unused]] int opened =
+        ::open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);  // NOLINT: to be inherited
+  }
+}
+
+std::optional<int> ParseCommandLine(CLI::App& app, int argc, const char* const* argv,
+                                    std::ostream& out, std::ostream& err) {
+  try {
+    app.parse(argc, argv);
+    return std::nullopt;
+  } catch (const CLI::ParseError& error) {
+    if (app.exit(error, out, err) != 0) return kUsageStatus;
+  }
+  absl::Status written = FlushOutput(out);
+  if (written.ok()) return 0;
+  err << app.get_name() << ": " << written.message() << std::endl;
+  return kOutputStatus;
+}
+
+absl::Status FlushOutput(std::ostream& out) {
+  errno = 0;
+  out.flush();
+  if (out) return absl::OkStatus();
+  if (errno != 0) return Unwritable(errno);
+  // An earlier write failed, and what the system said is gone.
+  return absl::UnavailableError("standard output cannot be written: not all of it was taken");
+}
+
+absl::Status CheckWritable(int fd) {
+  const int flags = ::fcntl(fd, F_GETFL);
+  if (flags < 0) return Unwritable(errno);
+  if ((flags & O_ACCMODE) == O_RDONLY) return Unwritable(EBADF);
+  pollfd pipe{.fd = fd, .events = POLLOUT, .revents = 0};
+  if (::poll(&pipe, 1, 0) == 1 && (pipe.revents & (POLLERR | POLLHUP)) != 0) {
+    return Unwritable(EPIPE);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace bulla

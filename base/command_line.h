@@ -1,0 +1,39 @@
+#pragma once
+
+// What every program of Bulla does alike at its two ends: the command line that it is given, and
+// the output that it leaves.
+
+#include <optional>
+#include <ostream>
+
+#include "base/status.h"
+
+namespace CLI {
+class App;
+}
+
+namespace bulla {
+
+// Exit statuses that mean the same in every program.
+inline constexpr int kUsageStatus = 2;   // the command line is wrong
+inline constexpr int kOutputStatus = 6;  // what was asked for is done, but its output is lost
+
+// First thing in main: of the standard descriptors those that are closed are opened, so that no
+// file and no connection gets a number that output or a log line is written to. What is written to
+// them fails, as on a closed one.
+void HoldStandardDescriptors();
+
+// The status to end with at once, or nothing: then `app` has what the command line says. Help goes
+// to `out`, complaints to `err`.
+std::optional<int> ParseCommandLine(CLI::App& app, int argc, const char* const* argv,
+                                    std::ostream& out, std::ostream& err);
+
+// Last thing with standard output, where a full disk or a closed pipe is found out. UNAVAILABLE
+// when not all of it was written.
+absl::Status FlushOutput(std::ostream& out);
+
+// Whether anything may be written to the descriptor, as far as can be known before: it is open for
+// writing and, if it is a pipe, somebody reads. UNAVAILABLE says what is wrong.
+absl::Status CheckWritable(int fd);
+
+}  // namespace bulla
