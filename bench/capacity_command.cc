@@ -36,9 +36,9 @@ absl::StatusOr<CapacityReport> FindCapacityBlocking(const CapacityOptions& optio
   while (std::optional<double> rate_per_s = search.Next()) {
     RunDescription run = options.run;
     run.rate_per_s = *rate_per_s;
-    BULLA_ASSIGN_OR_RETURN(Measurement measurement,
-                           MeasureBlocking(service.service(), run, /*watch=*/false, keys, clock,
-                                           [](const LoadProgress&) {}));
+    BULLA_ASSIGN_OR_RETURN(
+        Measurement measurement,
+        MeasureBlocking(service.service(), run, /*watch=*/false, keys, clock, rows, nullptr));
     report.steps.push_back(StepOf(measurement, report.machine.cpus));
     rows << CapacityRow(report.steps.back(), options.limits) << std::flush;
     search.Record(BrokenBy(report.steps.back(), options.limits).empty());
@@ -51,11 +51,11 @@ BenchExit RunCapacityBlocking(const CapacityOptions& options, const Clock& clock
                               std::ostream& err) {
   absl::StatusOr<std::ofstream> json = OpenOutput(options.json_file);
   if (!json.ok()) return Fail(json.status(), err);
-  absl::StatusOr<ChosenService> service = ChosenService::OpenBlocking(options.service, clock);
+  absl::StatusOr<ChosenService> service = ChosenService::OpenBlocking(options.service, clock, err);
   if (!service.ok()) return Fail(service.status(), err);
   absl::StatusOr<CapacityReport> report = FindCapacityBlocking(options, *service, clock, err);
   if (!report.ok()) return Fail(report.status(), err);
-  out << CapacityText(*report) << std::flush;
+  out << CapacityText(*report);
   absl::Status written = WriteOutput(CapacityJson(*report), options.json_file, *json);
   return written.ok() ? BenchExit::kOk : Fail(written, err);
 }

@@ -27,10 +27,11 @@ struct Subject {
   std::vector<BenchKey> keys;
 };
 
-absl::Status Prepare(Subject& subject, int keys) {
+absl::Status Prepare(Subject& subject, int keys, const Clock& clock, std::ostream& err) {
   BULLA_ASSIGN_OR_RETURN(subject.http, ResolveBlocking(subject.service.http));
   BULLA_ASSIGN_OR_RETURN(subject.grpc, ResolveBlocking(subject.service.grpc));
-  BULLA_ASSIGN_OR_RETURN(subject.keys, MakeKeysBlocking(subject.http, Protocol::kHttp, keys));
+  BULLA_ASSIGN_OR_RETURN(subject.keys,
+                         MakeKeysBlocking(subject.http, Protocol::kHttp, keys, clock, err));
   return absl::OkStatus();
 }
 
@@ -85,7 +86,7 @@ absl::Status Cost::StartServicesBlocking() {
   if (!options_.target.empty()) {
     BULLA_ASSIGN_OR_RETURN(verified_.emplace().service, ReadService(options_.target));
     report_.service = fmt::format("the service of {}", options_.target.string());
-    return Prepare(*verified_, options_.keys);
+    return Prepare(*verified_, options_.keys, clock_, err_);
   }
   report_.service = fmt::format("services of its own with {} enclave{}", options_.service.enclaves,
                                 options_.service.enclaves == 1 ? "" : "s");
@@ -104,7 +105,7 @@ absl::Status Cost::StartServicesBlocking() {
     Subject& subject = (unverified ? unverified_ : verified_).emplace();
     BULLA_ASSIGN_OR_RETURN(OwnService own, OwnService::StartBlocking(service, clock_));
     subject.service = subject.own.emplace(std::move(own)).service();
-    BULLA_RETURN_IF_ERROR(Prepare(subject, options_.keys));
+    BULLA_RETURN_IF_ERROR(Prepare(subject, options_.keys, clock_, err_));
   }
   return absl::OkStatus();
 }
@@ -185,8 +186,7 @@ absl::Status Cost::CheckAll(const LoadResult& result, const Subject& subject) {
     return absl::FailedPreconditionError(
         fmt::format("{} requests were lost: {}", result.dropped, result.first_error));
   }
-  Verification verification =
-      VerifyBlocking(result.answers, subject.keys, seed_, [](std::uint64_t) {});
+  Verification verification = VerifyBlocking(result.answers, subject.keys, seed_, clock_, err_);
   if (verification.wrong > 0) return absl::DataLossError("WRONG: " + verification.first_wrong);
   report_.verified += verification.right + verification.warm_up_right;
   return absl::OkStatus();
@@ -200,7 +200,7 @@ BenchExit RunCostBlocking(const CostOptions& options, const Clock& clock, std::o
   if (!json.ok()) return Fail(json.status(), err);
   Cost cost(options, clock, err);
   if (absl::Status status = cost.MeasureBlocking(); !status.ok()) return Fail(status, err);
-  out << CostText(cost.report()) << std::flush;
+  out << CostText(cost.report());
   absl::Status written = WriteOutput(CostJson(cost.report()), options.json_file, *json);
   return written.ok() ? BenchExit::kOk : Fail(written, err);
 }

@@ -41,7 +41,7 @@ absl::StatusOr<GateReport> MeasureGateBlocking(const GateOptions& options,
   BULLA_RETURN_IF_ERROR(CheckAnswersFit(run));
   std::vector<BenchKey> keys;
   BULLA_ASSIGN_OR_RETURN(report.measurement,
-                         MeasureBlocking(service.service(), run, /*watch=*/true, keys, clock,
+                         MeasureBlocking(service.service(), run, /*watch=*/true, keys, clock, err,
                                          [&err](const LoadProgress& progress) {
                                            err << ProgressLine(progress) << std::endl;
                                          }));
@@ -55,11 +55,11 @@ BenchExit RunGateBlocking(const GateOptions& options, const Clock& clock, std::o
                           std::ostream& err) {
   absl::StatusOr<std::ofstream> json = OpenOutput(options.json_file);
   if (!json.ok()) return Fail(json.status(), err);
-  absl::StatusOr<ChosenService> service = ChosenService::OpenBlocking(options.service, clock);
+  absl::StatusOr<ChosenService> service = ChosenService::OpenBlocking(options.service, clock, err);
   if (!service.ok()) return Fail(service.status(), err);
   absl::StatusOr<GateReport> report = MeasureGateBlocking(options, *service, clock, err);
   if (!report.ok()) return Fail(report.status(), err);
-  out << GateText(*report) << std::flush;
+  out << GateText(*report);
   absl::Status written = WriteOutput(GateJson(*report), options.json_file, *json);
   if (!written.ok()) return Fail(written, err);
   return AllMet(report->criteria) ? BenchExit::kOk : BenchExit::kMissed;

@@ -6,6 +6,7 @@
 #include <grpcpp/server_builder.h>
 #include <gtest/gtest.h>
 #include <memory>
+#include <sstream>
 
 #include <grpcpp/security/server_credentials.h>
 
@@ -234,17 +235,23 @@ TEST(GrpcLoadTarget, NobodyThereIsUnavailable) {
     FakeService service;
     target = service.target();
   }
-  EXPECT_TRUE(absl::IsUnavailable(MakeKeysBlocking(target, Protocol::kGrpc, 1).status()));
+  RealClock clock;
+  std::ostringstream said;
+  EXPECT_TRUE(
+      absl::IsUnavailable(MakeKeysBlocking(target, Protocol::kGrpc, 1, clock, said).status()));
 }
 
 TEST(GrpcKeyMaker, MakesKeysAndSaysWhyNot) {
+  RealClock clock;
+  std::ostringstream said;
   FakeService service;
   absl::StatusOr<std::vector<BenchKey>> keys =
-      MakeKeysBlocking(service.target(), Protocol::kGrpc, 3);
+      MakeKeysBlocking(service.target(), Protocol::kGrpc, 3, clock, said);
   ASSERT_TRUE(keys.ok()) << keys.status();
   EXPECT_EQ((*keys)[2].id, std::string(36, 'd'));
   EXPECT_EQ((*keys)[2].public_key[0], 2);
-  absl::Status refused = MakeKeysBlocking(service.target(), Protocol::kGrpc, 1).status();
+  absl::Status refused =
+      MakeKeysBlocking(service.target(), Protocol::kGrpc, 1, clock, said).status();
   EXPECT_TRUE(absl::IsFailedPrecondition(refused)) << refused;
   EXPECT_NE(refused.message().find("no enclave"), absl::string_view::npos);
 }

@@ -5,6 +5,7 @@
 
 #include "bench/grpc_support.h"
 #include "bench/http_call.h"
+#include "bench/progress.h"
 #include "bulla/v1/signer.grpc.pb.h"
 
 namespace bulla {
@@ -12,12 +13,13 @@ namespace {
 
 constexpr std::size_t kKeyIdBytes = 36;
 
-absl::StatusOr<std::vector<BenchKey>> MakeKeysOverHttp(const Target& target, int count) {
+absl::StatusOr<std::vector<BenchKey>> MakeKeysOverHttp(const Target& target, int count,
+                                                       Progress& progress) {
   BULLA_ASSIGN_OR_RETURN(UniqueFd fd, ConnectBlocking(target));
   std::string request = fmt::format(
-      "POST /create HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n"
+      "POST {}/create HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n"
       "Content-Length: 2\r\n\r\n{{}}",
-      target.host_field);
+      target.path, target.host_field);
   std::vector<BenchKey> keys;
   std::string in;
   for (int i = 0; i < count; ++i) {
@@ -30,11 +32,13 @@ absl::StatusOr<std::vector<BenchKey>> MakeKeysOverHttp(const Target& target, int
           fmt::format("POST /create: HTTP {}: {}", response.status, response.body));
     }
     keys.push_back(std::move(key));
+    progress.Show(keys.size());
   }
   return keys;
 }
 
-absl::StatusOr<std::vector<BenchKey>> MakeKeysOverGrpc(const Target& target, int count) {
+absl::StatusOr<std::vector<BenchKey>> MakeKeysOverGrpc(const Target& target, int count,
+                                                       Progress& progress) {
   BULLA_ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, OpenChannelBlocking(target));
   std::unique_ptr<v1::Signer::Stub> stub = v1::Signer::NewStub(channel);
   std::vector<BenchKey> keys;
@@ -50,6 +54,7 @@ absl::StatusOr<std::vector<BenchKey>> MakeKeysOverGrpc(const Target& target, int
     }
     std::copy(response.public_key().begin(), response.public_key().end(), key.public_key.begin());
     keys.push_back(std::move(key));
+    progress.Show(keys.size());
   }
   return keys;
 }
@@ -57,8 +62,11 @@ absl::StatusOr<std::vector<BenchKey>> MakeKeysOverGrpc(const Target& target, int
 }  // namespace
 
 absl::StatusOr<std::vector<BenchKey>> MakeKeysBlocking(const Target& target, Protocol protocol,
-                                                       int count) {
-  return IsGrpc(protocol) ? MakeKeysOverGrpc(target, count) : MakeKeysOverHttp(target, count);
+                                                       int count, const Clock& clock,
+                                                       std::ostream& err) {
+  Progress progress("making keys", static_cast<std::uint64_t>(count), clock, err);
+  return IsGrpc(protocol) ? MakeKeysOverGrpc(target, count, progress)
+                          : MakeKeysOverHttp(target, count, progress);
 }
 
 }  // namespace bulla

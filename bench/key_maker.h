@@ -2,8 +2,10 @@
 
 // Makes the keys that a run signs with, before it begins.
 
+#include <ostream>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/status.h"
 #include "bench/answer_log.h"
 #include "bench/tcp.h"
@@ -11,9 +13,11 @@
 
 namespace bulla {
 
-// Creates `count` keys over one connection to the listener of the protocol. Blocks. UNAVAILABLE
-// when nobody answers, FAILED_PRECONDITION with what the service says when it makes none.
+// Creates `count` keys over one connection to the listener of the protocol. Blocks, and says on
+// `err` how far it is. UNAVAILABLE when nobody answers, FAILED_PRECONDITION with what the service
+// says when it makes none.
 absl::StatusOr<std::vector<BenchKey>> MakeKeysBlocking(const Target& target, Protocol protocol,
-                                                       int count);
+                                                       int count, const Clock& clock,
+                                                       std::ostream& err);
 
 }  // namespace bulla

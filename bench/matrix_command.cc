@@ -28,20 +28,20 @@ std::string CommitHere() {
 }
 
 absl::StatusOr<MatrixRow> MeasureCellBlocking(const MatrixOptions& options, const MatrixCell& cell,
-                                              StockSigner& stock, const Clock& clock) {
+                                              StockSigner& stock, const Clock& clock,
+                                              std::ostream& err) {
   BULLA_ASSIGN_OR_RETURN(OwnService own,
                          OwnService::StartBlocking(OptionsOf(cell, options.service), clock));
   std::vector<BenchKey> keys;
   std::vector<Duration> stock_rounds;
-  auto no_progress = [](const LoadProgress&) {};
   stock.AddRounds(stock_rounds);
   BULLA_ASSIGN_OR_RETURN(
       Measurement closed,
-      MeasureBlocking(own.service(), options.closed, /*watch=*/false, keys, clock, no_progress));
+      MeasureBlocking(own.service(), options.closed, /*watch=*/false, keys, clock, err, nullptr));
   stock.AddRounds(stock_rounds);
   BULLA_ASSIGN_OR_RETURN(
       Measurement paced,
-      MeasureBlocking(own.service(), options.paced, /*watch=*/true, keys, clock, no_progress));
+      MeasureBlocking(own.service(), options.paced, /*watch=*/true, keys, clock, err, nullptr));
   const LatencyHistogram& latency = paced.load.latency;
   return MatrixRow{.cell = cell,
                    .closed_rate_per_s = RatePerSecond(closed.run, closed.load),
@@ -74,7 +74,7 @@ absl::StatusOr<MatrixReport> MeasureMatrixBlocking(const MatrixOptions& options,
                       .paced = options.paced};
   err << MatrixHeadline() << std::flush;
   for (const MatrixCell& cell : options.cells) {
-    absl::StatusOr<MatrixRow> row = MeasureCellBlocking(options, cell, stock, clock);
+    absl::StatusOr<MatrixRow> row = MeasureCellBlocking(options, cell, stock, clock, err);
     // A wrong signature is the end of everything; a service that does not start is not.
     if (absl::IsDataLoss(row.status())) return row.status();
     report.rows.push_back(row.ok() ? *row
@@ -108,7 +108,7 @@ BenchExit RunMatrixBlocking(const MatrixOptions& options, const Clock& clock, st
                             std::ostream& err) {
   absl::StatusOr<MatrixReport> report = MeasureMatrixBlocking(options, clock, err);
   if (!report.ok()) return Fail(report.status(), err);
-  out << MatrixText(*report) << std::flush;
+  out << MatrixText(*report);
   if (absl::Status kept = Keep(*report, options, clock, err); !kept.ok()) return Fail(kept, err);
   bool all = std::all_of(report->rows.begin(), report->rows.end(),
                          [](const MatrixRow& row) { return row.failure.empty(); });

@@ -6,6 +6,7 @@
 
 #include "bench/key_maker.h"
 #include "bench/load.h"
+#include "bench/progress.h"
 
 namespace bulla {
 namespace {
@@ -17,6 +18,10 @@ struct Edge {
   MonotonicTime time;
   std::uint64_t answers = 0;
 };
+
+std::uint64_t WholeSeconds(Duration time) {
+  return static_cast<std::uint64_t>(time / std::chrono::seconds(1));
+}
 
 }  // namespace
 
@@ -68,12 +73,13 @@ double CpuUsPerSignature(const Measurement& measurement) {
 
 absl::StatusOr<Measurement> MeasureBlocking(
     const Service& service, const RunDescription& run, bool watch, std::vector<BenchKey>& keys,
-    const Clock& clock, const std::function<void(const LoadProgress&)>& report) {
+    const Clock& clock, std::ostream& err, const std::function<void(const LoadProgress&)>& report) {
   Measurement measurement{.run = run};
   measurement.run.url = service.AddressFor(run.traffic.protocol);
   BULLA_ASSIGN_OR_RETURN(Target target, ResolveBlocking(measurement.run.url));
   if (keys.empty()) {
-    BULLA_ASSIGN_OR_RETURN(keys, MakeKeysBlocking(target, run.traffic.protocol, run.keys));
+    BULLA_ASSIGN_OR_RETURN(keys,
+                           MakeKeysBlocking(target, run.traffic.protocol, run.keys, clock, err));
   }
   absl::Status seen;
   std::vector<Edge> edges;
@@ -89,7 +95,15 @@ absl::StatusOr<Measurement> MeasureBlocking(
       }};
   std::optional<ServiceWatch> watcher;
   if (watch) watcher.emplace(service, clock);
-  BULLA_ASSIGN_OR_RETURN(measurement.load, RunLoadBlocking(plan, target, clock, report));
+  if (report) {
+    BULLA_ASSIGN_OR_RETURN(measurement.load, RunLoadBlocking(plan, target, clock, report));
+  } else {
+    Progress seconds("load, seconds", WholeSeconds(run.warm_up + run.duration), clock, err);
+    BULLA_ASSIGN_OR_RETURN(measurement.load,
+                           RunLoadBlocking(plan, target, clock, [&](const LoadProgress& progress) {
+                             seconds.Show(WholeSeconds(progress.since_start));
+                           }));
+  }
   if (watcher) measurement.samples = watcher->EndBlocking();
   BULLA_RETURN_IF_ERROR(seen);
 
@@ -97,8 +111,7 @@ absl::StatusOr<Measurement> MeasureBlocking(
   measurement.time = edges[1].time - edges[0].time;
   measurement.signatures = edges[1].answers - edges[0].answers;
   measurement.machine_busy_percent = BusyPercent(edges[0].machine, edges[1].machine);
-  measurement.verification =
-      VerifyBlocking(measurement.load.answers, keys, run.seed, [](std::uint64_t) {});
+  measurement.verification = VerifyBlocking(measurement.load.answers, keys, run.seed, clock, err);
   if (measurement.verification.wrong > 0) {
     return absl::DataLossError("WRONG: " + measurement.verification.first_wrong);
   }

@@ -3,6 +3,7 @@
 // A run against a service whose processes are known: besides what callers see, what it took.
 
 #include <functional>
+#include <ostream>
 #include <vector>
 
 #include "base/clock.h"
@@ -40,10 +41,11 @@ double CpuUsPerSignature(const Measurement& measurement);
 // Makes keys unless `keys` has some, runs the load, checks every signature. Blocks. `watch`: also
 // take samples. UNAVAILABLE when the service is not there or one of its processes ends,
 // FAILED_PRECONDITION when it makes no keys, DATA_LOSS when a signature is wrong or an answer makes
-// no sense.
+// no sense. `report` gets each second of the load; without one (nullptr), and of the rest, `err`
+// has how far it is.
 absl::StatusOr<Measurement> MeasureBlocking(const Service& service, const RunDescription& run,
                                             bool watch, std::vector<BenchKey>& keys,
-                                            const Clock& clock,
+                                            const Clock& clock, std::ostream& err,
                                             const std::function<void(const LoadProgress&)>& report);
 
 }  // namespace bulla

@@ -1,7 +1,5 @@
 #include "bench/run_command.h"
 
-#include <fmt/format.h>
-
 #include "bench/key_maker.h"
 #include "bench/output_file.h"
 #include "bench/report_html.h"
@@ -58,7 +56,7 @@ BenchExit RunBlocking(const RunOptions& options, const Clock& clock, std::ostrea
   absl::StatusOr<Target> target = ResolveBlocking(run.url);
   if (!target.ok()) return Fail(target.status(), err);
   absl::StatusOr<std::vector<BenchKey>> keys =
-      MakeKeysBlocking(*target, run.traffic.protocol, run.keys);
+      MakeKeysBlocking(*target, run.traffic.protocol, run.keys, clock, err);
   if (!keys.ok()) return Fail(keys.status(), err);
 
   LoadPlan plan{.schedule = ScheduleFor(run),
@@ -73,11 +71,8 @@ BenchExit RunBlocking(const RunOptions& options, const Clock& clock, std::ostrea
       });
   if (!result.ok()) return Fail(result.status(), err);
 
-  Verification verification =
-      VerifyBlocking(result->answers, plan.keys, plan.seed, [&err](std::uint64_t checked) {
-        err << fmt::format("checked {} signatures", checked) << std::endl;
-      });
-  out << TextReport(run, *result, verification) << std::flush;
+  Verification verification = VerifyBlocking(result->answers, plan.keys, plan.seed, clock, err);
+  out << TextReport(run, *result, verification);
   absl::Status written = files->Write(run, *result, verification, std::move(seconds));
   if (!written.ok()) return Fail(written, err);
   bool wrong = verification.wrong > 0 || result->malformed > 0;

@@ -19,6 +19,7 @@
 #include <poll.h>
 
 #include "base/errno_text.h"
+#include "base/exec.h"
 #include "bench/process.h"
 
 namespace bulla {
@@ -65,16 +66,10 @@ std::vector<char*> Pointers(std::vector<std::string>& texts) {
                                 int null_fd, pid_t parent) {
   ::prctl(PR_SET_PDEATHSIG, SIGTERM);
   if (::getppid() != parent) ::_exit(127);  // it died before the line above took effect
-  sigset_t none;
-  ::sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
   ::dup2(null_fd, STDIN_FILENO);
   ::dup2(log_fd, STDOUT_FILENO);
   ::dup2(log_fd, STDERR_FILENO);
-  ::execve(argv[0], argv, environment);
-  static constexpr char kMessage[] = "exec failed: no such program\n";
-  [[maybe_unused]] ssize_t written = ::write(STDERR_FILENO, kMessage, sizeof kMessage - 1);
-  ::_exit(127);
+  ExecOrExplain(argv, environment);
 }
 
 // The process between this one and `bulla dev`. It stops the service and removes its data when it
@@ -86,6 +81,7 @@ std::vector<char*> Pointers(std::vector<std::string>& texts) {
   ::sigemptyset(&watched);
   ::sigaddset(&watched, SIGTERM);
   ::sigaddset(&watched, SIGCHLD);
+  std::signal(SIGCHLD, SIG_DFL);  // who ignores it has no children to wait for
   ::sigprocmask(SIG_BLOCK, &watched, nullptr);
   ::prctl(PR_SET_PDEATHSIG, SIGTERM);
   if (::getppid() != parent) ::_exit(127);
@@ -170,7 +166,9 @@ absl::StatusOr<ServiceCpu> CpuTimeOf(const Service& service) {
 absl::StatusOr<OwnService> OwnService::StartBlocking(const ServiceOptions& options,
                                                      const Clock& clock) {
   OwnService own;
-  std::string folder = (std::filesystem::temp_directory_path() / "bulla-bench-XXXXXX").string();
+  std::error_code no_folder;  // mkdtemp says of what is no folder why it is none
+  std::string folder =
+      (std::filesystem::temp_directory_path(no_folder) / "bulla-bench-XXXXXX").string();
   if (::mkdtemp(folder.data()) == nullptr) {
     return absl::InternalError(fmt::format("{}: {}", folder, ErrnoText(errno)));
   }
@@ -244,13 +242,14 @@ OwnService::~OwnService() {
 }
 
 absl::StatusOr<ChosenService> ChosenService::OpenBlocking(const ServiceChoice& choice,
-                                                          const Clock& clock) {
+                                                          const Clock& clock, std::ostream& err) {
   ChosenService chosen;
   if (!choice.target.empty()) {
     BULLA_ASSIGN_OR_RETURN(chosen.service_, ReadService(choice.target));
     chosen.description_ = fmt::format("the service of {}", choice.target.string());
     return chosen;
   }
+  err << "starting a service" << std::endl;
   BULLA_ASSIGN_OR_RETURN(OwnService own, OwnService::StartBlocking(choice.own, clock));
   chosen.service_ = chosen.own_.emplace(std::move(own)).service();
   chosen.description_ = fmt::format("a service of its own with {} enclave{}", choice.own.enclaves,

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <ostream>
 #include <string>
 #include <string_view>
 #include <sys/types.h>
@@ -90,9 +91,9 @@ struct ServiceChoice {
 
 class ChosenService {
  public:
-  // Blocks. Errors as above.
-  static absl::StatusOr<ChosenService> OpenBlocking(const ServiceChoice& choice,
-                                                    const Clock& clock);
+  // Blocks. Errors as above. Says on `err` that a service is started.
+  static absl::StatusOr<ChosenService> OpenBlocking(const ServiceChoice& choice, const Clock& clock,
+                                                    std::ostream& err);
 
   const Service& service() const { return service_; }
   std::string description() const { return description_; }  // which one, for a report

@@ -104,7 +104,7 @@ TEST_F(OwnServiceTest, AProgramThatIsNotThereIsReported) {
   ServiceOptions options = Options("");
   options.program_dir = folder_ / "elsewhere";
   EXPECT_THAT(std::string(OwnService::StartBlocking(options, clock_).status().message()),
-              HasSubstr("no such program"));
+              HasSubstr("elsewhere/bulla: No such file or directory (ENOENT)"));
 }
 
 TEST(ServiceCpu, OfAProcessThatHasEndedIsUnavailable) {

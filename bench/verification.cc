@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "base/thread.h"
+#include "bench/progress.h"
 #include "crypto/verifier.h"
 
 namespace bulla {
@@ -64,10 +65,17 @@ class Checker {
   Verification found_;
 };
 
+std::uint64_t CountOf(const AnswerLog& answers) {
+  std::uint64_t count = 0;
+  for (const auto& piece : answers.pieces()) count += piece.size();
+  return count;
+}
+
 }  // namespace
 
 Verification VerifyBlocking(const AnswerLog& answers, const std::vector<BenchKey>& keys,
-                            std::uint64_t seed, const std::function<void(std::uint64_t)>& report) {
+                            std::uint64_t seed, const Clock& clock, std::ostream& err) {
+  Progress progress("checking signatures", CountOf(answers), clock, err);
   std::atomic<std::size_t> next{0};
   std::atomic<std::uint64_t> checked{0};
   std::vector<Checker> checkers(UsableCpus());
@@ -77,12 +85,12 @@ Verification VerifyBlocking(const AnswerLog& answers, const std::vector<BenchKey
       while (checker->RunPiece(answers, keys, seed, next, checked)) continue;
     }));
   }
-  // The caller's thread works too, and reports after each of its pieces.
+  // The caller's thread works too, and says how far all are after each of its pieces.
   while (checkers[0].RunPiece(answers, keys, seed, next, checked)) {
-    report(checked.load(std::memory_order_relaxed));
+    progress.Show(checked.load(std::memory_order_relaxed));
   }
   for (std::thread& thread : threads) thread.join();
-  report(checked.load(std::memory_order_relaxed));
+  progress.Show(checked.load(std::memory_order_relaxed));
   Verification sum;
   for (const Checker& checker : checkers) checker.AddTo(sum);
   return sum;

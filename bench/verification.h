@@ -4,10 +4,11 @@
 // asked for, with s in the lower half, and its recovery id must lead to the key.
 
 #include <cstdint>
-#include <functional>
+#include <ostream>
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "bench/answer_log.h"
 
 namespace bulla {
@@ -19,9 +20,8 @@ struct Verification {
   std::string first_wrong;  // what to look at; empty: none
 };
 
-// Blocks; uses all CPUs of the process. `report` is called on the caller's thread, with how many
-// are checked.
+// Blocks; uses all CPUs of the process. Says on `err` how far it is.
 Verification VerifyBlocking(const AnswerLog& answers, const std::vector<BenchKey>& keys,
-                            std::uint64_t seed, const std::function<void(std::uint64_t)>& report);
+                            std::uint64_t seed, const Clock& clock, std::ostream& err);
 
 }  // namespace bulla

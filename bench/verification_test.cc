@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <memory>
+#include <sstream>
 
 #include <secp256k1.h>
 #include <secp256k1_recovery.h>
@@ -52,7 +53,9 @@ class TestKey {
 };
 
 Verification Verify(const AnswerLog& answers, const std::vector<BenchKey>& keys) {
-  return VerifyBlocking(answers, keys, kSeed, [](std::uint64_t) {});
+  RealClock clock;
+  std::ostringstream said;
+  return VerifyBlocking(answers, keys, kSeed, clock, said);
 }
 
 TEST(Verification, CountsWhatIsRightOnBothSidesOfTheWarmUp) {

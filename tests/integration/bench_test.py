@@ -183,7 +183,7 @@ class BenchTest(SystemTest):
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
             env={**os.environ, "TMPDIR": str(temporary)})
         with bench:
-            self.assertTrue(bench.stderr.readline())  # its first second of load
+            await_true(lambda: any(temporary.glob("*/endpoints.json")), "its service is there")
             endpoints = next(temporary.glob("*/endpoints.json"))
             pids = json.loads(endpoints.read_text())["pids"].values()
             bench.kill()
