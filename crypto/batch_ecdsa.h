@@ -24,22 +24,33 @@ BatchEcdsaBlinding* BatchEcdsaBlindingCreate(const unsigned char* seed32);
 void BatchEcdsaBlindingDestroy(BatchEcdsaBlinding* blinding);
 
 typedef struct {
-  const BatchEcdsaBlinding* blinding;
-  // Whether to compute with the negatives of key, digest and nonce: the same r and s by other
-  // operands, and the other recovery id.
-  int negated;
   const unsigned char* key32;
   const unsigned char* digest32;
   const unsigned char* nonce32;
   unsigned char* rs64;  // out: low s; all zero where there is no signature
   int recovery_id;      // out
-  int is_signed;        // out: 0 when key or nonce is not in 1 .. n-1, or r or s came out as zero
+  // Out: 0 when key or nonce is not in 1 .. n-1, when r or s came out as zero, and when a fault has
+  // left the nonce's point off the curve or s without s * nonce = digest + r * key.
+  int is_signed;
 } BatchEcdsaStatement;
 
-// Signs `count` statements, 1 to kBatchEcdsaMax. Thread-safe. Takes the same time whatever keys and
-// nonces are, and wipes what it has computed with. 0, and nothing is signed, when two points to be
-// added had one x: a fault of the machine, or a chance of less than 2^-240.
-int BatchEcdsaSign(BatchEcdsaStatement* statements, size_t count);
+// Statements that are computed alike, and share one inversion of their nonces.
+typedef struct {
+  const BatchEcdsaBlinding* blinding;
+  // Whether to compute with the negatives of key, digest and nonce: the same r and s by other
+  // operands, and the other recovery id.
+  int negated;
+  // 32 random bytes, new each time: the factor that the nonces' inversion is blinded with.
+  const unsigned char* random32;
+  size_t count;
+} BatchEcdsaComputation;
+
+// Signs the statements of one computation or two, which follow each other in `statements`: 1 to
+// kBatchEcdsaMax in all. Thread-safe. Takes the same time whatever keys and nonces are, and wipes
+// what it has computed with. 0, and nothing is signed, when two points to be added had one x: a
+// fault of the machine, or a chance of less than 2^-240.
+int BatchEcdsaSign(const BatchEcdsaComputation* computations, size_t computations_count,
+                   BatchEcdsaStatement* statements);
 
 #ifdef __cplusplus
 }

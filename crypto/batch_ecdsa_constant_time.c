@@ -27,11 +27,15 @@ int main(void) {
     memset(nonces[i], 7 * i + 3, 32);
     VALGRIND_MAKE_MEM_UNDEFINED(keys[i], 32);
     VALGRIND_MAKE_MEM_UNDEFINED(nonces[i], 32);
-    statements[i] =
-        (BatchEcdsaStatement){blinding, i % 2, keys[i], digests[i], nonces[i], rs[i], 0, 0};
+    statements[i] = (BatchEcdsaStatement){keys[i], digests[i], nonces[i], rs[i], 0, 0};
   }
-  for (size_t count = 1; count <= kBatchEcdsaMax; count *= 2) {
-    if (!BatchEcdsaSign(statements, count)) return 2;
+  unsigned char random[32];
+  memset(random, 11, sizeof random);
+  VALGRIND_MAKE_MEM_UNDEFINED(random, sizeof random);
+  for (size_t half = 1; half <= kBatchEcdsaMax / 2; half *= 2) {
+    const BatchEcdsaComputation computations[] = {{blinding, 0, random, half},
+                                                  {blinding, 1, random, half}};
+    if (!BatchEcdsaSign(computations, 2, statements)) return 2;
   }
   BatchEcdsaBlindingDestroy(blinding);
   return 0;

@@ -89,11 +89,6 @@ ByteArray<32> ReducedVarTime(ByteSpan digest) {
   return reduced < kOrder ? reduced : Difference(reduced, kOrder);
 }
 
-ByteArray<32> NegatedVarTime(ByteSpan digest) {
-  const ByteArray<32> reduced = ReducedVarTime(digest);
-  return reduced == ByteArray<32>{} ? reduced : Difference(kOrder, reduced);
-}
-
 int Rfc6979Nonce(unsigned char* nonce32, const unsigned char* msg32, const unsigned char* key32,
                  const unsigned char* algo16, void* data, unsigned int attempt) {
   BULLA_CHECK(algo16 == nullptr && data == nullptr, "plain ECDSA has no extra data");

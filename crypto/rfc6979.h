@@ -15,9 +15,8 @@ namespace bulla {
 int Rfc6979Nonce(unsigned char* nonce32, const unsigned char* msg32, const unsigned char* key32,
                  const unsigned char* algo16, void* data, unsigned int attempt);
 
-// A digest, 32 bytes, modulo the order of the group (bits2octets, section 2.3.4), and what is to be
-// added to it to make the order; of zero, zero. They take as long as they take: no secret, please.
+// A digest, 32 bytes, modulo the order of the group (bits2octets, section 2.3.4). It takes as long
+// as it takes: no secret, please.
 ByteArray<32> ReducedVarTime(ByteSpan digest);
-ByteArray<32> NegatedVarTime(ByteSpan digest);
 
 }  // namespace bulla

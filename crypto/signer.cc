@@ -10,9 +10,12 @@
 #include <secp256k1.h>
 #include <secp256k1_recovery.h>
 
+#include "base/random.h"
 #include "crypto/address.h"
 #include "crypto/batch_ecdsa.h"
+#include "crypto/fault_points.h"
 #include "crypto/rfc6979.h"
+#include "crypto/stack_wipe.h"
 
 namespace bulla {
 namespace {
@@ -69,37 +72,6 @@ absl::Status SelfTestFailed(std::string_view what, std::string_view of) {
   return absl::InternalError(fmt::format("signer self-test: wrong {} for \"{}\"", what, of));
 }
 
-// What the second computation of a signature has its nonce from: the first one's input.
-struct NonceInput {
-  const secp256k1_context* context;
-  const Secret<32>& key;
-  const Digest32& digest;
-};
-
-// A secp256k1_nonce_function whose `data` is a NonceInput: the nonce of that, negated.
-int NegatedNonce(unsigned char* nonce32, const unsigned char*, const unsigned char*,
-                 const unsigned char* algo16, void* data, unsigned int attempt) {
-  const auto& input = *static_cast<const NonceInput*>(data);
-  return Rfc6979Nonce(nonce32, input.digest.data(), input.key.Expose().data(), algo16, nullptr,
-                      attempt) &&
-         secp256k1_ec_seckey_negate(input.context, nonce32);
-}
-
-bool SignWith(const secp256k1_context* context, const Digest32& digest, const Secret<32>& key,
-              secp256k1_nonce_function nonce, void* nonce_data, RecoverableSignature& out) {
-  secp256k1_ecdsa_recoverable_signature recoverable;
-  if (!secp256k1_ecdsa_sign_recoverable(context, &recoverable, digest.data(), key.Expose().data(),
-                                        nonce, nonce_data)) {
-    return false;
-  }
-  int recovery_id = 0;
-  secp256k1_ecdsa_recoverable_signature_serialize_compact(context, out.rs.data(), &recovery_id,
-                                                          &recoverable);
-  out.recovery_id = static_cast<std::uint8_t>(recovery_id);
-  ::explicit_bzero(&recoverable, sizeof recoverable);  // it may be a faulty one
-  return true;
-}
-
 // A signature and one that was computed from the negatives.
 bool AreTheSame(const RecoverableSignature& signature, const RecoverableSignature& negated) {
   return signature.rs == negated.rs && signature.recovery_id == (negated.recovery_id ^ 1);
@@ -118,6 +90,7 @@ absl::Status CheckKnownAnswers(const Signer& signer) {
   constexpr std::size_t kCount = std::size(kKnownAnswers);
   std::array<Secret<32>, kCount> keys;
   std::array<PublicPoint, kCount> points;
+  std::array<Digest32, kCount> digests;
   std::array<SigningJob, kCount> jobs;
   for (std::size_t i = 0; i < kCount; ++i) {
     const KnownAnswer& answer = kKnownAnswers[i];
@@ -126,16 +99,15 @@ absl::Status CheckKnownAnswers(const Signer& signer) {
     if (signer.Compress(points[i]) != FromHex<33>(answer.public_key)) {
       return SelfTestFailed("public key", answer.message);
     }
-    jobs[i].key = &keys[i];
-    jobs[i].point = &points[i];
-    SHA256(AsBytes(answer.message).data(), answer.message.size(), jobs[i].digest.data());
+    SHA256(AsBytes(answer.message).data(), answer.message.size(), digests[i].data());
+    jobs[i] = {.key = &keys[i], .point = &points[i], .digest = &digests[i]};
   }
   signer.SignBatch(jobs);
   for (std::size_t i = 0; i < kCount; ++i) {
     const KnownAnswer& answer = kKnownAnswers[i];
     const RecoverableSignature wanted{FromHex<64>(answer.rs), answer.recovery_id};
     RecoverableSignature alone;
-    if (!signer.Sign(keys[i], points[i], jobs[i].digest, &alone) || alone != wanted) {
+    if (!signer.Sign(keys[i], points[i], digests[i], &alone) || alone != wanted) {
       return SelfTestFailed("signature", answer.message);
     }
     if (!jobs[i].is_signed || jobs[i].signature != wanted) {
@@ -152,12 +124,13 @@ absl::Status CheckThatAWrongSignatureIsRefused(const Signer& signer) {
   Secret<32> other;
   other.Expose()[31] = 2;
   BULLA_ASSIGN_OR_RETURN(PublicPoint wrong_point, signer.DerivePublic(other));
+  const Digest32 digest{};
   RecoverableSignature signature;
-  if (signer.Sign(key, wrong_point, Digest32{}, &signature)) {
+  if (signer.Sign(key, wrong_point, digest, &signature)) {
     return SelfTestFailed("verdict", "another key's signature");
   }
   SigningJob jobs[2];
-  for (SigningJob& job : jobs) job = {.key = &key, .point = &wrong_point};
+  for (SigningJob& job : jobs) job = {.key = &key, .point = &wrong_point, .digest = &digest};
   signer.SignBatch(jobs);
   if (jobs[0].is_signed || jobs[1].is_signed) {
     return SelfTestFailed("verdict", "another key's signatures in a batch");
@@ -165,57 +138,85 @@ absl::Status CheckThatAWrongSignatureIsRefused(const Signer& signer) {
   return absl::OkStatus();
 }
 
+}  // namespace
+
+// Keys and digests of a part of a batch, copied once: all that is computed begins here, so that
+// what changes in the caller's memory meanwhile shows in the end.
+struct Signer::Inputs {
+  explicit Inputs(std::span<const SigningJob> jobs) {
+    for (std::size_t i = 0; i < jobs.size(); ++i) {
+      keys[i] = jobs[i].key->Duplicate();
+      digests[i] = *jobs[i].digest;
+    }
+  }
+
+  std::array<Secret<32>, kBatchMax> keys;
+  std::array<Digest32, kBatchMax> digests;
+};
+
 #ifdef BULLA_BATCH_ECDSA
+namespace {
+
 // Up to kBatchEcdsaMax statements that are being put together.
 class Batch {
  public:
+  // A computation of all the statements that are added until the next.
+  void Begin(const BatchEcdsaBlinding& blinding, bool negated) {
+    ByteArray<32>& random = random_[computations_count_];
+    FillRandom(random);
+    computations_[computations_count_++] = {
+        .blinding = &blinding, .negated = negated, .random32 = random.data(), .count = 0};
+  }
   // The nonce is derived anew each time: that is how a wrong one is found.
-  void Add(const SigningJob& job, const BatchEcdsaBlinding& blinding, bool negated) {
-    const std::uint8_t* const key = job.key->Expose().data();
+  void Add(const Secret<32>& key, const Digest32& digest) {
     std::uint8_t* const nonce = nonces_[count_].Expose().data();
-    Rfc6979Nonce(nonce, job.digest.data(), key, nullptr, nullptr, /*attempt=*/0);
-    statements_[count_] = {.blinding = &blinding,
-                           .negated = negated,
-                           .key32 = key,
-                           .digest32 = job.digest.data(),
+    Rfc6979Nonce(nonce, digest.data(), key.Expose().data(), nullptr, nullptr, /*attempt=*/0);
+    statements_[count_] = {.key32 = key.Expose().data(),
+                           .digest32 = digest.data(),
                            .nonce32 = nonce,
                            .rs64 = signatures_[count_].rs.data()};
     ++count_;
+    ++computations_[computations_count_ - 1].count;
   }
   // Whether all are signed.
   bool Sign() {
-    if (!BatchEcdsaSign(statements_.data(), count_)) return false;
-    bool all_signed = true;
-    for (std::size_t i = 0; i < count_; ++i) {
+    BULLA_FAULT_LIVE("nonces", &nonces_, count_ * sizeof nonces_[0]);
+    BULLA_FAULT_LIVE("signatures", &signatures_, count_ * sizeof signatures_[0]);
+    BULLA_FAULT_STAGE("nonces are derived");
+    bool all_signed =
+        BatchEcdsaSign(computations_.data(), computations_count_, statements_.data()) != 0;
+    for (std::size_t i = 0; all_signed && i < count_; ++i) {
       signatures_[i].recovery_id = static_cast<std::uint8_t>(statements_[i].recovery_id);
-      all_signed = all_signed && statements_[i].is_signed != 0;
+      all_signed = statements_[i].is_signed != 0;
     }
+    BULLA_FAULT_STAGE("all is signed");
     return all_signed;
   }
   const RecoverableSignature& operator[](std::size_t i) const { return signatures_[i]; }
-  ~Batch() { ::explicit_bzero(&signatures_, sizeof signatures_); }  // there may be a faulty one
+  ~Batch() {
+    BULLA_FAULT_GONE(&nonces_);
+    BULLA_FAULT_GONE(&signatures_);
+    ::explicit_bzero(&signatures_, sizeof signatures_);  // there may be a faulty one
+    ::explicit_bzero(&random_, sizeof random_);
+  }
 
  private:
   std::size_t count_ = 0;
+  std::size_t computations_count_ = 0;
+  std::array<BatchEcdsaComputation, 2> computations_;
+  std::array<ByteArray<32>, 2> random_;
   std::array<Secret<32>, kBatchEcdsaMax> nonces_;
   std::array<BatchEcdsaStatement, kBatchEcdsaMax> statements_;
   std::array<RecoverableSignature, kBatchEcdsaMax> signatures_;
 };
 static_assert(2 * Signer::kBatchMax == kBatchEcdsaMax, "each is computed twice");
-#endif
 
 }  // namespace
+#endif
 
 void Signer::ContextDeleter::operator()(secp256k1_context_struct* context) const {
   secp256k1_context_destroy(context);
 }
-
-Signer::Signer(Computer first, Computer second, KeyTagger tagger, SignatureCheck check)
-    : first_(std::move(first)),
-      second_(std::move(second)),
-      tagger_(std::move(tagger)),
-      check_(check) {}
-Signer::~Signer() = default;
 
 void Signer::BlindingDeleter::operator()([[maybe_unused]] BatchEcdsaBlinding* blinding) const {
 #ifdef BULLA_BATCH_ECDSA
@@ -223,44 +224,70 @@ void Signer::BlindingDeleter::operator()([[maybe_unused]] BatchEcdsaBlinding* bl
 #endif
 }
 
-absl::StatusOr<Signer::Computer> Signer::MakeComputer(ByteSpan seed) {
-  Computer computer{Context(secp256k1_context_create(SECP256K1_CONTEXT_NONE)), nullptr};
-  bool made = computer.context != nullptr &&
-              secp256k1_context_randomize(computer.context.get(), seed.data());
-#ifdef BULLA_BATCH_ECDSA
-  computer.blinding.reset(BatchEcdsaBlindingCreate(seed.data()));
-  made = made && computer.blinding != nullptr;
-#endif
-  if (!made) return absl::InternalError("secp256k1: cannot make a context");
-  return computer;
-}
+Signer::Signer(Context context, Blinding first, Blinding second, KeyTagger tagger,
+               SignatureCheck check)
+    : context_(std::move(context)),
+      first_(std::move(first)),
+      second_(std::move(second)),
+      tagger_(std::move(tagger)),
+      check_(check) {}
+Signer::~Signer() = default;
 
 absl::StatusOr<std::unique_ptr<Signer>> Signer::Create(ByteSpan seed, SignatureCheck check) {
   if (seed.size() != kSeedBytes) {
     return absl::InvalidArgumentError(
         fmt::format("signer seed: {} bytes, want {}", seed.size(), kSeedBytes));
   }
-  BULLA_ASSIGN_OR_RETURN(Computer first, MakeComputer(seed.first(32)));
-  BULLA_ASSIGN_OR_RETURN(Computer second, MakeComputer(seed.subspan(32, 32)));
+  Context context(secp256k1_context_create(SECP256K1_CONTEXT_NONE));
+  bool made =
+      context != nullptr && secp256k1_context_randomize(context.get(), seed.subspan(0, 32).data());
+  Blinding first;
+  Blinding second;
+#ifdef BULLA_BATCH_ECDSA
+  first.reset(BatchEcdsaBlindingCreate(seed.subspan(0, 32).data()));
+  second.reset(BatchEcdsaBlindingCreate(seed.subspan(32, 32).data()));
+  made = made && first != nullptr && second != nullptr;
+#endif
+  if (!made) return absl::InternalError("secp256k1: cannot make a context");
   Secret<32> tag_key;
   std::ranges::copy(seed.subspan(64, 32), tag_key.Expose().begin());
-  std::unique_ptr<Signer> signer(
-      new Signer(std::move(first), std::move(second), KeyTagger(std::move(tag_key)), check));
+  std::unique_ptr<Signer> signer(new Signer(std::move(context), std::move(first), std::move(second),
+                                            KeyTagger(std::move(tag_key)), check));
   BULLA_RETURN_IF_ERROR(signer->SelfTest());
   return signer;
 }
 
 bool Signer::IsValidSecretKey(const Secret<32>& key) const {
-  return secp256k1_ec_seckey_verify(first_.context.get(), key.Expose().data()) == 1;
+  return secp256k1_ec_seckey_verify(context_.get(), key.Expose().data()) == 1;
 }
 
 absl::StatusOr<PublicPoint> Signer::DerivePublic(const Secret<32>& key) const {
+  absl::StatusOr<PublicPoint> point = Derive(key);
+  WipeStackBelow();
+  return point;
+}
+
+// Point and tag are made of one copy, and that is the caller's key still when both are made: or a
+// key that changes in between would carry a tag that fits it, and sign as somebody else's.
+[[gnu::noinline]] absl::StatusOr<PublicPoint> Signer::Derive(const Secret<32>& key) const {
+  const Secret<32> copy = key.Duplicate();
   secp256k1_pubkey pubkey;
-  if (!secp256k1_ec_pubkey_create(first_.context.get(), &pubkey, key.Expose().data())) {
+  BULLA_FAULT_LIVE("key that a point is derived from", &key, sizeof key);
+  BULLA_FAULT_LIVE("its copy", &copy, sizeof copy);
+  BULLA_FAULT_STAGE("before a point is derived");
+  if (!secp256k1_ec_pubkey_create(context_.get(), &pubkey, copy.Expose().data())) {
     return absl::InvalidArgumentError("secret key: out of range");
   }
   PublicPoint point = FromLibrary(pubkey);
-  point.key_tag = tagger_.Tag(key, point.bytes);
+  BULLA_FAULT_LIVE("point that was derived", &point, sizeof point);
+  BULLA_FAULT_STAGE("before a point gets its tag");
+  point.key_tag = tagger_.Tag(copy, point.bytes);
+  BULLA_FAULT_STAGE("after a point has its tag");
+  const bool unchanged = ConstantTimeEquals(copy.Expose(), key.Expose());
+  BULLA_FAULT_GONE(&key);
+  BULLA_FAULT_GONE(&copy);
+  BULLA_FAULT_GONE(&point);
+  if (!unchanged) return absl::DataLossError("secret key: it has changed in memory");
   return point;
 }
 
@@ -268,14 +295,14 @@ PublicKey33 Signer::Compress(const PublicPoint& point) const {
   secp256k1_pubkey pubkey = ToLibrary(point);
   PublicKey33 compressed{};
   std::size_t length = compressed.size();
-  secp256k1_ec_pubkey_serialize(first_.context.get(), compressed.data(), &length, &pubkey,
+  secp256k1_ec_pubkey_serialize(context_.get(), compressed.data(), &length, &pubkey,
                                 SECP256K1_EC_COMPRESSED);
   return compressed;
 }
 
 bool Signer::Sign(const Secret<32>& key, const PublicPoint& point, const Digest32& digest,
                   RecoverableSignature* out) const {
-  SigningJob job{.key = &key, .point = &point, .digest = digest};
+  SigningJob job{.key = &key, .point = &point, .digest = &digest};
   SignBatch({&job, 1});
   *out = job.signature;
   return job.is_signed;
@@ -286,39 +313,59 @@ void Signer::SignBatch(std::span<SigningJob> jobs) const {
   for (; parts > 0; --parts) {
     const std::span<SigningJob> part = jobs.first((jobs.size() + parts - 1) / parts);
     jobs = jobs.subspan(part.size());
-    if (SignTogether(part)) continue;
-    for (SigningJob& job : part) SignAlone(job);
+    SignPart(part);
   }
+  WipeStackBelow();
 }
 
-void Signer::SignAlone(SigningJob& job) const {
-  // The library's signatures are low-S.
-  job.is_signed =
-      SignWith(first_.context.get(), job.digest, *job.key, Rfc6979Nonce, nullptr, job.signature) &&
-      Passes(*job.key, *job.point, job.digest, job.signature);
-  // A faulty signature is as good as the key: nothing of it may stay behind.
-  if (!job.is_signed) ::explicit_bzero(&job.signature, sizeof job.signature);
+[[gnu::noinline]] void Signer::SignPart(std::span<SigningJob> jobs) const {
+  const Inputs inputs(jobs);
+  BULLA_FAULT_LIVE("copies of the keys", &inputs.keys, jobs.size() * sizeof inputs.keys[0]);
+  BULLA_FAULT_LIVE("copies of the digests", &inputs.digests,
+                   jobs.size() * sizeof inputs.digests[0]);
+  BULLA_FAULT_STAGE("keys and digests are copied");
+  const bool together = SignTogether(inputs, jobs);
+  if (!together) {
+    for (std::size_t i = 0; i < jobs.size(); ++i) SignAlone(inputs, i, jobs[i]);
+  }
+  const bool agreed = together && check_ == SignatureCheck::kRecompute;
+  BULLA_FAULT_STAGE("signatures are in their jobs");
+  for (std::size_t i = 0; i < jobs.size(); ++i) {
+    SigningJob& job = jobs[i];
+    if (check_ != SignatureCheck::kNone) {
+      job.is_signed =
+          job.is_signed &&
+          (agreed || Verifies(inputs.keys[i], *job.point, inputs.digests[i], job.signature)) &&
+          IsUnchanged(inputs, i, job);
+    }
+    // A faulty signature is as good as the key: nothing of it may stay behind.
+    if (!job.is_signed) ::explicit_bzero(&job.signature, sizeof job.signature);
+  }
+  BULLA_FAULT_GONE(&inputs.keys);
+  BULLA_FAULT_GONE(&inputs.digests);
 }
 
 // False, with nothing signed, when they have to be signed one by one: because there is no engine
 // for more or no gain, or it has met what it cannot do (see crypto/batch_ecdsa.h), or a key or
-// nonce is out of range.
-bool Signer::SignTogether([[maybe_unused]] std::span<SigningJob> jobs) const {
+// nonce is out of range, or a fault has shown. Under kRecompute, what is signed was computed twice.
+bool Signer::SignTogether([[maybe_unused]] const Inputs& inputs,
+                          [[maybe_unused]] std::span<SigningJob> jobs) const {
 #ifdef BULLA_BATCH_ECDSA
   const bool twice = check_ == SignatureCheck::kRecompute;
   if (jobs.size() == 1 && !twice) return false;
   Batch batch;
-  for (const SigningJob& job : jobs) batch.Add(job, *first_.blinding, /*negated=*/false);
-  if (twice) {
-    for (const SigningJob& job : jobs) batch.Add(job, *second_.blinding, /*negated=*/true);
-  }
+  const auto add = [&](const BatchEcdsaBlinding& blinding, bool negated) {
+    batch.Begin(blinding, negated);
+    for (std::size_t i = 0; i < jobs.size(); ++i) batch.Add(inputs.keys[i], inputs.digests[i]);
+  };
+  add(*first_, /*negated=*/false);
+  if (twice) add(*second_, /*negated=*/true);
   if (!batch.Sign()) return false;
+  // Compared where they leave from, so that nothing is copied after.
+  for (std::size_t i = 0; i < jobs.size(); ++i) jobs[i].signature = batch[i];
+  BULLA_FAULT_STAGE("signatures are copied");
   for (std::size_t i = 0; i < jobs.size(); ++i) {
-    SigningJob& job = jobs[i];
-    job.is_signed =
-        twice ? AreTheSame(batch[i], batch[jobs.size() + i]) && IsUnchanged(*job.key, *job.point)
-              : Passes(*job.key, *job.point, job.digest, batch[i]);
-    job.signature = job.is_signed ? batch[i] : RecoverableSignature{};
+    jobs[i].is_signed = !twice || AreTheSame(jobs[i].signature, batch[jobs.size() + i]);
   }
   return true;
 #else
@@ -326,49 +373,63 @@ bool Signer::SignTogether([[maybe_unused]] std::span<SigningJob> jobs) const {
 #endif
 }
 
-// To be asked last, so that it covers the key as both computations have read it.
-bool Signer::IsUnchanged(const Secret<32>& key, const PublicPoint& point) const {
-  return tagger_.Matches(key, point.bytes, point.key_tag);
+void Signer::SignAlone(const Inputs& inputs, std::size_t i, SigningJob& job) const {
+  secp256k1_ecdsa_recoverable_signature recoverable;
+  job.is_signed =
+      secp256k1_ecdsa_sign_recoverable(context_.get(), &recoverable, inputs.digests[i].data(),
+                                       inputs.keys[i].Expose().data(), Rfc6979Nonce, nullptr) == 1;
+  if (!job.is_signed) return;
+  int recovery_id = 0;
+  // The library's signatures are low-S.
+  secp256k1_ecdsa_recoverable_signature_serialize_compact(context_.get(), job.signature.rs.data(),
+                                                          &recovery_id, &recoverable);
+  job.signature.recovery_id = static_cast<std::uint8_t>(recovery_id);
+  ::explicit_bzero(&recoverable, sizeof recoverable);  // it may be a faulty one
 }
 
-bool Signer::Passes(const Secret<32>& key, const PublicPoint& point, const Digest32& digest,
-                    const RecoverableSignature& signature) const {
-  switch (check_) {
-    case SignatureCheck::kRecompute:
-      return Agrees(key, point, digest, signature);
-    case SignatureCheck::kVerify:
-      return Verifies(point, digest, signature);
-    case SignatureCheck::kNone:
-      break;
-  }
-  return true;
+// To be asked last. All was computed from the copies: they have to be the key that the point was
+// derived from, and the digest that the caller still has.
+bool Signer::IsUnchanged(const Inputs& inputs, std::size_t i, const SigningJob& job) const {
+  return inputs.digests[i] == *job.digest &&
+         tagger_.Matches(inputs.keys[i], job.point->bytes, job.point->key_tag);
 }
 
-// The negated key signs the negated digest with the negated nonce. That gives the same r and s, and
-// the other parity of the nonce's point against which s is low, so the other recovery id; but on
-// the way there is not one intermediate value that the first computation had.
-bool Signer::Agrees(const Secret<32>& key, const PublicPoint& point, const Digest32& digest,
-                    const RecoverableSignature& signature) const {
-  Secret<32> negated = key.Duplicate();
-  if (!secp256k1_ec_seckey_negate(second_.context.get(), negated.Expose().data())) return false;
-  NonceInput input{second_.context.get(), key, digest};
-  RecoverableSignature second;
-  const bool agrees = SignWith(second_.context.get(), NegatedVarTime(digest), negated, NegatedNonce,
-                               &input, second) &&
-                      AreTheSame(signature, second);
-  if (agrees && IsUnchanged(key, point)) return true;
-  ::explicit_bzero(&second, sizeof second);
-  return false;
-}
-
-bool Signer::Verifies(const PublicPoint& point, const Digest32& digest,
+bool Signer::Verifies(const Secret<32>& key, const PublicPoint& point, const Digest32& digest,
                       const RecoverableSignature& signature) const {
-  secp256k1_ecdsa_signature parsed;
-  secp256k1_pubkey pubkey = ToLibrary(point);
-  // Refuses a high s as well.
-  return secp256k1_ecdsa_signature_parse_compact(first_.context.get(), &parsed,
-                                                 signature.rs.data()) &&
-         secp256k1_ecdsa_verify(first_.context.get(), &parsed, digest.data(), &pubkey);
+  secp256k1_ecdsa_recoverable_signature parsed;
+  secp256k1_ecdsa_signature plain;
+  secp256k1_pubkey recovered;
+  const secp256k1_pubkey pubkey = ToLibrary(point);
+  return signature.recovery_id <= 3 &&
+         secp256k1_ecdsa_recoverable_signature_parse_compact(
+             context_.get(), &parsed, signature.rs.data(), signature.recovery_id) &&
+         secp256k1_ecdsa_recoverable_signature_convert(context_.get(), &plain, &parsed) &&
+         !secp256k1_ecdsa_signature_normalize(context_.get(), nullptr, &plain) &&  // s is low
+         secp256k1_ecdsa_recover(context_.get(), &recovered, &parsed, digest.data()) &&
+         secp256k1_ec_pubkey_cmp(context_.get(), &recovered, &pubkey) == 0 &&
+         HasItsNonce(key, digest, signature);
+}
+
+// Whether s * k = m + r * d for the nonce k that belongs to key and digest, or for n - k, which is
+// what makes s low. A valid signature with another nonce may give the key away beside the right
+// one.
+bool Signer::HasItsNonce(const Secret<32>& key, const Digest32& digest,
+                         const RecoverableSignature& signature) const {
+  const std::uint8_t* const r = signature.rs.data();
+  const std::uint8_t* const s = r + 32;
+  Secret<32> left;
+  Rfc6979Nonce(left.Expose().data(), digest.data(), key.Expose().data(), nullptr, nullptr,
+               /*attempt=*/0);
+  Secret<32> right = key.Duplicate();
+  if (!secp256k1_ec_seckey_tweak_mul(context_.get(), left.Expose().data(), s) ||
+      !secp256k1_ec_seckey_tweak_mul(context_.get(), right.Expose().data(), r) ||
+      !secp256k1_ec_seckey_tweak_add(context_.get(), right.Expose().data(),
+                                     ReducedVarTime(digest).data())) {
+    return false;
+  }
+  if (ConstantTimeEquals(left.Expose(), right.Expose())) return true;
+  return secp256k1_ec_seckey_negate(context_.get(), left.Expose().data()) &&
+         ConstantTimeEquals(left.Expose(), right.Expose());
 }
 
 const char* Signer::Engine() { return BULLA_ENGINE; }

@@ -3,7 +3,8 @@
 // The signing engine: libsecp256k1 behind contexts that are made once, randomised against side
 // channels, and tested against known answers before anyone gets it. Signatures are deterministic
 // (RFC 6979 with SHA-256), low-S, and each one is checked before it leaves: a fault during a
-// deterministic signature can give the key away.
+// deterministic signature can give the key away. No single fault lets out a signature that is
+// wrong, or right for something else (ADR 9; shown by tests/faults).
 
 #include <memory>
 #include <span>
@@ -26,22 +27,26 @@ struct PublicPoint {
   ByteArray<16> key_tag{};  // of this point and its secret key: see crypto/key_tag
 };
 
-// How a signature is checked before it leaves. Which faults each finds: ADR 9.
+// How a signature is checked before it leaves (ADR 9). In each of the first two, key and digest are
+// copied once, and in the end the copy of the key must be the one that its point was derived from,
+// and the copy of the digest what the caller still has.
 enum class SignatureCheck : std::uint8_t {
-  // It is computed again, the other way round and under another blinding, and both must agree; the
-  // key must be the one that its point was derived from. Costs a signature.
+  // It is computed again, the other way round and under another blinding, and both must agree.
+  // Costs a
+  // signature. Where the engine has no batches, as kVerify.
   kRecompute,
-  // It is verified with the public point. Costs 1.7 signatures.
+  // The public key is recovered from it, and its nonce derived again. Costs 1.7 signatures.
   kVerify,
   // It is not: to measure what a check costs.
   kNone,
 };
 
-// One signature of a batch: what to sign with what, and what came of it.
+// One signature of a batch: what to sign with what, and what came of it. What is pointed to must
+// not change meanwhile; a signature over what did is refused.
 struct SigningJob {
   const Secret<32>* key = nullptr;
   const PublicPoint* point = nullptr;  // the key's own
-  Digest32 digest{};
+  const Digest32* digest = nullptr;
   RecoverableSignature signature{};  // all zero unless it is_signed
   bool is_signed = false;
 };
@@ -77,9 +82,10 @@ class Signer {
   // As Sign() each of them, in half the time where the engine has batches (ADR 11).
   void SignBatch(std::span<SigningJob> jobs) const;
 
-  // Whether a signature passes this signer's check, as each of its own has to.
-  bool Passes(const Secret<32>& key, const PublicPoint& point, const Digest32& digest,
-              const RecoverableSignature& signature) const;
+  // Whether this is the signature of `digest` under `key`, whose own point `point` is: with a low
+  // s, the nonce of RFC 6979, and a recovery id that leads to `point`. What kVerify asks of each.
+  bool Verifies(const Secret<32>& key, const PublicPoint& point, const Digest32& digest,
+                const RecoverableSignature& signature) const;
 
   // Which library computes, and how it was built: for the log at start.
   static const char* Engine();
@@ -98,25 +104,22 @@ class Signer {
   };
   using Blinding = std::unique_ptr<BatchEcdsaBlinding, BlindingDeleter>;
 
-  // One computation, blinded in its own way.
-  struct Computer {
-    Context context;
-    Blinding blinding;  // null where the engine has no batches
-  };
-  static absl::StatusOr<Computer> MakeComputer(ByteSpan seed);
-  Signer(Computer first, Computer second, KeyTagger tagger, SignatureCheck check);
+  struct Inputs;
+  Signer(Context context, Blinding first, Blinding second, KeyTagger tagger, SignatureCheck check);
 
-  bool SignTogether(std::span<SigningJob> jobs) const;
-  void SignAlone(SigningJob& job) const;
-  bool IsUnchanged(const Secret<32>& key, const PublicPoint& point) const;
-  bool Agrees(const Secret<32>& key, const PublicPoint& point, const Digest32& digest,
-              const RecoverableSignature& signature) const;
-  bool Verifies(const PublicPoint& point, const Digest32& digest,
-                const RecoverableSignature& signature) const;
+  absl::StatusOr<PublicPoint> Derive(const Secret<32>& key) const;
+  void SignPart(std::span<SigningJob> jobs) const;
+  bool SignTogether(const Inputs& inputs, std::span<SigningJob> jobs) const;
+  void SignAlone(const Inputs& inputs, std::size_t i, SigningJob& job) const;
+  bool IsUnchanged(const Inputs& inputs, std::size_t i, const SigningJob& job) const;
+  bool HasItsNonce(const Secret<32>& key, const Digest32& digest,
+                   const RecoverableSignature& signature) const;
 
   // Constant after Create, which is what makes the methods thread-safe.
-  const Computer first_;
-  const Computer second_;  // for the check
+  const Context context_;
+  // Of the two computations of a signature; null where the engine has no batches.
+  const Blinding first_;
+  const Blinding second_;
   const KeyTagger tagger_;
   const SignatureCheck check_;
 };

@@ -6,6 +6,9 @@
 #include <thread>
 #include <vector>
 
+#include <secp256k1.h>
+#include <secp256k1_recovery.h>
+
 #include "base/random.h"
 #include "crypto/verifier.h"
 
@@ -117,28 +120,60 @@ TEST(Signer, RecomputingFindsAKeyThatHasChanged) {
 }
 
 // A fault in the arithmetic is a signature with other bits: each of the 512, the recovery id, and
-// the signatures of another digest or nonce.
-TEST(Signer, TheCheckFindsEveryFlippedBit) {
-  for (SignatureCheck check : {SignatureCheck::kRecompute, SignatureCheck::kVerify}) {
-    std::unique_ptr<Signer> signer = NewSigner(check);
-    Secret<32> key;
-    FillRandom(key.Expose());
-    PublicPoint point = *signer->DerivePublic(key);
-    const Digest32 digest{7};
-    RecoverableSignature right;
-    ASSERT_TRUE(signer->Sign(key, point, digest, &right));
-    EXPECT_TRUE(signer->Passes(key, point, digest, right));
-    for (std::size_t bit = 0; bit < 512; ++bit) {
-      RecoverableSignature wrong = right;
-      wrong.rs[bit / 8] ^= static_cast<std::uint8_t>(1 << bit % 8);
-      EXPECT_FALSE(signer->Passes(key, point, digest, wrong)) << bit;
-    }
-    EXPECT_FALSE(signer->Passes(key, point, Digest32{8}, right));
-    RecoverableSignature wrong_id = right;
-    wrong_id.recovery_id ^= 1;
-    // To verify needs no recovery id, and so says nothing about it.
-    EXPECT_EQ(signer->Passes(key, point, digest, wrong_id), check == SignatureCheck::kVerify);
+// the signature of another digest.
+TEST(Signer, VerifyingFindsEveryFlippedBit) {
+  std::unique_ptr<Signer> signer = NewSigner(SignatureCheck::kVerify);
+  Secret<32> key;
+  FillRandom(key.Expose());
+  PublicPoint point = *signer->DerivePublic(key);
+  const Digest32 digest{7};
+  RecoverableSignature right;
+  ASSERT_TRUE(signer->Sign(key, point, digest, &right));
+  EXPECT_TRUE(signer->Verifies(key, point, digest, right));
+  for (std::size_t bit = 0; bit < 512; ++bit) {
+    RecoverableSignature wrong = right;
+    wrong.rs[bit / 8] ^= static_cast<std::uint8_t>(1 << bit % 8);
+    EXPECT_FALSE(signer->Verifies(key, point, digest, wrong)) << bit;
   }
+  EXPECT_FALSE(signer->Verifies(key, point, Digest32{8}, right));
+  for (std::uint8_t id = 0; id < 5; ++id) {
+    RecoverableSignature wrong = right;
+    wrong.recovery_id = id;
+    EXPECT_EQ(signer->Verifies(key, point, digest, wrong), id == right.recovery_id) << int{id};
+  }
+}
+
+int NextNonce(unsigned char* nonce32, const unsigned char* msg32, const unsigned char* key32,
+              const unsigned char* algo16, void* data, unsigned int attempt) {
+  return secp256k1_nonce_function_default(nonce32, msg32, key32, algo16, data, attempt + 1);
+}
+
+// Valid signatures all the same, but not the ones that RFC 6979 and low s make of key and digest:
+// with another nonce, which gives the key away beside the right one, and with a high s.
+TEST(Signer, VerifyingRefusesAnotherNonceAndAHighS) {
+  std::unique_ptr<Signer> signer = NewSigner(SignatureCheck::kVerify);
+  Secret<32> key;
+  FillRandom(key.Expose());
+  PublicPoint point = *signer->DerivePublic(key);
+  const Digest32 digest{7};
+  secp256k1_ecdsa_recoverable_signature other;
+  secp256k1_context* context = secp256k1_context_create(SECP256K1_CONTEXT_NONE);
+  ASSERT_TRUE(secp256k1_ecdsa_sign_recoverable(context, &other, digest.data(), key.Expose().data(),
+                                               NextNonce, nullptr));
+  RecoverableSignature signature;
+  int recovery_id = 0;
+  secp256k1_ecdsa_recoverable_signature_serialize_compact(context, signature.rs.data(),
+                                                          &recovery_id, &other);
+  signature.recovery_id = static_cast<std::uint8_t>(recovery_id);
+  EXPECT_EQ(*RecoverPublicKey(digest, signature), signer->Compress(point));
+  EXPECT_FALSE(signer->Verifies(key, point, digest, signature));
+
+  ASSERT_TRUE(signer->Sign(key, point, digest, &signature));
+  EXPECT_TRUE(secp256k1_ec_seckey_negate(context, signature.rs.data() + 32));
+  signature.recovery_id ^= 1;
+  EXPECT_EQ(*RecoverPublicKey(digest, signature), signer->Compress(point));
+  EXPECT_FALSE(signer->Verifies(key, point, digest, signature));
+  secp256k1_context_destroy(context);
 }
 
 TEST(Signer, WithoutACheckTheSignaturesAreTheSame) {
@@ -189,16 +224,21 @@ TEST(Signer, EverySignatureVerifiesAndRecoversToItsKey) {
   }
 }
 
-std::vector<SigningJob> JobsOf(std::span<const Secret<32>> keys,
-                               std::span<const PublicPoint> points, std::size_t count) {
-  std::vector<SigningJob> jobs(count);
-  for (std::size_t i = 0; i < count; ++i) {
-    jobs[i].key = &keys[i % keys.size()];
-    jobs[i].point = &points[i % points.size()];
-    FillRandom(jobs[i].digest);
+// Jobs over random digests.
+struct Jobs {
+  Jobs(std::span<const Secret<32>> keys, std::span<const PublicPoint> points, std::size_t count)
+      : digests(count), jobs(count) {
+    for (std::size_t i = 0; i < count; ++i) {
+      FillRandom(digests[i]);
+      jobs[i] = {.key = &keys[i % keys.size()],
+                 .point = &points[i % points.size()],
+                 .digest = &digests[i]};
+    }
   }
-  return jobs;
-}
+
+  std::vector<Digest32> digests;
+  std::vector<SigningJob> jobs;
+};
 
 // Batches of every size up to some parts, over keys and digests at the edges and random ones: bit
 // by bit what the library signs one by one, and with each of the checks.
@@ -213,19 +253,20 @@ TEST(Signer, ABatchIsWhatEachWouldBeAlone) {
     std::vector<PublicPoint> points;
     for (const Secret<32>& key : keys) points.push_back(*signer->DerivePublic(key));
     for (std::size_t count = 0; count <= 3 * Signer::kBatchMax + 1; ++count) {
-      std::vector<SigningJob> jobs = JobsOf(keys, points, count);
+      Jobs batch(keys, points, count);
+      std::vector<SigningJob>& jobs = batch.jobs;
       if (count > 3) {
-        jobs[0].digest.fill(0x00);
-        jobs[1].digest.fill(0xff);
-        ASSERT_TRUE(HexDecode(kOrder, jobs[2].digest));
+        batch.digests[0].fill(0x00);
+        batch.digests[1].fill(0xff);
+        ASSERT_TRUE(HexDecode(kOrder, batch.digests[2]));
         jobs.back() = jobs[3];  // one nonce twice
       }
       signer->SignBatch(jobs);
       for (const SigningJob& job : jobs) {
         RecoverableSignature alone;
-        ASSERT_TRUE(signer->Sign(*job.key, *job.point, job.digest, &alone));
+        ASSERT_TRUE(signer->Sign(*job.key, *job.point, *job.digest, &alone));
         ASSERT_TRUE(job.is_signed) << count;
-        ASSERT_EQ(job.signature, alone) << count << ' ' << HexEncode(job.digest);
+        ASSERT_EQ(job.signature, alone) << count << ' ' << HexEncode(*job.digest);
       }
     }
   }
@@ -243,7 +284,8 @@ TEST(Signer, ABadJobSpoilsNoneOfItsBatch) {
     for (std::string_view bad : {kZero, kOrder, kAllOnes, std::string_view()}) {
       const Secret<32> bad_key = bad.empty() ? Secret<32>() : KeyFromHex(bad);
       for (std::size_t at : {0u, 5u, 8u}) {
-        std::vector<SigningJob> jobs = JobsOf(keys, points, 9);
+        Jobs batch(keys, points, 9);
+        std::vector<SigningJob>& jobs = batch.jobs;
         if (bad.empty()) {
           jobs[at].point = &wrong_point;
         } else {

@@ -43,7 +43,7 @@ void KeyOperations::SignBatch(std::span<const SignItem> items, MonotonicTime rec
       continue;
     }
     lent[count] = &item;
-    jobs[count] = {.key = &loan.secret, .point = &loan.point, .digest = item.digest};
+    jobs[count] = {.key = &loan.secret, .point = &loan.point, .digest = &item.digest};
     if (++count == jobs.size()) sign();
   }
   sign();
@@ -61,7 +61,7 @@ std::optional<SignReply> KeyOperations::Resume(const SignTask& task,
           task.item, now, [&] { return task; }, loan, openings, refused))
     return refused;
   const SignItem* const item = &task.item;
-  SigningJob job{.key = &loan.secret, .point = &loan.point, .digest = item->digest};
+  SigningJob job{.key = &loan.secret, .point = &loan.point, .digest = &item->digest};
   std::vector<SignReply> replies;
   SignJobs({&item, 1}, {&job, 1}, replies);
   return replies.front();
