@@ -5,8 +5,7 @@
 #include <utility>
 
 #include "base/log.h"
-#include "crypto/address.h"
-#include "crypto/key_generation.h"
+#include "enclave/new_key.h"
 #include "kms/sealed_key.h"
 
 namespace bulla {
@@ -163,29 +162,33 @@ CreateReply KeyOperations::Create(const CreateItem& item) {
     LogError("entropy_source_failed", {{"reason", entropy.status().ToString()}});
     return reply;
   }
-  absl::StatusOr<Secret<32>> secret = GenerateSecretKey(signer_, *entropy);
+  absl::StatusOr<NewKey> key = MakeKey(signer_, *sealing, item.key_id, *entropy);
   Wipe(*entropy);
-  if (!secret.ok()) return reply;
-  absl::StatusOr<PublicPoint> point = signer_.DerivePublic(*secret);
-  if (!point.ok()) return reply;
-  const SealedKeyHeader header{item.key_id, sealing->id, signer_.Compress(*point)};
-  absl::StatusOr<Address20> address = AddressOf(header.public_key);
-  absl::StatusOr<Bytes> sealed = SealKey(sealing->key, header, *secret);
-  if (!address.ok() || !sealed.ok()) return reply;
-
-  SealedBlob blob;
-  std::ranges::copy(*sealed, blob.begin());
-  if (!cache_.Adopt(header, blob, {*std::move(secret), *point, std::move(sealing->validity)},
+  // The table's own copy, not the one that has sealed: a fault in that would seal for nobody.
+  std::optional<DekLoan> dek = deks_.Borrow(sealing->id, clock_.Now());
+  absl::StatusOr<OpenedKey> opened = absl::FailedPreconditionError("its DEK has lapsed");
+  if (!key.ok()) {
+    opened = key.status();
+  } else if (dek) {
+    opened = CheckNewKey(signer_, *dek, item.key_id, *key);
+  }
+  if (!opened.ok()) {
+    LogError("new_key_refused",
+             {{"key", item.key_id.Short()}, {"reason", opened.status().ToString()}});
+    return reply;
+  }
+  if (!cache_.Adopt(key->header, key->blob,
+                    {std::move(opened->key), opened->point, std::move(dek->validity)},
                     clock_.Now())) {
     reply.status = ItemStatus::kBusy;
     return reply;
   }
   EnclaveCounters::Increment(counters_.keys_created);
   reply.status = ItemStatus::kOk;
-  reply.dek_id = header.dek_id;
-  reply.blob = *std::move(sealed);
-  reply.public_key = header.public_key;
-  reply.address = ToEip55(*address);
+  reply.dek_id = key->header.dek_id;
+  reply.blob.assign(key->blob.begin(), key->blob.end());
+  reply.public_key = key->header.public_key;
+  reply.address = std::move(key->address);
   return reply;
 }
 
