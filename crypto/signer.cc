@@ -142,8 +142,8 @@ absl::Status CheckThatAWrongSignatureIsRefused(const Signer& signer) {
 
 // Keys and digests of a part of a batch, copied once: all that is computed begins here, so that
 // what changes in the caller's memory meanwhile shows in the end.
-struct Signer::Inputs {
-  explicit Inputs(std::span<const SigningJob> jobs) {
+struct Signer::Copies {
+  explicit Copies(std::span<const SigningJob> jobs) {
     for (std::size_t i = 0; i < jobs.size(); ++i) {
       keys[i] = jobs[i].key->Duplicate();
       digests[i] = *jobs[i].digest;
@@ -152,6 +152,12 @@ struct Signer::Inputs {
 
   std::array<Secret<32>, kBatchMax> keys;
   std::array<Digest32, kBatchMax> digests;
+};
+
+// What the second computation of each has given. Wiped, since there may be a faulty one.
+struct Signer::Results {
+  ~Results() { ::explicit_bzero(&signatures, sizeof signatures); }
+  std::array<RecoverableSignature, kBatchMax> signatures;
 };
 
 #ifdef BULLA_BATCH_ECDSA
@@ -319,53 +325,57 @@ void Signer::SignBatch(std::span<SigningJob> jobs) const {
 }
 
 [[gnu::noinline]] void Signer::SignPart(std::span<SigningJob> jobs) const {
-  const Inputs inputs(jobs);
-  BULLA_FAULT_LIVE("copies of the keys", &inputs.keys, jobs.size() * sizeof inputs.keys[0]);
-  BULLA_FAULT_LIVE("copies of the digests", &inputs.digests,
-                   jobs.size() * sizeof inputs.digests[0]);
+  const Copies copies(jobs);
+  Results second;
+  BULLA_FAULT_LIVE("copies of the keys", &copies.keys, jobs.size() * sizeof copies.keys[0]);
+  BULLA_FAULT_LIVE("copies of the digests", &copies.digests,
+                   jobs.size() * sizeof copies.digests[0]);
   BULLA_FAULT_STAGE("keys and digests are copied");
-  const bool together = SignTogether(inputs, jobs);
+  const bool together = SignTogether(copies, jobs, second);
   if (!together) {
-    for (std::size_t i = 0; i < jobs.size(); ++i) SignAlone(inputs, i, jobs[i]);
+    for (std::size_t i = 0; i < jobs.size(); ++i) SignAlone(copies, i, jobs[i]);
   }
-  const bool agreed = together && check_ == SignatureCheck::kRecompute;
+  const bool twice = together && check_ == SignatureCheck::kRecompute;
+  BULLA_FAULT_LIVE("second signatures", &second, jobs.size() * sizeof second.signatures[0]);
   BULLA_FAULT_STAGE("signatures are in their jobs");
   for (std::size_t i = 0; i < jobs.size(); ++i) {
     SigningJob& job = jobs[i];
     if (check_ != SignatureCheck::kNone) {
+      // What leaves is looked at last, and where it leaves from.
       job.is_signed =
-          job.is_signed &&
-          (agreed || Verifies(inputs.keys[i], *job.point, inputs.digests[i], job.signature)) &&
-          IsUnchanged(inputs, i, job);
+          job.is_signed && IsUnchanged(copies, i, job) &&
+          (twice ? AreTheSame(job.signature, second.signatures[i])
+                 : Verifies(copies.keys[i], *job.point, copies.digests[i], job.signature));
     }
     // A faulty signature is as good as the key: nothing of it may stay behind.
     if (!job.is_signed) ::explicit_bzero(&job.signature, sizeof job.signature);
   }
-  BULLA_FAULT_GONE(&inputs.keys);
-  BULLA_FAULT_GONE(&inputs.digests);
+  BULLA_FAULT_GONE(&second);
+  BULLA_FAULT_GONE(&copies.keys);
+  BULLA_FAULT_GONE(&copies.digests);
 }
 
 // False, with nothing signed, when they have to be signed one by one: because there is no engine
 // for more or no gain, or it has met what it cannot do (see crypto/batch_ecdsa.h), or a key or
-// nonce is out of range, or a fault has shown. Under kRecompute, what is signed was computed twice.
-bool Signer::SignTogether([[maybe_unused]] const Inputs& inputs,
-                          [[maybe_unused]] std::span<SigningJob> jobs) const {
+// nonce is out of range, or a fault has shown. Under kRecompute, each is computed twice.
+bool Signer::SignTogether([[maybe_unused]] const Copies& copies,
+                          [[maybe_unused]] std::span<SigningJob> jobs,
+                          [[maybe_unused]] Results& second) const {
 #ifdef BULLA_BATCH_ECDSA
   const bool twice = check_ == SignatureCheck::kRecompute;
   if (jobs.size() == 1 && !twice) return false;
   Batch batch;
   const auto add = [&](const BatchEcdsaBlinding& blinding, bool negated) {
     batch.Begin(blinding, negated);
-    for (std::size_t i = 0; i < jobs.size(); ++i) batch.Add(inputs.keys[i], inputs.digests[i]);
+    for (std::size_t i = 0; i < jobs.size(); ++i) batch.Add(copies.keys[i], copies.digests[i]);
   };
   add(*first_, /*negated=*/false);
   if (twice) add(*second_, /*negated=*/true);
   if (!batch.Sign()) return false;
-  // Compared where they leave from, so that nothing is copied after.
-  for (std::size_t i = 0; i < jobs.size(); ++i) jobs[i].signature = batch[i];
-  BULLA_FAULT_STAGE("signatures are copied");
   for (std::size_t i = 0; i < jobs.size(); ++i) {
-    jobs[i].is_signed = !twice || AreTheSame(jobs[i].signature, batch[jobs.size() + i]);
+    jobs[i].signature = batch[i];
+    jobs[i].is_signed = true;
+    if (twice) second.signatures[i] = batch[jobs.size() + i];
   }
   return true;
 #else
@@ -373,11 +383,11 @@ bool Signer::SignTogether([[maybe_unused]] const Inputs& inputs,
 #endif
 }
 
-void Signer::SignAlone(const Inputs& inputs, std::size_t i, SigningJob& job) const {
+void Signer::SignAlone(const Copies& copies, std::size_t i, SigningJob& job) const {
   secp256k1_ecdsa_recoverable_signature recoverable;
   job.is_signed =
-      secp256k1_ecdsa_sign_recoverable(context_.get(), &recoverable, inputs.digests[i].data(),
-                                       inputs.keys[i].Expose().data(), Rfc6979Nonce, nullptr) == 1;
+      secp256k1_ecdsa_sign_recoverable(context_.get(), &recoverable, copies.digests[i].data(),
+                                       copies.keys[i].Expose().data(), Rfc6979Nonce, nullptr) == 1;
   if (!job.is_signed) return;
   int recovery_id = 0;
   // The library's signatures are low-S.
@@ -387,11 +397,11 @@ void Signer::SignAlone(const Inputs& inputs, std::size_t i, SigningJob& job) con
   ::explicit_bzero(&recoverable, sizeof recoverable);  // it may be a faulty one
 }
 
-// To be asked last. All was computed from the copies: they have to be the key that the point was
-// derived from, and the digest that the caller still has.
-bool Signer::IsUnchanged(const Inputs& inputs, std::size_t i, const SigningJob& job) const {
-  return inputs.digests[i] == *job.digest &&
-         tagger_.Matches(inputs.keys[i], job.point->bytes, job.point->key_tag);
+// To be asked when all is computed, which was from the copies: they have to be the key that the
+// point was derived from, and the digest that the caller still has.
+bool Signer::IsUnchanged(const Copies& copies, std::size_t i, const SigningJob& job) const {
+  return copies.digests[i] == *job.digest &&
+         tagger_.Matches(copies.keys[i], job.point->bytes, job.point->key_tag);
 }
 
 bool Signer::Verifies(const Secret<32>& key, const PublicPoint& point, const Digest32& digest,

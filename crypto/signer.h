@@ -104,14 +104,15 @@ class Signer {
   };
   using Blinding = std::unique_ptr<BatchEcdsaBlinding, BlindingDeleter>;
 
-  struct Inputs;
+  struct Copies;
+  struct Results;
   Signer(Context context, Blinding first, Blinding second, KeyTagger tagger, SignatureCheck check);
 
   absl::StatusOr<PublicPoint> Derive(const Secret<32>& key) const;
   void SignPart(std::span<SigningJob> jobs) const;
-  bool SignTogether(const Inputs& inputs, std::span<SigningJob> jobs) const;
-  void SignAlone(const Inputs& inputs, std::size_t i, SigningJob& job) const;
-  bool IsUnchanged(const Inputs& inputs, std::size_t i, const SigningJob& job) const;
+  bool SignTogether(const Copies& copies, std::span<SigningJob> jobs, Results& second) const;
+  void SignAlone(const Copies& copies, std::size_t i, SigningJob& job) const;
+  bool IsUnchanged(const Copies& copies, std::size_t i, const SigningJob& job) const;
   bool HasItsNonce(const Secret<32>& key, const Digest32& digest,
                    const RecoverableSignature& signature) const;
 

@@ -43,7 +43,10 @@ absl::StatusOr<OpenedKey> CheckNewKey(const Signer& signer, const DekLoan& dek, 
   BULLA_FAULT_LIVE("blob", &key.blob, sizeof key.blob);
   BULLA_FAULT_LIVE("address", key.address.data(), key.address.size());
   BULLA_FAULT_STAGE("a key is to be checked");
-  BULLA_ASSIGN_OR_RETURN(OpenedKey opened, OpenSealedKey(dek.key, key.blob, id, signer));
+  // Copied once, and compared in the end: what was opened is what leaves.
+  const SealedBlob blob = key.blob;
+  BULLA_FAULT_LIVE("copy of the blob", &blob, sizeof blob);
+  BULLA_ASSIGN_OR_RETURN(OpenedKey opened, OpenSealedKey(dek.key, blob, id, signer));
   BULLA_FAULT_LIVE("key that was opened", &opened.key, sizeof opened.key);
   BULLA_FAULT_LIVE("its point", &opened.point, sizeof opened.point);
   BULLA_FAULT_STAGE("the blob is opened");
@@ -53,16 +56,18 @@ absl::StatusOr<OpenedKey> CheckNewKey(const Signer& signer, const DekLoan& dek, 
   const bool is_signed = signer.Sign(opened.key, opened.point, digest, &signature);
   BULLA_FAULT_STAGE("the key has signed");
   const absl::StatusOr<Address20> address = AddressOf(key.header.public_key);
+  const absl::StatusOr<SealedKeyHeader> sealed = ParseSealedKey(blob);
   const bool holds = is_signed && VerifySignature(key.header.public_key, digest, signature.rs) &&
-                     address.ok() && ToEip55(*address) == key.address &&
-                     *ParseSealedKey(key.blob) == key.header && key.header.key_id == id &&
-                     key.header.dek_id == dek.id;
+                     address.ok() && ToEip55(*address) == key.address && blob == key.blob &&
+                     sealed.ok() && *sealed == key.header && key.header.dek_id == dek.id;
+  BULLA_FAULT_GONE(&blob);
   BULLA_FAULT_GONE(&key.header);
   BULLA_FAULT_GONE(&key.blob);
   BULLA_FAULT_GONE(key.address.data());
   BULLA_FAULT_GONE(&opened.key);
   BULLA_FAULT_GONE(&opened.point);
-  if (!holds) return absl::DataLossError("new key: blob, public key and address are not of one key");
+  if (!holds)
+    return absl::DataLossError("new key: blob, public key and address are not of one key");
   return opened;
 }
 

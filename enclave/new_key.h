@@ -1,7 +1,7 @@
 #pragma once
 
-// Making a key, and finding out that it is one before anybody is told of it: an address to which funds
-// are sent has to be one whose key can be opened again and signs.
+// Making a key, and finding out that it is one before anybody is told of it: an address to which
+// funds are sent has to be one whose key can be opened again and signs.
 
 #include <string>
 
@@ -19,14 +19,14 @@ struct NewKey {
   std::string address;  // EIP-55
 };
 
-// Draws a key from the kernel and from `entropy` (kExtraEntropyBytesMin to Max) at once, and seals it
-// under `dek`. The status of the step that failed.
+// Draws a key from the kernel and from `entropy` (kExtraEntropyBytesMin to Max) at once, and seals
+// it under `dek`. The status of the step that failed.
 absl::StatusOr<NewKey> MakeKey(const Signer& signer, const DekLoan& dek, const KeyId& id,
                                ByteSpan entropy);
 
-// Opens it again as an enclave would that has only the blob, with a second copy of its DEK, and has it
-// sign: the key, to be used from here on. DATA_LOSS when blob, public key and address are not of one
-// key, because a fault has come between.
+// Opens it again as an enclave would that has only the blob, with a second copy of its DEK, and has
+// it sign: the key, to be used from here on. DATA_LOSS when blob, public key and address are not of
+// one key, because a fault has come between.
 absl::StatusOr<OpenedKey> CheckNewKey(const Signer& signer, const DekLoan& dek, const KeyId& id,
                                       const NewKey& key);
 
