@@ -36,7 +36,10 @@ absl::StatusOr<HostPort> ParseAuthority(std::string_view authority) {
 
 }  // namespace
 
-std::string HttpUrl::ToString() const { return fmt::format("http://{}{}", at.ToString(), path); }
+std::string HttpUrl::ToString() const {
+  if (!socket.empty()) return "unix:" + socket;
+  return fmt::format("http://{}{}", at.ToString(), path);
+}
 
 absl::StatusOr<HttpUrl> ParseHttpUrl(std::string_view text) {
   if (text.size() > kUrlBytesMax) return Refused(text, "it is too long");

@@ -13,10 +13,12 @@
 namespace bulla {
 
 struct HttpUrl {
-  HostPort at;       // port 80 where none is written
-  std::string path;  // goes before the path of each call: empty, or "/signer"
+  HostPort at = {};       // port 80 where none is written
+  std::string path = {};  // goes before the path of each call: empty, or "/signer"
+  // Path of a Unix socket in place of `at`, for what is spoken on one machine alone. Not of a text.
+  std::string socket = {};
 
-  std::string ToString() const;  // http://HOST:PORT/PATH
+  std::string ToString() const;  // http://HOST:PORT/PATH, or unix:SOCKET
   friend bool operator==(const HttpUrl&, const HttpUrl&) = default;
 };
 

@@ -23,6 +23,7 @@ constexpr const char* kFooter =
 
 constexpr std::string_view kDefaultHttp = "127.0.0.1:8080";
 constexpr std::string_view kDefaultAdmin = "127.0.0.1:9091";
+constexpr std::string_view kDefaultAdminSocket = "/run/bulla/admin.sock";
 constexpr int kListDefault = 100;
 constexpr int kListMax = 1000;
 constexpr int kWeightMax = 1000;  // the gateway's; it has the last word
@@ -32,6 +33,7 @@ struct Arguments {
   bool json = false;
   std::string url;
   std::string admin_url;
+  std::string admin_socket;
   std::filesystem::path data_dir = "bulla-data";
   int timeout_ms = 10'000;
   DevOptions dev;
@@ -164,6 +166,7 @@ constexpr const char* kEnclavesExamples =
     "  bulla enclaves drain vsock:18:7000               no more keys; what is under way is "
     "answered\n"
     "  bulla enclaves remove vsock:18:7000\n"
+    "Changes go over the gateway's Unix socket, from its own host, for root and its own user.\n"
     "The last one that serves and has keys is neither drained nor removed: add another first.\n"
     "A change lasts until the gateway restarts, or `enclaves` in its configuration changes. "
     "Change\n"
@@ -174,8 +177,15 @@ CLI::App* AddEnclavesVerb(CLI::App& enclaves, const char* verb, const char* what
                           Arguments& arguments) {
   CLI::App* command = enclaves.add_subcommand(verb, what);
   command->footer(kEnclavesExamples);
-  AddAdminConnection(*command, arguments);
-  if (std::string_view(verb) == "list") return command;
+  if (std::string_view(verb) == "list") {
+    AddAdminConnection(*command, arguments);
+    return command;
+  }
+  AddConnection(*command, arguments);
+  command->add_option("--admin-socket", arguments.admin_socket,
+                      "The Unix socket over which the gateway is changed: admin.socket in its file "
+                      "(else $BULLA_ADMIN_SOCKET, else endpoints.json, else "
+                      "/run/bulla/admin.sock)");
   command
       ->add_option("ADDRESS", arguments.enclave.address,
                    "vsock:CID:PORT, unix:/PATH or tcp:HOST:PORT")
@@ -233,6 +243,18 @@ absl::StatusOr<FoundEndpoint> FindAdmin(const Arguments& arguments,
                        .fallback = kDefaultAdmin});
 }
 
+absl::StatusOr<FoundEndpoint> FindAdminSocket(const Arguments& arguments,
+                                              const Surroundings& surroundings) {
+  return FindEndpoint({.listener = "adminSocket",
+                       .option_name = "--admin-socket",
+                       .option = arguments.admin_socket,
+                       .variable_name = "BULLA_ADMIN_SOCKET",
+                       .variable = surroundings.admin_socket,
+                       .data_dir = arguments.data_dir,
+                       .fallback = kDefaultAdminSocket,
+                       .is_socket = true});
+}
+
 // Finds the listener and runs `command` on it.
 template <typename Command>
 ExitCode With(const absl::StatusOr<FoundEndpoint>& found, const Arguments& arguments,
@@ -288,6 +310,17 @@ ExitCode RunKeys(const Arguments& arguments, const Surroundings& surroundings,
   });
 }
 
+ExitCode RunEnclaves(const Arguments& arguments, const Surroundings& surroundings,
+                     const Console& console) {
+  if (arguments.enclave.verb.empty()) {
+    return With(FindAdmin(arguments, surroundings), arguments, console,
+                [&](ServiceCaller& admin) { return RunListEnclaves(admin, console); });
+  }
+  return With(
+      FindAdminSocket(arguments, surroundings), arguments, console,
+      [&](ServiceCaller& admin) { return RunChangeEnclaves(admin, arguments.enclave, console); });
+}
+
 // The sub-command that was parsed.
 ExitCode RunCommand(const CLI::App& app, Arguments& arguments, const Surroundings& surroundings,
                     const Console& console) {
@@ -299,12 +332,7 @@ ExitCode RunCommand(const CLI::App& app, Arguments& arguments, const Surrounding
     return With(FindAdmin(arguments, surroundings), arguments, console,
                 [&](ServiceCaller& admin) { return RunStatus(admin, console); });
   }
-  if (app.got_subcommand("enclaves")) {
-    return With(FindAdmin(arguments, surroundings), arguments, console, [&](ServiceCaller& admin) {
-      return arguments.enclave.verb.empty() ? RunListEnclaves(admin, console)
-                                            : RunChangeEnclaves(admin, arguments.enclave, console);
-    });
-  }
+  if (app.got_subcommand("enclaves")) return RunEnclaves(arguments, surroundings, console);
   return With(FindHttp(arguments, surroundings), arguments, console, [&](ServiceCaller& service) {
     return app.got_subcommand("create")
                ? RunCreate(service, arguments.idempotency_key, console)

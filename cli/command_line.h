@@ -10,9 +10,10 @@ namespace bulla {
 
 // What a command needs of its surroundings, so that a test can give others.
 struct Surroundings {
-  const char* url = nullptr;          // $BULLA_URL
-  const char* admin_url = nullptr;    // $BULLA_ADMIN_URL
-  std::filesystem::path program_dir;  // where this program and its siblings are
+  const char* url = nullptr;           // $BULLA_URL
+  const char* admin_url = nullptr;     // $BULLA_ADMIN_URL
+  const char* admin_socket = nullptr;  // $BULLA_ADMIN_SOCKET
+  std::filesystem::path program_dir;   // where this program and its siblings are
 };
 
 // Runs the command. `console.json` is set from the command line.

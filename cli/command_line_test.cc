@@ -49,7 +49,8 @@ std::string HttpAnswer(const std::string& status, const std::string& body) {
 // empty answer means silence: the connection stays open until the client gives up.
 class FakeService {
  public:
-  explicit FakeService(std::vector<std::string> answers) : answers_(std::move(answers)) {
+  explicit FakeService(std::vector<std::string> answers, LoopbackListener listener = {})
+      : answers_(std::move(answers)), listener_(std::move(listener)) {
     thread_ = std::thread([this] { Serve(); });
   }
   ~FakeService() { Requests(); }
@@ -267,7 +268,22 @@ TEST(CommandLine, StatusSaysWhatAnEnclaveHoldsAndWhatItRefused) {
   }
 }
 
+// A Unix socket in a folder of its own.
+class SocketFolder {
+ public:
+  SocketFolder() {
+    char name[] = "/tmp/bulla-cli-XXXXXX";
+    folder_ = ::mkdtemp(name);
+  }
+  ~SocketFolder() { std::filesystem::remove_all(folder_); }
+  std::string path() const { return folder_ + "/admin.sock"; }
+
+ private:
+  std::string folder_;
+};
+
 TEST(CommandLine, EnclavesAreListedAndChanged) {
+  const SocketFolder folder;
   const std::string done = HttpAnswer("200 OK", R"({"address":"unix:/x","lasts":"a while"})");
   struct Case {
     std::vector<const char*> arguments;
@@ -282,11 +298,12 @@ TEST(CommandLine, EnclavesAreListedAndChanged) {
            {{"weight", "unix:/x", "7"}, "PATCH /enclaves ", R"({"address":"unix:/x","weight":7})"},
            {{"drain", "unix:/x"}, "PATCH /enclaves ", R"({"address":"unix:/x","weight":0})"},
            {{"remove", "unix:/x"}, "DELETE /enclaves ", R"({"address":"unix:/x"})"}}) {
-    FakeService service({done});
-    const std::string url = service.url();
+    std::filesystem::remove(folder.path());
+    FakeService service({done}, LoopbackListener(folder.path()));
+    const std::string path = folder.path();
     std::vector<const char*> arguments = {"enclaves"};
     arguments.insert(arguments.end(), c.arguments.begin(), c.arguments.end());
-    arguments.insert(arguments.end(), {"--admin-url", url.c_str()});
+    arguments.insert(arguments.end(), {"--admin-socket", path.c_str()});
     Outcome outcome = RunBulla(arguments);
     EXPECT_EQ(outcome.exit, ExitCode::kOk) << outcome.err;
     EXPECT_THAT(outcome.out, HasSubstr("this lasts a while"));
@@ -306,13 +323,30 @@ TEST(CommandLine, EnclavesAreListedAndChanged) {
 }
 
 TEST(CommandLine, ARefusedChangeOfTheEnclavesSaysWhy) {
-  FakeService service({HttpAnswer(
-      "404 Not Found",
-      R"({"error":{"code":"NOT_FOUND","message":"there is none","requestId":"admin"}})")});
+  const SocketFolder folder;
+  FakeService service(
+      {HttpAnswer(
+          "404 Not Found",
+          R"({"error":{"code":"NOT_FOUND","message":"there is none","requestId":"admin"}})")},
+      LoopbackListener(folder.path()));
   Outcome outcome =
-      RunBulla({"enclaves", "remove", "unix:/x", "--admin-url", service.url().c_str()});
+      RunBulla({"enclaves", "remove", "unix:/x", "--admin-socket", folder.path().c_str()});
   EXPECT_EQ(outcome.exit, ExitCode::kRefused);
   EXPECT_THAT(outcome.err, HasSubstr("NOT_FOUND: there is none"));
+}
+
+TEST(CommandLine, ASocketThatIsNotThereOrCannotBeIsNamed) {
+  const SocketFolder folder;
+  const std::string path = folder.path();
+  Outcome none = RunBulla({"enclaves", "drain", "unix:/x"}, {.admin_socket = path.c_str()});
+  EXPECT_EQ(none.exit, ExitCode::kNothingThere);
+  EXPECT_THAT(none.err, HasSubstr("unix:" + path));
+  EXPECT_THAT(none.err, HasSubstr("$BULLA_ADMIN_SOCKET"));
+  const std::string long_path = "/" + std::string(107, 'x');
+  Outcome too_long =
+      RunBulla({"enclaves", "drain", "unix:/x", "--admin-socket", long_path.c_str()});
+  EXPECT_EQ(too_long.exit, ExitCode::kUsage);
+  EXPECT_THAT(too_long.err, HasSubstr("1 to 107 bytes, this has 108"));
 }
 
 TEST(CommandLine, WhereNothingRunsItSaysHowToStartOne) {

@@ -226,6 +226,7 @@ class DevRun {
     endpoints_.addresses["http"] = options_.http;
     endpoints_.addresses["grpc"] = options_.grpc;
     endpoints_.addresses["admin"] = options_.admin;
+    endpoints_.addresses["adminSocket"] = paths_.AdminSocket().string();
     Say(fmt::format("bulla-gateway is ready: http {}, grpc {}, admin {}", options_.http,
                     options_.grpc, options_.admin));
     return absl::OkStatus();

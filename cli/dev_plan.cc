@@ -142,12 +142,14 @@ std::string GatewayConfig(const DevOptions& options, const DevPaths& paths,
     enclaves += fmt::format("  - {}\n", Quoted(Unix(paths.EnclaveSocket(number))));
   }
   return fmt::format(
+      "platform: simulated\n"
       "http:\n"
       "  listen: {}\n"
       "grpc:\n"
       "  listen: {}\n"
       "admin:\n"
       "  listen: {}\n"
+      "  socket: {}\n"
       "store: {}\n"
       "enclaves:\n"
       "{}"
@@ -157,8 +159,8 @@ std::string GatewayConfig(const DevOptions& options, const DevPaths& paths,
       "  target: {}\n"
       "credentials_file: {}\n",
       Quoted(options.http), Quoted(options.grpc), Quoted(options.admin),
-      Quoted("sqlite://" + paths.Database().string()), enclaves,
-      options.batching == "off" ? "batch:\n  size_max: 1\n" : "",
+      Quoted(paths.AdminSocket().string()), Quoted("sqlite://" + paths.Database().string()),
+      enclaves, options.batching == "off" ? "batch:\n  size_max: 1\n" : "",
       Quoted(Unix(paths.ForwarderSocket())), Quoted(kms_address),
       Quoted(paths.Credentials().string()));
 }

@@ -41,6 +41,7 @@ struct DevPaths {
   std::filesystem::path Database() const { return data / "bulla.db"; }
   std::filesystem::path Credentials() const { return kms / "credentials.json"; }
   std::filesystem::path EnclaveSocket(int number) const;
+  std::filesystem::path AdminSocket() const { return sockets / "admin.sock"; }
   std::filesystem::path ForwarderSocket() const { return sockets / "kms-forwarder.sock"; }
 };
 // INVALID_ARGUMENT for a name that the configurations could not hold: empty, or not UTF-8;

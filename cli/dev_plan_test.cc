@@ -38,6 +38,8 @@ TEST(DevPlan, TheGatewayDialsEveryEnclaveWhereItListens) {
   }
   EXPECT_EQ(gateway["kms_forwarder"]["target"].as<std::string>(), "127.0.0.1:4444");
   EXPECT_EQ(gateway["store"].as<std::string>(), "sqlite:///srv/b/bulla.db");
+  EXPECT_EQ(gateway["platform"].as<std::string>(), "simulated");
+  EXPECT_EQ(gateway["admin"]["socket"].as<std::string>(), "/srv/b/run/admin.sock");
 }
 
 TEST(DevPlan, EveryNameOfAFolderSurvivesTheYaml) {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <optional>
+#include <sys/un.h>
 
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
@@ -42,8 +43,19 @@ absl::StatusOr<std::optional<Endpoints>> ReadEndpoints(const std::filesystem::pa
   return *std::move(endpoints);
 }
 
-absl::StatusOr<FoundEndpoint> Found(std::string_view text, std::string source) {
-  absl::StatusOr<HttpUrl> url = ParseHttpUrl(text);
+absl::StatusOr<HttpUrl> ParseSocket(std::string_view path) {
+  constexpr std::size_t kPathBytesMax = sizeof(sockaddr_un::sun_path) - 1;
+  constexpr std::size_t kShownMax = 512;
+  if (!path.empty() && path.size() <= kPathBytesMax) return HttpUrl{.socket = std::string(path)};
+  return absl::InvalidArgumentError(
+      fmt::format("the path of a Unix socket has 1 to {} bytes, this has {}: '{}'; a relative path "
+                  "may be shorter",
+                  kPathBytesMax, path.size(), path.substr(0, kShownMax)));
+}
+
+absl::StatusOr<FoundEndpoint> Found(const EndpointSearch& search, std::string_view text,
+                                    std::string source) {
+  absl::StatusOr<HttpUrl> url = search.is_socket ? ParseSocket(text) : ParseHttpUrl(text);
   if (!url.ok()) {
     return absl::InvalidArgumentError(
         fmt::format("{}: {}", source, std::string(url.status().message())));
@@ -84,17 +96,17 @@ std::string FormatEndpoints(const Endpoints& endpoints) {
 }
 
 absl::StatusOr<FoundEndpoint> FindEndpoint(const EndpointSearch& search) {
-  if (!search.option.empty()) return Found(search.option, std::string(search.option_name));
+  if (!search.option.empty()) return Found(search, search.option, std::string(search.option_name));
   if (search.variable != nullptr && *search.variable != '\0') {
-    return Found(search.variable, fmt::format("${}", search.variable_name));
+    return Found(search, search.variable, fmt::format("${}", search.variable_name));
   }
   std::filesystem::path file = search.data_dir / kEndpointsFile;
   BULLA_ASSIGN_OR_RETURN(std::optional<Endpoints> endpoints, ReadEndpoints(file));
   if (endpoints) {
     auto address = endpoints->addresses.find(std::string(search.listener));
-    if (address != endpoints->addresses.end()) return Found(address->second, file.string());
+    if (address != endpoints->addresses.end()) return Found(search, address->second, file.string());
   }
-  return Found(search.fallback, "the default");
+  return Found(search, search.fallback, "the default");
 }
 
 }  // namespace bulla

@@ -15,8 +15,9 @@
 namespace bulla {
 
 // The content of endpoints.json: names of listeners ("http", "grpc", "admin", "kms") and their
-// addresses as HOST:PORT, and in "pids" the processes ("gateway", "kms", "enclave-1"), for those
-// who measure them. Other members are ignored, so that an older client reads a newer file.
+// addresses as HOST:PORT, the path of the Unix socket "adminSocket", and in "pids" the processes
+// ("gateway", "kms", "enclave-1"), for those who measure them. Other members are ignored, so that
+// an older client reads a newer file.
 struct Endpoints {
   std::map<std::string, std::string> addresses;
   std::map<std::string, pid_t> pids;
@@ -36,13 +37,14 @@ struct FoundEndpoint {
 
 // What to look at, in this order: an option, an environment variable, endpoints.json, a default.
 struct EndpointSearch {
-  std::string_view listener;     // the member of endpoints.json: "http" or "admin"
+  std::string_view listener;     // the member of endpoints.json: "http", "admin" or "adminSocket"
   std::string_view option_name;  // for messages: "--url"
   std::string option;            // empty: not given
   std::string_view variable_name;
   const char* variable = nullptr;  // its value; null or empty: not set
   std::filesystem::path data_dir;
   std::string_view fallback;  // HOST:PORT
+  bool is_socket = false;     // all of these are paths of a Unix socket
 };
 absl::StatusOr<FoundEndpoint> FindEndpoint(const EndpointSearch& search);
 

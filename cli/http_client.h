@@ -26,7 +26,8 @@ struct HttpReply {
 inline constexpr std::size_t kReplyBytesMax = 1 << 20;  // a full page of `bulla keys` is a quarter
 
 // Blocks for at most `timeout` from the connection on. UNAVAILABLE when nobody answers there,
-// DEADLINE_EXCEEDED when nobody did in time, DATA_LOSS when what answered does not speak HTTP.
+// PERMISSION_DENIED when the socket is not for us, DEADLINE_EXCEEDED when nobody did in time,
+// DATA_LOSS when what answered does not speak HTTP.
 absl::StatusOr<HttpReply> CallBlocking(const HttpUrl& url, const HttpRequest& request,
                                        std::chrono::milliseconds timeout);
 

@@ -18,6 +18,7 @@ int main(int argc, char** argv) {
   bulla::Surroundings surroundings{
       .url = std::getenv("BULLA_URL"),              // NOLINT(concurrency-mt-unsafe): no threads yet
       .admin_url = std::getenv("BULLA_ADMIN_URL"),  // NOLINT(concurrency-mt-unsafe)
+      .admin_socket = std::getenv("BULLA_ADMIN_SOCKET"),  // NOLINT(concurrency-mt-unsafe)
       .program_dir = self.parent_path()};
   bulla::Console console{
       .out = std::cout, .err = std::cerr, .json = false, .out_fd = STDOUT_FILENO};

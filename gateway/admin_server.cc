@@ -2,14 +2,19 @@
 
 #include <charconv>
 #include <fmt/format.h>
+#include <sys/socket.h>
 #include <thread>
+#include <type_traits>
+#include <unistd.h>
 #include <utility>
 
 #include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/beast/core/basic_stream.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http.hpp>
 
 #include "base/check.h"
@@ -19,6 +24,7 @@
 #include "gateway/call_rules.h"
 #include "gateway/http_json.h"
 #include "gateway/tcp_listen.h"
+#include "wire/address.h"
 
 namespace bulla {
 namespace {
@@ -27,8 +33,10 @@ namespace asio = boost::asio;
 namespace beast = boost::beast;
 namespace http = beast::http;
 using asio::ip::tcp;
+using local = asio::local::stream_protocol;
 using boost::system::error_code;
 
+using Socket = asio::generic::stream_protocol::socket;  // of TCP or of a Unix socket
 using Request = http::request<http::string_body>;
 using Response = http::response<http::string_body>;
 
@@ -77,13 +85,6 @@ Response MakeRefusal(const absl::Status& refused) {
 
 std::string_view View(beast::string_view text) { return {text.data(), text.size()}; }
 
-// Whether parameters follow, such as a charset, does not matter.
-bool IsJson(std::string_view content_type) {
-  content_type = content_type.substr(0, content_type.find(';'));
-  while (content_type.ends_with(' ')) content_type.remove_suffix(1);
-  return beast::iequals({content_type.data(), content_type.size()}, kJson);
-}
-
 std::optional<EnclaveChange::Kind> KindOf(http::verb method) {
   switch (method) {
     case http::verb::post:
@@ -97,18 +98,12 @@ std::optional<EnclaveChange::Kind> KindOf(http::verb method) {
   }
 }
 
-// Nothing when a browser cannot have sent it.
-std::optional<Response> RefuseBrowsers(const Request& request) {
-  for (const char* field : {"Origin", "Sec-Fetch-Site"}) {
-    if (request.find(field) == request.end()) continue;
-    return MakeRefusal(http::status::forbidden, "PERMISSION_DENIED",
-                       fmt::format("{}: got {}, want none: no change is taken from a browser",
-                                   field, Quoted(View(request[field]))));
-  }
-  const std::string_view type = View(request[http::field::content_type]);
-  if (IsJson(type)) return std::nullopt;
-  return MakeRefusal(http::status::unsupported_media_type, "INVALID_ARGUMENT",
-                     fmt::format("Content-Type: got {}, want {}", Quoted(type), kJson));
+// Whether the kernel says that the other end of a Unix socket is root or the gateway's own user.
+bool IsOwner(int socket) {
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return false;
+  return peer.uid == 0 || peer.uid == ::geteuid();
 }
 
 std::string ChangeJson(const EnclaveChange& change) {
@@ -180,15 +175,17 @@ std::string ReasonsJson(const std::vector<std::string>& reasons) {
 // Shared with the list of keys that is under way: that may end after the server has stopped.
 class AdminServer::Impl : public std::enable_shared_from_this<Impl> {
  public:
-  Impl(std::string listen, Sources sources, const Metrics& metrics)
-      : listen_(std::move(listen)), sources_(std::move(sources)), metrics_(metrics) {}
+  Impl(Options options, Sources sources, const Metrics& metrics)
+      : options_(std::move(options)), sources_(std::move(sources)), metrics_(metrics) {}
 
   absl::StatusOr<std::string> Start() {
     BULLA_CHECK(!thread_.joinable(), "AdminServer::Start is called once");
-    BULLA_ASSIGN_OR_RETURN(tcp::endpoint endpoint, ParseListenEndpoint(listen_));
+    BULLA_ASSIGN_OR_RETURN(tcp::endpoint endpoint, ParseListenEndpoint(options_.listen));
     BULLA_ASSIGN_OR_RETURN(acceptor_, ListenOn(io_, endpoint, /*share=*/false));
     std::string address = AddressOf(*acceptor_);
-    Accept();
+    if (!options_.socket.empty()) BULLA_RETURN_IF_ERROR(ListenOnSocket());
+    Accept(*acceptor_);
+    if (socket_) Accept(*socket_);
     thread_ = std::thread([this] {
       SetThreadName("admin");
       io_.run();
@@ -200,6 +197,7 @@ class AdminServer::Impl : public std::enable_shared_from_this<Impl> {
     if (!thread_.joinable()) return;
     io_.stop();
     thread_.join();
+    if (socket_) ::unlink(options_.socket.c_str());
   }
 
  private:
@@ -207,7 +205,8 @@ class AdminServer::Impl : public std::enable_shared_from_this<Impl> {
   // Confined to the server's thread.
   class Session : public std::enable_shared_from_this<Session> {
    public:
-    Session(Impl& server, tcp::socket socket) : server_(server), stream_(std::move(socket)) {
+    Session(Impl& server, Socket socket, bool may_change)
+        : server_(server), stream_(std::move(socket)), may_change_(may_change) {
       ++server_.sessions_;
     }
     Session(const Session&) = delete;
@@ -264,9 +263,10 @@ class AdminServer::Impl : public std::enable_shared_from_this<Impl> {
       if (!is_head_ && request.method() != http::verb::get) {
         Response response = MakeError(http::status::method_not_allowed,
                                       InvalidArgument("method: the admin listener takes GET; "
-                                                      "/enclaves also POST, PATCH and DELETE"));
-        response.set(http::field::allow,
-                     target == "/enclaves" ? "GET, HEAD, POST, PATCH, DELETE" : "GET, HEAD");
+                                                      "/enclaves also POST, PATCH and DELETE, over "
+                                                      "its Unix socket"));
+        const bool changes = may_change_ && target == "/enclaves";
+        response.set(http::field::allow, changes ? "GET, HEAD, POST, PATCH, DELETE" : "GET, HEAD");
         return Answer(std::move(response));
       }
       if (!request.body().empty()) {
@@ -281,15 +281,7 @@ class AdminServer::Impl : public std::enable_shared_from_this<Impl> {
     }
 
     Response ChangeEnclave(const Request& request, EnclaveChange::Kind kind) {
-      error_code ec;  // of a connection that is gone: no address, and none of this host
-      const asio::ip::address peer = stream_.socket().remote_endpoint(ec).address();
-      if (!peer.is_loopback()) {
-        return MakeRefusal(http::status::forbidden, "PERMISSION_DENIED",
-                           fmt::format("connection: from {}, want one from a loopback address: "
-                                       "changes are made on this host",
-                                       peer.to_string()));
-      }
-      if (std::optional<Response> refusal = RefuseBrowsers(request)) return *std::move(refusal);
+      if (!may_change_) return server_.NotHere();
       absl::StatusOr<EnclaveChange> change = ParseEnclaveChange(kind, request.body());
       if (!change.ok()) return MakeRefusal(change.status());
       absl::Status changed = server_.sources_.change_enclave(*change);
@@ -325,7 +317,8 @@ class AdminServer::Impl : public std::enable_shared_from_this<Impl> {
     }
 
     Impl& server_;
-    beast::tcp_stream stream_;
+    beast::basic_stream<asio::generic::stream_protocol> stream_;
+    const bool may_change_;
     beast::flat_buffer buffer_{2 * limits::kHttpHeaderBytesMax};
     std::optional<http::request_parser<http::string_body>> parser_;
     Response response_;
@@ -333,16 +326,40 @@ class AdminServer::Impl : public std::enable_shared_from_this<Impl> {
     bool is_head_ = false;
   };
 
-  void Accept() {
-    acceptor_->async_accept([this](const error_code& ec, tcp::socket socket) {
-      if (ec == asio::error::operation_aborted) return;
-      if (ec) LogWarn("admin_accept_failed", {{"error", ec.message()}});
-      // Over the limit, the socket is closed again at once.
-      if (!ec && sessions_ < limits::kAdminConnectionsMax) {
-        std::make_shared<Session>(*this, std::move(socket))->Read();
-      }
-      Accept();
-    });
+  absl::Status ListenOnSocket() {
+    BULLA_ASSIGN_OR_RETURN(Address address, Address::Parse("unix:" + options_.socket));
+    BULLA_ASSIGN_OR_RETURN(UniqueFd fd, Listen(address));
+    socket_.emplace(io_, local(), fd.Release());
+    return absl::OkStatus();
+  }
+
+  // Over the Unix socket, who is the gateway's owner may change it.
+  template <typename Acceptor>
+  void Accept(Acceptor& acceptor) {
+    acceptor.async_accept(
+        [this, &acceptor](const error_code& ec, typename Acceptor::protocol_type::socket socket) {
+          if (ec == asio::error::operation_aborted) return;
+          if (ec) LogWarn("admin_accept_failed", {{"error", ec.message()}});
+          // Over the limit, the socket is closed again at once.
+          if (!ec && sessions_ < limits::kAdminConnectionsMax) {
+            constexpr bool kUnix = std::is_same_v<Acceptor, local::acceptor>;
+            const bool may_change = kUnix && IsOwner(socket.native_handle());
+            std::make_shared<Session>(*this, Socket(std::move(socket)), may_change)->Read();
+          }
+          Accept(acceptor);
+        });
+  }
+
+  // Who asks over TCP, or is not the owner, is told where changes are made.
+  Response NotHere() const {
+    return MakeRefusal(
+        http::status::forbidden, "PERMISSION_DENIED",
+        options_.socket.empty()
+            ? "enclaves: change them in the gateway's configuration file, or set admin.socket "
+              "there and use `bulla enclaves`"
+            : fmt::format("enclaves: they are changed over the Unix socket {} by root or the "
+                          "gateway's own user: bulla enclaves --admin-socket {}",
+                          options_.socket, options_.socket));
   }
 
   Response Page(std::string_view path) {
@@ -369,17 +386,18 @@ class AdminServer::Impl : public std::enable_shared_from_this<Impl> {
                                     Quoted(path))));
   }
 
-  const std::string listen_;
+  const Options options_;
   const Sources sources_;
   const Metrics& metrics_;
   std::size_t sessions_ = 0;  // declared before io_, whose destruction ends the last of them
   asio::io_context io_{1};
   std::optional<tcp::acceptor> acceptor_;
+  std::optional<local::acceptor> socket_;
   std::thread thread_;
 };
 
-AdminServer::AdminServer(std::string listen, Sources sources, const Metrics& metrics)
-    : impl_(std::make_shared<Impl>(std::move(listen), std::move(sources), metrics)) {}
+AdminServer::AdminServer(Options options, Sources sources, const Metrics& metrics)
+    : impl_(std::make_shared<Impl>(std::move(options), std::move(sources), metrics)) {}
 
 AdminServer::~AdminServer() { Stop(); }
 

@@ -1,16 +1,16 @@
 #pragma once
 
-// The admin listener: GET /healthz, /readyz, /readyz/sign, /metrics, /status, /keys and /enclaves;
-// POST, PATCH and DELETE /enclaves add an enclave, change its weight and remove it. For probes,
-// scrapers and operators on the host; it shows nothing secret. It is a listener of its own so that
-// it can be bound to loopback, and still answers when the public one is at its limit.
+// The admin listener: GET /healthz, /readyz, /readyz/sign, /metrics, /status, /keys and /enclaves.
+// For probes, scrapers and operators; it shows nothing secret and changes nothing. It is a listener
+// of its own so that it can be bound to loopback, and still answers when the public one is at its
+// limit.
 //
-// Changes are taken from this host alone, wherever the listener is bound for scrapers: an enclave
-// is trusted with the credentials for KMS, so who may add one may have them.
+// Beside it a Unix socket, where POST, PATCH and DELETE /enclaves also add an enclave, change its
+// weight and remove it. An enclave is sent the credentials for KMS, so who may add one may have
+// them: the socket's mode is 0600, and whoever connects is asked of the kernel to be root or the
+// gateway's own user (ADR 18). TCP says nothing about who calls, on loopback neither.
 //
-// An enclave is named in the body, since its address contains slashes. What a web page could have a
-// browser on the host send is refused: a change wants `Content-Type: application/json`, which no
-// form sends, and no `Origin`, which every browser adds to a request that changes something.
+// An enclave is named in the body, since its address contains slashes.
 
 #include <functional>
 #include <memory>
@@ -47,13 +47,19 @@ class AdminServer {
     std::function<absl::Status(const EnclaveChange&)> change_enclave;
   };
 
-  // `listen` is HOST:PORT; port 0 picks a free one. `metrics` must outlive it.
-  AdminServer(std::string listen, Sources sources, const Metrics& metrics);
+  struct Options {
+    std::string listen;  // HOST:PORT; port 0 picks a free one
+    std::string socket;  // path of the Unix socket; empty: none, and nothing can be changed
+  };
+
+  // `metrics` must outlive it.
+  AdminServer(Options options, Sources sources, const Metrics& metrics);
   ~AdminServer();  // Stop()
 
-  // Returns the address it listens on, HOST:PORT with the port chosen. Call once.
+  // Returns the address that TCP listens on, HOST:PORT with the port chosen. Call once.
   absl::StatusOr<std::string> Start();
-  // Closes everything and joins the thread; a list of keys under way is dropped. Idempotent.
+  // Closes everything, removes the socket and joins the thread; a list of keys under way is
+  // dropped. Idempotent.
   void Stop();
 
  private:

@@ -32,6 +32,12 @@ ConfigWatch::Stamp ConfigWatch::Look() const {
           .modified_ns = info.st_mtim.tv_sec * 1'000'000'000 + info.st_mtim.tv_nsec};
 }
 
+// What is hot has to fit what the gateway was started as, whatever else the file says now.
+std::string ConfigWatch::WhyNotHot(const GatewayConfig& config) const {
+  absl::Status status = EnclaveSpecs(config.enclaves, running_.platform).status();
+  return status.ok() ? "" : fmt::format("{}: enclaves: {}", path_, std::string(status.message()));
+}
+
 bool ConfigWatch::IsDue(MonotonicTime now) {
   if (read_anyway_) return true;
   if (now < next_look_) return false;
@@ -45,8 +51,8 @@ std::optional<GatewayConfig> ConfigWatch::Tick(MonotonicTime now) {
   read_anyway_ = false;
   read_ = Look();
   absl::StatusOr<GatewayConfig> config = LoadGatewayConfig(path_, environment_);
-  refused_ = config.ok() ? "" : std::string(config.status().message());
-  if (!config.ok()) {
+  refused_ = config.ok() ? WhyNotHot(*config) : std::string(config.status().message());
+  if (!refused_.empty()) {
     LogError("config_refused", {{"reason", refused_}});
     return std::nullopt;
   }

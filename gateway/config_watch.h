@@ -62,6 +62,7 @@ class ConfigWatch {
   ConfigWatch(std::string path, ConfigReader::Environment environment)
       : path_(std::move(path)), environment_(std::move(environment)) {}
   Stamp Look() const;
+  std::string WhyNotHot(const GatewayConfig& config) const;
   bool IsDue(MonotonicTime now);
 
   std::string path_;

@@ -185,5 +185,20 @@ TEST_F(ConfigWatchTest, AReportSaysWhatTheWatchLastFound) {
   EXPECT_THAT(report.state().restart_needed, ElementsAre("log_level"));
 }
 
+TEST_F(ConfigWatchTest, EnclavesThatDoNotFitThePlatformItStartedOnAreRefusedWhateverTheFileSays) {
+  Replace(kLeast);
+  ConfigWatch watch = Load();
+  std::string text = kLeast;
+  text.replace(text.find("vsock:16:7000"), 13, "tcp:127.0.0.1:7000");
+  Replace(text);
+  EXPECT_TRUE(Looks(watch, 2).empty());
+  EXPECT_THAT(watch.refused(), HasSubstr("tcp:127.0.0.1:7000"));
+  Replace("platform: simulated\n" + text);
+  EXPECT_TRUE(Looks(watch, 2).empty());
+  EXPECT_THAT(watch.refused(), HasSubstr("tcp:127.0.0.1:7000"));
+  Replace(kLeast);
+  EXPECT_EQ(Looks(watch, 2).size(), 1u);
+}
+
 }  // namespace
 }  // namespace bulla

@@ -190,6 +190,12 @@ absl::StatusOr<wire::v1::HelloReply> EnclaveLink::HelloBlocking() {
       reply.boot_id().size() != BootId::kBytes) {
     return absl::FailedPreconditionError("hello: the enclave answers in another protocol");
   }
+  // What it says of itself earns it nothing: the gateway's configuration says who is an enclave.
+  if (reply.platform() != options_.platform) {
+    return absl::FailedPreconditionError(
+        fmt::format("hello: the enclave runs on platform \"{}\", this gateway on {}",
+                    ShownText(reply.platform()), options_.platform));
+  }
   MutexLock lock(mutex_);
   status_.boot_id = BootId::FromBytes(AsBytes(reply.boot_id())).ToString();
   status_.platform = ShownText(reply.platform());

@@ -57,6 +57,7 @@ class EnclaveLink final : public std::enable_shared_from_this<EnclaveLink>, priv
     std::uint32_t id = 0;  // no other link of this process ever has it
     StreamPool::Options pool;
     std::string credentials_file;
+    std::string platform{kNitro};  // the gateway's; an enclave that owns to another is not served
     KeyPolicy key_policy = NothingWanted();  // until SetKeyPolicy() says otherwise
     // Take it though it has served another key store.
     bool adopt = false;

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <charconv>
 #include <fmt/format.h>
+#include <linux/vm_sockets.h>
 #include <map>
+#include <sys/socket.h>
 
 #include "base/host_port.h"
 #include "gateway/host_rules.h"
@@ -22,6 +24,8 @@ constexpr std::string_view kSqliteScheme = "sqlite://";
 constexpr std::size_t kEnclavesMax = 64;      // HashRing::kMembersMax
 constexpr std::size_t kAllowedHostsMax = 64;  // each request is compared with all of them
 constexpr std::string_view kKeyPolicyPrefix = "key_policy.";
+// Below are the hypervisor (0), loopback (1) and the host (2, and 3 as its enclaves see it).
+constexpr std::uint32_t kEnclaveCidMin = 4;
 
 // Settings of the key policy that contradict each other whatever the image has for the others,
 // which are zero here. What is looser than the image the enclave says.
@@ -65,6 +69,28 @@ absl::Status CheckTcpAddresses(const GatewayConfig& config, const ConfigReader& 
   return checked("kms_forwarder.target", ParseTarget(config.kms_forwarder_target).status());
 }
 
+// What depends on where the gateway runs.
+absl::Status CheckPlatform(const GatewayConfig& config, const ConfigReader& reader) {
+  const auto at = [&reader](std::string_view key, const absl::Status& status) {
+    return absl::InvalidArgumentError(
+        fmt::format("{}: {}", reader.Where(std::string(key)), std::string(status.message())));
+  };
+  if (config.platform != kNitro && config.platform != kSimulated) {
+    return at("platform", absl::InvalidArgumentError(fmt::format(
+                              "got \"{}\", want {} or {}", config.platform, kNitro, kSimulated)));
+  }
+  if (auto specs = EnclaveSpecs(config.enclaves, config.platform); !specs.ok()) {
+    return at("enclaves", specs.status());
+  }
+  absl::StatusOr<Address> forwarder = Address::Parse(config.kms_forwarder_listen);
+  absl::Status usable =
+      forwarder.ok() ? CheckAddressOn(config.platform, *forwarder) : forwarder.status();
+  if (!usable.ok()) return at("kms_forwarder.listen", usable);
+  if (config.admin_socket.empty()) return absl::OkStatus();
+  absl::StatusOr<Address> socket = Address::Parse("unix:" + config.admin_socket);
+  return socket.ok() ? absl::OkStatus() : at("admin.socket", socket.status());
+}
+
 // How long a caller may take; over it, the connection is closed.
 void RegisterHttpTimeouts(GatewayConfig& config, ConfigReader& reader) {
   constexpr milliseconds kMin{10};
@@ -97,6 +123,11 @@ absl::Status CheckAdopted(const GatewayConfig& config, const ConfigReader& reade
 
 void RegisterSettings(GatewayConfig& config, ConfigReader& reader) {
   reader.AddString(
+      "platform", &config.platform,
+      "nitro, or simulated for development. On nitro enclaves have vsock addresses and "
+      "no others, and so has kms_forwarder.listen: nobody but an enclave gets the "
+      "credentials.");
+  reader.AddString(
       "http.listen", &config.http_listen,
       "HOST:PORT of the HTTP face. HOST is an address or localhost: 0.0.0.0 is every IPv4 "
       "address, [::] every address of both kinds. Port 0 picks a free one.");
@@ -106,9 +137,12 @@ void RegisterSettings(GatewayConfig& config, ConfigReader& reader) {
   reader.AddString("grpc.listen", &config.grpc_listen,
                    "HOST:PORT of the gRPC face, as http.listen.");
   reader.AddString("admin.listen", &config.admin_listen,
-                   "HOST:PORT of health, metrics and status, as http.listen. Keep it off public "
-                   "networks. Enclaves "
-                   "are added and removed here too, but from loopback addresses alone.");
+                   "HOST:PORT of health, metrics and status, to be read alone; as http.listen. Keep "
+                   "it off public networks.");
+  reader.AddString("admin.socket", &config.admin_socket,
+                   "Path of the Unix socket over which `bulla enclaves` adds and removes enclaves, "
+                   "such as /run/bulla/admin.sock: for root and the gateway's own user. Empty: "
+                   "enclaves change by this file alone.");
   reader.AddStringList("allowed_hosts", &config.allowed_hosts, kAllowedHostsMax,
                        "Names under which callers reach the listeners, besides localhost and "
                        "literal addresses: sign.example.com, or *.example.com for all below it. "
@@ -182,10 +216,7 @@ absl::Status Validate(const GatewayConfig& config, const ConfigReader& reader) {
   if (config.enclaves.empty()) {
     return absl::InvalidArgumentError(fmt::format("{}: is needed", reader.Where("enclaves")));
   }
-  if (absl::StatusOr<std::vector<EnclaveSpec>> specs = EnclaveSpecs(config); !specs.ok()) {
-    return absl::InvalidArgumentError(
-        fmt::format("{}: {}", reader.Where("enclaves"), std::string(specs.status().message())));
-  }
+  BULLA_RETURN_IF_ERROR(CheckPlatform(config, reader));
   BULLA_RETURN_IF_ERROR(CheckAdopted(config, reader));
   if (absl::StatusOr<HostRules> hosts = HostRules::Parse(config.allowed_hosts); !hosts.ok()) {
     return absl::InvalidArgumentError(fmt::format("{}: {}", reader.Where("allowed_hosts"),
@@ -229,14 +260,28 @@ std::vector<std::string> ColdDifferences(GatewayConfig running, GatewayConfig wa
   return keys;
 }
 
-absl::StatusOr<std::vector<EnclaveSpec>> EnclaveSpecs(const GatewayConfig& config) {
+absl::Status CheckEnclaveAddress(std::string_view platform, const Address& address) {
+  BULLA_RETURN_IF_ERROR(CheckAddressOn(platform, address));
+  if (platform == kSimulated) return absl::OkStatus();
+  if (address.vsock_cid() >= kEnclaveCidMin && address.vsock_cid() != VMADDR_CID_ANY) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      fmt::format("address: got {}, want vsock:CID:PORT with the context id of an enclave, {} or "
+                  "more, as `nitro-cli describe-enclaves` shows it",
+                  address.ToString(), kEnclaveCidMin));
+}
+
+absl::StatusOr<std::vector<EnclaveSpec>> EnclaveSpecs(const std::vector<std::string>& enclaves,
+                                                      std::string_view platform) {
   constexpr std::string_view kWeight = " weight=";
   std::vector<EnclaveSpec> specs;
-  for (std::string_view text : config.enclaves) {
+  for (std::string_view text : enclaves) {
     std::size_t at = text.rfind(kWeight);
     // Behind the address; in the middle it is a folder's name.
     if (at != text.npos && text.find('/', at) != text.npos) at = text.npos;
     BULLA_ASSIGN_OR_RETURN(Address address, Address::Parse(text.substr(0, at)));
+    BULLA_RETURN_IF_ERROR(CheckEnclaveAddress(platform, address));
     EnclaveSpec spec{.address = address};
     if (at != text.npos) {
       std::string_view number = text.substr(at + kWeight.size());

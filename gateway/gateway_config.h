@@ -19,6 +19,7 @@
 namespace bulla {
 
 struct GatewayConfig {
+  std::string platform = "nitro";  // or "simulated"
   std::string http_listen = "127.0.0.1:8080";
   std::int64_t http_threads = 2;
   std::chrono::milliseconds http_idle_timeout = limits::kHttpIdleTimeout;
@@ -27,6 +28,7 @@ struct GatewayConfig {
   std::chrono::milliseconds http_write_timeout = limits::kHttpWriteTimeout;
   std::string grpc_listen = "127.0.0.1:9090";
   std::string admin_listen = "127.0.0.1:9091";
+  std::string admin_socket;  // empty: none
   std::vector<std::string> allowed_hosts;
   std::string log_level = "info";
   std::string store = "sqlite:///var/lib/bulla/bulla.db";
@@ -62,8 +64,16 @@ absl::StatusOr<GatewayConfig> LoadGatewayConfig(
     const std::string& path,
     const ConfigReader::Environment& environment = ConfigReader::ProcessEnvironment);
 
-// `config.enclaves`: an address and, where it is not the usual 100, " weight=N". INVALID_ARGUMENT.
-absl::StatusOr<std::vector<EnclaveSpec>> EnclaveSpecs(const GatewayConfig& config);
+// Whether an enclave of a gateway on `platform` may be at `address`. It is sent the credentials for
+// KMS, so it is this rule that says who gets them, and nothing that whoever answers there says of
+// itself. On nitro that is a vsock address of an enclave: what listens on one of the host's own
+// context ids is some process of the host. INVALID_ARGUMENT.
+absl::Status CheckEnclaveAddress(std::string_view platform, const Address& address);
+
+// `enclaves` of a gateway on `platform`: each an address and, where it is not the usual 100,
+// " weight=N". INVALID_ARGUMENT.
+absl::StatusOr<std::vector<EnclaveSpec>> EnclaveSpecs(const std::vector<std::string>& enclaves,
+                                                      std::string_view platform);
 
 // The keys whose values differ, those of `key_policy` and `enclaves` apart: what a restart is
 // needed for. A listener of `running` that is where `wanted` has it, at whatever port, is none.

@@ -28,12 +28,50 @@ constexpr std::string_view kRest = kLeast.substr(kLeast.find('\n') + 1);
 TEST(GatewayConfig, AnEnclaveMayHaveAWeight) {
   GatewayConfig config;
   ASSERT_TRUE(
-      Load(config, "enclaves: [\"unix:/a\", \"unix:/b weight=50\"]\n" + std::string(kRest)).ok());
-  std::vector<EnclaveSpec> specs = *EnclaveSpecs(config);
+      Load(config, "enclaves: [\"vsock:16:7\", \"vsock:17:7 weight=50\"]\n" + std::string(kRest))
+          .ok());
+  std::vector<EnclaveSpec> specs = *EnclaveSpecs(config.enclaves, config.platform);
   ASSERT_EQ(specs.size(), 2u);
   EXPECT_EQ(specs[0].weight, HashRing::kFullWeight);
   EXPECT_EQ(specs[1].weight, 50u);
-  EXPECT_EQ(specs[1].address.ToString(), "unix:/b");
+  EXPECT_EQ(specs[1].address.ToString(), "vsock:17:7");
+}
+
+// Whoever is at such an address is sent the credentials for KMS.
+TEST(GatewayConfig, InProductionAnEnclaveIsWhereOnlyAnEnclaveCanBe) {
+  for (const char* address :
+       {"vsock:0:7000", "vsock:1:7000", "vsock:2:7000", "vsock:3:7000", "vsock:4294967295:7000",
+        "unix:/run/e1.sock", "tcp:127.0.0.1:7000", "tcp:10.0.0.1:7000"}) {
+    const std::string yaml = "enclaves: [\"" + std::string(address) + "\"]\n" + std::string(kRest);
+    GatewayConfig config;
+    absl::Status status = Load(config, yaml);
+    EXPECT_NE(std::string(status.message()).find("enclaves: address: got " + std::string(address)),
+              std::string::npos)
+        << status;
+  }
+  GatewayConfig config;
+  EXPECT_TRUE(Load(config, "enclaves: [\"vsock:4:7000\"]\n" + std::string(kRest)).ok());
+}
+
+TEST(GatewayConfig, InDevelopmentAnEnclaveIsOnThisMachine) {
+  for (const auto& [address, good] : {std::pair{"unix:/run/e1.sock", true},
+                                      {"tcp:127.0.0.1:7000", true},
+                                      {"vsock:1:7000", true},
+                                      {"tcp:10.0.0.1:7000", false}}) {
+    GatewayConfig config;
+    absl::Status status = Load(config, "platform: simulated\nenclaves: [\"" + std::string(address) +
+                                           "\"]\n" + std::string(kRest));
+    EXPECT_EQ(status.ok(), good) << address << " " << status;
+  }
+}
+
+TEST(GatewayConfig, InProductionTheWayToKmsIsVsockToo) {
+  for (const char* listen : {"unix:/run/kms.sock", "tcp:127.0.0.1:8000", "nonsense"}) {
+    GatewayConfig config;
+    absl::Status status = Load(config, std::string(kLeast) + "  listen: " + listen + "\n");
+    EXPECT_NE(std::string(status.message()).find("kms_forwarder.listen"), std::string::npos)
+        << status;
+  }
 }
 
 TEST(GatewayConfig, AFolderMayBeNamedLikeAWeight) {
@@ -68,7 +106,7 @@ TEST(GatewayConfig, ListenersAndTheTargetAreHostAndPort) {
 TEST(GatewayConfig, AnEnclaveIsThereOnce) {
   GatewayConfig config;
   absl::Status status =
-      Load(config, "enclaves: [\"unix:/a\", \"unix:/a weight=50\"]\n" + std::string(kRest));
+      Load(config, "enclaves: [\"vsock:16:7\", \"vsock:16:7 weight=50\"]\n" + std::string(kRest));
   EXPECT_NE(std::string(status.message()).find("twice"), std::string::npos) << status;
 }
 
@@ -90,9 +128,12 @@ TEST(GatewayConfig, WhatIsMissingOrUnknownIsNamedInTheError) {
            {std::string(kLeast) + "stroe: sqlite:///x\n", "stroe"},
            {std::string(kLeast) + "pool:\n  streams_min: 33\n", "pool.streams_min"},
            {std::string(kLeast) + "pool:\n  streams_max: 15\n", "pool.streams_max"},
+           {std::string(kLeast) + "platform: Nitro\n", "platform"},
+           {std::string(kLeast) + "admin:\n  socket: /" + std::string(107, 'x') + "\n",
+            "admin.socket"},
            {std::string(kLeast) + "adopt_enclaves: [\"unix:/other\"]\n", "unix:/other"},
            {std::string(kLeast) + "idempotency_ttl: 59s\n", "idempotency_ttl"},
-           {"enclaves: [\"unix:/e weight=1001\"]\n" + std::string(kRest), "weight=1001"}}) {
+           {"enclaves: [\"vsock:16:7 weight=1001\"]\n" + std::string(kRest), "weight=1001"}}) {
     GatewayConfig config;
     absl::Status status = Load(config, c.yaml);
     EXPECT_FALSE(status.ok()) << c.yaml;

@@ -63,13 +63,15 @@ absl::StatusOr<std::unique_ptr<KmsForwarder>> StartForwarder(const GatewayConfig
 }
 
 absl::StatusOr<Router::Options> RouterOptions(const GatewayConfig& config) {
-  BULLA_ASSIGN_OR_RETURN(std::vector<EnclaveSpec> enclaves, EnclaveSpecs(config));
+  BULLA_ASSIGN_OR_RETURN(std::vector<EnclaveSpec> enclaves,
+                         EnclaveSpecs(config.enclaves, config.platform));
   return Router::Options{.enclaves = std::move(enclaves),
                          .pool = {.size_min = static_cast<std::size_t>(config.pool_streams_min),
                                   .size_max = static_cast<std::size_t>(config.pool_streams_max),
                                   .batch = config.batch,
                                   .queue_wait_max = config.queue_wait_max},
                          .credentials_file = config.credentials_file,
+                         .platform = config.platform,
                          .deks_ahead_max = static_cast<std::size_t>(config.unlock_deks_ahead_max),
                          .key_policy = config.key_policy,
                          .adopt_enclaves = config.adopt_enclaves,
@@ -78,12 +80,13 @@ absl::StatusOr<Router::Options> RouterOptions(const GatewayConfig& config) {
 
 // What of a changed configuration takes effect at once. The enclaves only when the file says other
 // ones than before, so that what was changed by hand meanwhile outlives a change of something else.
-void Apply(const GatewayConfig& config, std::vector<std::string>& enclaves, Router& router) {
+void Apply(const GatewayConfig& config, std::string_view platform,
+           std::vector<std::string>& enclaves, Router& router) {
   router.SetKeyPolicy(config.key_policy);
   if (config.enclaves == enclaves) return;
   enclaves = config.enclaves;
-  absl::StatusOr<std::vector<EnclaveSpec>> specs = EnclaveSpecs(config);
-  if (specs.ok()) router.fleet().Become(*specs);  // Validate() saw to it
+  absl::StatusOr<std::vector<EnclaveSpec>> specs = EnclaveSpecs(config.enclaves, platform);
+  if (specs.ok()) router.fleet().Become(*specs);  // ConfigWatch saw to it
 }
 
 StoreStatus StatusOf(const SqliteStore& store) {
@@ -93,9 +96,10 @@ StoreStatus StatusOf(const SqliteStore& store) {
           .health = store.health()};
 }
 
-absl::Status Change(const EnclaveChange& change, Fleet& fleet) {
+absl::Status Change(const EnclaveChange& change, std::string_view platform, Fleet& fleet) {
   switch (change.kind) {
     case EnclaveChange::Kind::kAdd:
+      BULLA_RETURN_IF_ERROR(CheckEnclaveAddress(platform, change.address));
       return fleet.Add({.address = change.address, .weight = change.weight});
     case EnclaveChange::Kind::kSetWeight:
       return fleet.SetWeight(change.address, change.weight);
@@ -216,7 +220,7 @@ absl::Status Serve(const Flags& flags) {
   ConfigReport config_report;  // the ticker tells, the admin listener shows
   std::atomic<bool> draining{false};
   AdminServer admin(
-      config.admin_listen,
+      {.listen = config.admin_listen, .socket = config.admin_socket},
       {.not_ready_because =
            [&] {
              return draining ? std::vector<std::string>{"draining"}
@@ -233,7 +237,9 @@ absl::Status Serve(const Flags& flags) {
            },
        .enclaves_json = [&] { return EnclavesJson(router); },
        .change_enclave =
-           [&](const EnclaveChange& change) { return Change(change, router.fleet()); }},
+           [&](const EnclaveChange& change) {
+             return Change(change, config.platform, router.fleet());
+           }},
       metrics);
 
   BULLA_ASSIGN_OR_RETURN(std::string http_address, Named("http", http.Start()));
@@ -257,7 +263,7 @@ absl::Status Serve(const Flags& flags) {
     admission_feed.Tick(now);
     if (hangup.exchange(false)) config_watch.ReadAnyway();
     if (std::optional<GatewayConfig> changed = config_watch.Tick(now)) {
-      Apply(*changed, enclaves, router);
+      Apply(*changed, config.platform, enclaves, router);
     }
     config_report.Take(config_watch);
     if (!draining) ready.Tick(router, grpc, now);

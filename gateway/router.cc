@@ -131,6 +131,7 @@ std::shared_ptr<EnclaveLink> Router::MakeLink(const Address& address, std::uint3
           .id = id,
           .pool = options_.pool,
           .credentials_file = options_.credentials_file,
+          .platform = options_.platform,
           .key_policy = key_policy,
           .adopt = std::ranges::count(options_.adopt_enclaves, address.ToString()) > 0,
           .probe_interval = options_.probe_interval},

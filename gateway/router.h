@@ -40,6 +40,7 @@ class Router final : public SignerService, public LinkEvents {
     std::vector<EnclaveSpec> enclaves;
     StreamPool::Options pool;
     std::string credentials_file;
+    std::string platform{kNitro};
     std::size_t deks_ahead_max = Unlocker::kDeksAheadMax;
     KeyPolicy key_policy = NothingWanted();
     std::vector<std::string> adopt_enclaves;  // addresses: see EnclaveLink::Options

@@ -47,6 +47,33 @@ void TuneSocket(int fd, int family) {
   }
 }
 
+// Makes room for a socket at `address`. What is there is removed only if it is a socket of our own
+// that nobody listens on: a refused connection says so, any other failure (a full backlog, no
+// permission) does not.
+absl::Status RemoveLeftOver(const Address& address) {
+  const std::string path(address.unix_path());
+  struct stat info {};
+  if (::lstat(path.c_str(), &info) != 0) {
+    if (errno == ENOENT) return absl::OkStatus();
+    return SystemError(absl::StatusCode::kUnavailable, "listen", address);
+  }
+  if (!S_ISSOCK(info.st_mode) || info.st_uid != ::geteuid()) {
+    return absl::FailedPreconditionError(fmt::format(
+        "listen {}: {} is in the way; remove it, or take another path", address.ToString(),
+        S_ISSOCK(info.st_mode) ? "another user's socket" : "something that is no socket"));
+  }
+  UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!probe.valid()) return SystemError(absl::StatusCode::kUnavailable, "socket", address);
+  if (::connect(probe.get(), address.data(), address.size()) == 0 || errno != ECONNREFUSED) {
+    return absl::AlreadyExistsError(
+        fmt::format("listen {}: another process listens there", address.ToString()));
+  }
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
+    return SystemError(absl::StatusCode::kUnavailable, "remove what is left of", address);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status WaitConnected(int fd, const Address& address, std::chrono::milliseconds timeout) {
   pollfd poll_fd{fd, POLLOUT, 0};
   int ready = ::poll(&poll_fd, 1, static_cast<int>(timeout.count()));
@@ -113,6 +140,12 @@ absl::StatusOr<Address> Address::Parse(std::string_view text) {
       return absl::InvalidArgumentError(
           fmt::format("address: tcp: {}", std::string(tcp.status().message())));
     }
+    if (!tcp->is_loopback()) {
+      return absl::InvalidArgumentError(
+          fmt::format("address: got {}, want tcp:HOST:PORT with a loopback address: TCP is for "
+                      "development, on one machine; elsewhere use vsock:CID:PORT",
+                      text.substr(0, 120)));
+    }
     address.storage_ = tcp->storage;
     address.size_ = tcp->size;
     address.text_ = "tcp:" + tcp->ToString();
@@ -124,6 +157,19 @@ absl::StatusOr<Address> Address::Parse(std::string_view text) {
 std::string_view Address::unix_path() const {
   if (family() != AF_UNIX) return {};
   return reinterpret_cast<const sockaddr_un*>(&storage_)->sun_path;
+}
+
+std::uint32_t Address::vsock_cid() const {
+  if (family() != AF_VSOCK) return VMADDR_CID_ANY;
+  return reinterpret_cast<const sockaddr_vm*>(&storage_)->svm_cid;
+}
+
+absl::Status CheckAddressOn(std::string_view platform, const Address& address) {
+  if (platform == kSimulated || address.family() == AF_VSOCK) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      fmt::format("address: got {}, want vsock:CID:PORT on platform {}; unix: and tcp: are for "
+                  "platform {}, which is for development",
+                  address.ToString(), platform, kSimulated));
 }
 
 absl::StatusOr<UniqueFd> DialBlocking(const Address& address, std::chrono::milliseconds timeout) {
@@ -147,18 +193,17 @@ absl::StatusOr<UniqueFd> Listen(const Address& address) {
     int on = 1;
     ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
   }
-  std::string path(address.unix_path());
-  if (!path.empty()) {
-    if (DialBlocking(address, std::chrono::milliseconds(100)).ok()) {
-      return absl::AlreadyExistsError(
-          fmt::format("listen {}: another process listens there", address.ToString()));
+  if (address.family() == AF_UNIX) {
+    BULLA_RETURN_IF_ERROR(RemoveLeftOver(address));
+    // The file takes the socket's mode (less the umask) as it is made: there is no moment at which
+    // others could connect.
+    if (::fchmod(fd.get(), S_IRUSR | S_IWUSR) != 0) {
+      return SystemError(absl::StatusCode::kUnavailable, "chmod", address);
     }
-    ::unlink(path.c_str());
   }
   if (::bind(fd.get(), address.data(), address.size()) != 0) {
     return SystemError(absl::StatusCode::kUnavailable, "bind", address);
   }
-  if (!path.empty()) ::chmod(path.c_str(), S_IRUSR | S_IWUSR);
   if (::listen(fd.get(), kListenBacklog) != 0) {
     return SystemError(absl::StatusCode::kUnavailable, "listen", address);
   }

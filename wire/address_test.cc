@@ -1,10 +1,13 @@
 #include "wire/address.h"
 
 #include <filesystem>
+#include <fstream>
 #include <gtest/gtest.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <thread>
 #include <unistd.h>
+#include <vector>
 
 namespace bulla {
 namespace {
@@ -50,6 +53,23 @@ TEST(Address, AnythingElseIsRefusedByName) {
   EXPECT_TRUE(Address::Parse(long_path.substr(0, 5 + 107)).ok()) << "the longest path that fits";
 }
 
+TEST(Address, TcpLeadsToLoopbackAlone) {
+  for (const char* text : {"tcp:10.0.0.1:7000", "tcp:0.0.0.0:7000", "tcp:128.0.0.1:1"}) {
+    absl::Status refused = Address::Parse(text).status();
+    EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument) << text;
+    EXPECT_NE(std::string(refused.message()).find("with a loopback address"), std::string::npos) << refused;
+  }
+  EXPECT_TRUE(Address::Parse("tcp:127.9.9.9:7000").ok());
+}
+
+TEST(Address, ProductionTakesVsockAlone) {
+  for (const char* text : {"vsock:16:7000", "unix:/run/e1.sock", "tcp:127.0.0.1:7000"}) {
+    const Address address = *Address::Parse(text);
+    EXPECT_TRUE(CheckAddressOn("simulated", address).ok()) << text;
+    EXPECT_EQ(CheckAddressOn("nitro", address).ok(), address.family() == AF_VSOCK) << text;
+  }
+}
+
 TEST(Address, DialReachesTheListener) {
   TempDir dir;
   Address address = *Address::Parse("unix:" + dir.File("s"));
@@ -70,6 +90,53 @@ TEST(Address, ALeftOverSocketIsReplacedAndALiveOneIsNot) {
   { UniqueFd dead = *Listen(address); }
   absl::StatusOr<UniqueFd> alive = Listen(address);
   ASSERT_TRUE(alive.ok()) << alive.status();
+  EXPECT_EQ(Listen(address).status().code(), absl::StatusCode::kAlreadyExists);
+}
+
+TEST(Address, OthersCannotConnectToAUnixSocketFromItsFirstMoment) {
+  TempDir dir;
+  const Address address = *Address::Parse("unix:" + dir.File("s"));
+  const mode_t before = ::umask(0);
+  absl::StatusOr<UniqueFd> listener = Listen(address);
+  ::umask(before);
+  ASSERT_TRUE(listener.ok()) << listener.status();
+  struct stat info {};
+  ASSERT_EQ(::stat(dir.File("s").c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0600u);
+}
+
+TEST(Address, WhatIsNoSocketOfOursIsNotReplaced) {
+  TempDir dir;
+  const std::string file = dir.File("f");
+  std::ofstream(file) << "text";
+  EXPECT_EQ(Listen(*Address::Parse("unix:" + file)).status().code(),
+            absl::StatusCode::kFailedPrecondition);
+  EXPECT_TRUE(std::filesystem::is_regular_file(file));
+  const std::string link = dir.File("l");
+  std::filesystem::create_symlink(file, link);
+  EXPECT_FALSE(Listen(*Address::Parse("unix:" + link)).ok());
+  EXPECT_TRUE(std::filesystem::is_symlink(link));
+  if (::geteuid() != 0) return;  // only root can give a socket away
+  const std::string socket = dir.File("s");
+  { UniqueFd dead = *Listen(*Address::Parse("unix:" + socket)); }
+  ASSERT_EQ(::chown(socket.c_str(), 65534, 65534), 0);
+  EXPECT_EQ(Listen(*Address::Parse("unix:" + socket)).status().code(),
+            absl::StatusCode::kFailedPrecondition);
+  EXPECT_TRUE(std::filesystem::is_socket(socket));
+}
+
+// It does not accept, so soon it answers EAGAIN, and it lives all the same.
+TEST(Address, AListenerWithAFullBacklogIsNotReplaced) {
+  TempDir dir;
+  const Address address = *Address::Parse("unix:" + dir.File("s"));
+  UniqueFd listener = *Listen(address);
+  std::vector<UniqueFd> waiting;
+  absl::StatusOr<UniqueFd> more = DialBlocking(address, std::chrono::milliseconds(10));
+  while (more.ok() && waiting.size() < 10'000) {
+    waiting.push_back(*std::move(more));
+    more = DialBlocking(address, std::chrono::milliseconds(10));
+  }
+  ASSERT_FALSE(more.ok()) << "the backlog has no end";
   EXPECT_EQ(Listen(address).status().code(), absl::StatusCode::kAlreadyExists);
 }
 

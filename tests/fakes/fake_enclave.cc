@@ -97,7 +97,7 @@ grpc::Status FakeEnclave::Hello(grpc::ServerContext*, const wire::v1::HelloReque
                                 wire::v1::HelloReply* reply) {
   reply->set_protocol_version(kWireProtocolVersion);
   reply->set_boot_id(boot_id_.bytes.data(), BootId::kBytes);
-  reply->set_platform("fake");
+  reply->set_platform(std::string(kNitro));
   if (sealing_deks_obtained_ > 0) DescribeSealingDek(*reply->mutable_sealing_dek());
   MutexLock lock(mutex_);
   reply->set_store_id(store_id_);

@@ -1,12 +1,14 @@
 #pragma once
 
-// Where a fake service of a test listens: a TCP port of the kernel's choice on loopback.
+// Where a fake service of a test listens: a TCP port of the kernel's choice on loopback, or a Unix
+// socket.
 
 #include <arpa/inet.h>
 #include <cstdint>
 #include <netinet/in.h>
 #include <string>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include "base/check.h"
 #include "base/fd.h"
@@ -14,10 +16,19 @@
 namespace bulla {
 
 struct LoopbackListener {
-  UniqueFd fd{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  UniqueFd fd;
   std::uint16_t port = 0;
 
-  LoopbackListener() {
+  explicit LoopbackListener(const std::string& path)
+      : fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path.copy(address.sun_path, sizeof address.sun_path - 1);
+    BULLA_CHECK(::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 &&
+                    ::listen(fd.get(), 64) == 0,
+                "a test can listen on a socket");
+  }
+  LoopbackListener() : fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);

@@ -14,6 +14,7 @@
 #include <string_view>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/un.h>
 
 #include "base/fd.h"
 
@@ -27,18 +28,21 @@ struct RawHttpAnswer {
 
 class RawHttpClient {
  public:
-  // `address` is HOST:PORT with an IPv4 address.
+  // `address` is HOST:PORT with an IPv4 address, or the absolute path of a Unix socket.
   explicit RawHttpClient(const std::string& address) {
+    if (address.starts_with('/')) {
+      sockaddr_un to{};
+      to.sun_family = AF_UNIX;
+      address.copy(to.sun_path, sizeof to.sun_path - 1);
+      Connect(to);
+      return;
+    }
     std::size_t colon = address.rfind(':');
     sockaddr_in to{};
     to.sin_family = AF_INET;
     to.sin_port = htons(static_cast<std::uint16_t>(std::atoi(address.c_str() + colon + 1)));
     ::inet_pton(AF_INET, address.substr(0, colon).c_str(), &to.sin_addr);
-    fd_ = UniqueFd(::socket(AF_INET, SOCK_STREAM, 0));
-    timeval patience{10, 0};
-    ::setsockopt(fd_.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    ::setsockopt(fd_.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-    connected_ = ::connect(fd_.get(), reinterpret_cast<sockaddr*>(&to), sizeof to) == 0;
+    Connect(to);
   }
 
   bool connected() const { return connected_; }
@@ -105,6 +109,16 @@ class RawHttpClient {
   }
 
  private:
+  template <typename SocketAddress>
+  void Connect(const SocketAddress& to) {
+    const auto* generic = reinterpret_cast<const sockaddr*>(&to);
+    fd_ = UniqueFd(::socket(generic->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    timeval patience{10, 0};
+    ::setsockopt(fd_.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    ::setsockopt(fd_.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    connected_ = ::connect(fd_.get(), generic, sizeof to) == 0;
+  }
+
   bool Fill() {
     char bytes[65536];
     ssize_t got = ::recv(fd_.get(), bytes, sizeof bytes, 0);

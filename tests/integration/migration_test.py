@@ -20,7 +20,7 @@ FAILED_MAX = 0.001
 
 class MigrationTest(SystemTest):
     def admin(self, method, body=None):
-        caller = Caller(self.system.addresses["admin"])
+        caller = Caller(self.system.addresses["adminSocket"])
         status, answer = caller.call(method, "/enclaves", body)
         caller.close()
         self.assertLess(status, 300, answer)

@@ -14,6 +14,7 @@ import re
 import select
 import shutil
 import signal
+import socket
 import sqlite3
 import ssl
 import subprocess
@@ -77,10 +78,27 @@ def unhex(text):
     return bytes.fromhex(text[2:])
 
 
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path, timeout_s):
+        super().__init__("localhost", timeout=timeout_s)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
 class Caller:
-    """One keep-alive connection to an HTTP listener. For one thread."""
+    """One keep-alive connection to an HTTP listener, HOST:PORT or the path of a Unix socket. For one
+    thread."""
 
     def __init__(self, address, timeout_s=PATIENCE_S):
+        if address.startswith("/"):
+            self.connection = UnixConnection(address, timeout_s)
+            return
         host, port = address.rsplit(":", 1)
         self.connection = http.client.HTTPConnection(host, int(port), timeout=timeout_s)
 
@@ -171,7 +189,7 @@ class System:
             self.dev.wait()
             raise AssertionError("bulla dev did not start:\n" + self.log_tails())
         self.addresses = {name: value for name, value in json.loads(line).items()
-                          if name in ("http", "grpc", "admin", "kms")}
+                          if name in ("http", "grpc", "admin", "adminSocket", "kms")}
 
     def start_enclave(self, name):
         """One more, as `bulla dev` starts its own, on run/NAME.sock. The gateway does not know of it."""
