@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <optional>
 
+#include "wire/address.h"
+
 namespace bulla {
 
 namespace {
@@ -54,6 +56,16 @@ absl::Status Validate(const EnclaveConfig& config, const ConfigReader& reader) {
   if (config.platform != "nitro" && config.platform != "simulated") {
     return absl::InvalidArgumentError(fmt::format("{}: got \"{}\", want nitro or simulated",
                                                   reader.Where("platform"), config.platform));
+  }
+  for (const auto& [key, text] :
+       {std::pair{"listen", &config.listen}, std::pair{"kms.dial", &config.kms_dial}}) {
+    absl::StatusOr<Address> address = Address::Parse(*text);
+    absl::Status usable =
+        address.ok() ? CheckAddressOn(config.platform, *address) : address.status();
+    if (!usable.ok()) {
+      return absl::InvalidArgumentError(
+          fmt::format("{}: {}", reader.Where(key), std::string(usable.message())));
+    }
   }
   BULLA_RETURN_IF_ERROR(CheckKeyPolicy(config.policy));
   bool simulated = config.platform == "simulated";

@@ -28,6 +28,17 @@ TEST(EnclaveConfig, ProductionNeedsNoMoreThanItsKmsKey) {
   EXPECT_EQ(config.platform, "nitro");
 }
 
+TEST(EnclaveConfig, InProductionItListensAndDialsOverVsockAlone) {
+  for (const auto& [line, named] : {std::pair{"listen: unix:/run/e1.sock\n", "listen"},
+                                    {"listen: tcp:127.0.0.1:7000\n", "listen"},
+                                    {"  dial: tcp:127.0.0.1:8000\n", "kms.dial"},
+                                    {"  dial: nowhere\n", "kms.dial"}}) {
+    EnclaveConfig config;
+    absl::Status status = Load(config, std::string(kNitro) + line);
+    EXPECT_NE(std::string(status.message()).find(named), std::string::npos) << status;
+  }
+}
+
 TEST(EnclaveConfig, TheCeilingsOfTheImageCannotBeRaised) {
   for (const char* line : {"plain_key:\n  ttl_hard: 17m\n", "plain_key:\n  uses_max: 1000001\n",
                            "dek:\n  ttl_hard: 61m\n"}) {
