@@ -30,7 +30,7 @@ class StopSignals {
 };
 
 // Lets this process open as many descriptors as the hard limit allows: the soft one, 1024 on most
-// machines, is below what a gateway's connections need. Returns what is allowed now.
+// machines, is below what the connections of a busy daemon need. Returns what is allowed now.
 std::size_t RaiseDescriptorLimit();
 
 // Has the allocator give buffers of 256 KiB and more back to the system as soon as they are freed.

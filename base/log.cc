@@ -4,10 +4,15 @@
 #include <chrono>
 #include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <optional>
 #include <unistd.h>
 
 #include <boost/json/serialize.hpp>
 #include <boost/json/value.hpp>
+
+#include "base/clock.h"
+#include "base/log_limiter.h"
+#include "base/mutex.h"
 
 namespace bulla {
 namespace {
@@ -16,6 +21,18 @@ namespace {
 std::atomic<LogLevel> least_level{LogLevel::kInfo};
 
 constexpr std::string_view kLevelWords[] = {"debug", "info", "warn", "error"};
+
+// How many lines of `event` were left out before this one; nothing when this is left out too.
+std::optional<std::uint64_t> Admit(LogLevel level, std::string_view event) {
+  if (level == LogLevel::kDebug) return 0;  // switched on by somebody who wants all of it
+  struct Shared {
+    Mutex mutex;
+    LogLimiter limiter;
+  };
+  static Shared& shared = *new Shared;  // never freed: threads log to the very end
+  MutexLock lock(shared.mutex);
+  return shared.limiter.Admit(event, RealClock().Now());
+}
 
 std::string Timestamp() {
   auto now = std::chrono::system_clock::now();
@@ -41,6 +58,8 @@ bool SetLogLevel(std::string_view word) {
 
 void Log(LogLevel level, std::string_view event, std::initializer_list<LogField> fields) {
   if (level < least_level.load(std::memory_order_relaxed)) return;
+  const std::optional<std::uint64_t> left_out = Admit(level, event);
+  if (!left_out) return;
   boost::json::object line;
   line["ts"] = Timestamp();
   line["level"] = kLevelWords[static_cast<int>(level)];
@@ -48,6 +67,7 @@ void Log(LogLevel level, std::string_view event, std::initializer_list<LogField>
   for (const LogField& field : fields) {
     std::visit([&](const auto& value) { line[field.name] = value; }, field.value);
   }
+  if (*left_out > 0) line["left_out"] = *left_out;
   std::string text = boost::json::serialize(line) + "\n";
   // A log that cannot be written must not stop the service: the result is dropped on purpose.
   [[maybe_unused]] ssize_t written = ::write(STDERR_FILENO, text.data(), text.size());

@@ -2,7 +2,7 @@
 
 // Structured logs: one JSON object a line on standard error, {"ts", "level", "event", fields...}.
 // error wakes a human, warn is degraded but alive, info is lifecycle; nothing per request above
-// debug. Never pass a secret; shorten key ids (KeyId::Short()).
+// debug. Never pass a secret; shorten key ids (KeyId::Short()). What repeats: base/log_limiter.h
 
 #include <cstdint>
 #include <initializer_list>

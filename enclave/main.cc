@@ -106,6 +106,7 @@ absl::Status CheckLockedMemory(const EnclaveConfig& config, LockedMemory memory)
 
 absl::Status Serve(const Flags& flags) {
   StopSignals stop;
+  RaiseDescriptorLimit();
   BULLA_RETURN_IF_ERROR(HardenProcess());
   BULLA_ASSIGN_OR_RETURN(EnclaveConfig config, LoadConfig(flags.config_file));
   SetLogLevel(config.log_level);

@@ -7,6 +7,9 @@
 #include <memory>
 #include <thread>
 
+#include <boost/asio/io_context.hpp>
+
+#include "base/acceptor.h"
 #include "base/fd.h"
 #include "base/status.h"
 #include "enclave/service.h"
@@ -22,13 +25,12 @@ class EnclaveServer {
   ~EnclaveServer();
 
  private:
-  EnclaveServer(UniqueFd listener, UniqueFd wake, std::unique_ptr<grpc::Server> server);
-  void AcceptLoop();
+  EnclaveServer(UniqueFd listener, std::unique_ptr<grpc::Server> server);
 
-  UniqueFd listener_;
-  UniqueFd wake_;  // an eventfd; readable once it is time to stop
   std::unique_ptr<grpc::Server> server_;
-  std::thread acceptor_;
+  boost::asio::io_context io_{1};
+  Acceptor acceptor_;
+  std::thread thread_;
 };
 
 }  // namespace bulla

@@ -2,21 +2,21 @@
 
 #include <charconv>
 #include <fmt/format.h>
+#include <list>
 #include <sys/socket.h>
 #include <thread>
-#include <type_traits>
 #include <unistd.h>
 #include <utility>
 
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/beast/core/basic_stream.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>
 
+#include "base/acceptor.h"
 #include "base/check.h"
 #include "base/limits.h"
 #include "base/log.h"
@@ -33,7 +33,6 @@ namespace asio = boost::asio;
 namespace beast = boost::beast;
 namespace http = beast::http;
 using asio::ip::tcp;
-using local = asio::local::stream_protocol;
 using boost::system::error_code;
 
 using Socket = asio::generic::stream_protocol::socket;  // of TCP or of a Unix socket
@@ -42,7 +41,9 @@ using Response = http::response<http::string_body>;
 
 constexpr char kJson[] = "application/json";
 constexpr char kPrometheusText[] = "text/plain; version=0.0.4; charset=utf-8";
-constexpr std::chrono::seconds kPatience{30};  // per request, reading and writing
+// For a request, from the answer before it on. A scraper that comes less often connects again.
+constexpr std::chrono::seconds kRequestPatience{10};
+constexpr std::chrono::seconds kAnswerPatience{30};
 constexpr char kLasts[] =
     "until the gateway restarts, or `enclaves` in its configuration changes; to make it last, "
     "change `enclaves` there too";
@@ -175,17 +176,25 @@ std::string ReasonsJson(const std::vector<std::string>& reasons) {
 // Shared with the list of keys that is under way: that may end after the server has stopped.
 class AdminServer::Impl : public std::enable_shared_from_this<Impl> {
  public:
-  Impl(Options options, Sources sources, const Metrics& metrics)
-      : options_(std::move(options)), sources_(std::move(sources)), metrics_(metrics) {}
+  Impl(Options options, Sources sources, Metrics& metrics)
+      : options_(std::move(options)),
+        sources_(std::move(sources)),
+        metrics_(metrics),
+        on_accept_pause_(Acceptor::CountIn(metrics, "admin")) {}
 
   absl::StatusOr<std::string> Start() {
     BULLA_CHECK(!thread_.joinable(), "AdminServer::Start is called once");
     BULLA_ASSIGN_OR_RETURN(tcp::endpoint endpoint, ParseListenEndpoint(options_.listen));
-    BULLA_ASSIGN_OR_RETURN(acceptor_, ListenOn(io_, endpoint, /*share=*/false));
-    std::string address = AddressOf(*acceptor_);
+    BULLA_ASSIGN_OR_RETURN(tcp::acceptor listener, ListenOn(io_, endpoint, /*share=*/false));
+    std::string address = AddressOf(listener);
+    tcp_.emplace(io_.get_executor(), UniqueFd(listener.release()),
+                 Acceptor::Options{.name = "admin", .on_pause = on_accept_pause_},
+                 [this, family = endpoint.protocol().family()](UniqueFd fd) {
+                   Take(std::move(fd), family, /*may_change=*/false);
+                 });
     if (!options_.socket.empty()) BULLA_RETURN_IF_ERROR(ListenOnSocket());
-    Accept(*acceptor_);
-    if (socket_) Accept(*socket_);
+    tcp_->Start();
+    if (socket_) socket_->Start();
     thread_ = std::thread([this] {
       SetThreadName("admin");
       io_.run();
@@ -205,21 +214,25 @@ class AdminServer::Impl : public std::enable_shared_from_this<Impl> {
   // Confined to the server's thread.
   class Session : public std::enable_shared_from_this<Session> {
    public:
-    Session(Impl& server, Socket socket, bool may_change)
-        : server_(server), stream_(std::move(socket)), may_change_(may_change) {
+    // Of one that is `surplus` there is room for the probes that say whether the gateway lives,
+    // and for nothing else.
+    Session(Impl& server, Socket socket, bool may_change, bool surplus)
+        : server_(server), stream_(std::move(socket)), may_change_(may_change), surplus_(surplus) {
       ++server_.sessions_;
     }
     Session(const Session&) = delete;
     Session& operator=(const Session&) = delete;
-    ~Session() { --server_.sessions_; }
+    ~Session() { Leave(); }
 
     void Read() {
       parser_.emplace();
       parser_->header_limit(limits::kHttpHeaderBytesMax);
       parser_->body_limit(limits::kAdminBodyBytesMax);
-      stream_.expires_after(kPatience);
+      stream_.expires_after(kRequestPatience);
+      waits_ = server_.waiting_.insert(server_.waiting_.end(), this);
       http::async_read(stream_, buffer_, *parser_,
                        [self = shared_from_this()](const error_code& ec, std::size_t) {
+                         self->EndWait();
                          if (ec == http::error::end_of_stream || !self->parser_->got_some()) return;
                          if (!ec) return self->Serve();
                          self->close_ = true;
@@ -227,7 +240,21 @@ class AdminServer::Impl : public std::enable_shared_from_this<Impl> {
                        });
     }
 
+    // Gives its place up at once; it ends itself soon.
+    void Close() {
+      Leave();
+      stream_.close();
+    }
+
    private:
+    void EndWait() {
+      if (waits_) server_.waiting_.erase(*std::exchange(waits_, std::nullopt));
+    }
+    void Leave() {
+      EndWait();
+      if (!std::exchange(left_, true)) --server_.sessions_;
+    }
+
     // Takes the list to the server's thread. It may come on any thread, and after Stop(), when
     // nobody runs what is posted any more. The order matters: a session ends before its server.
     struct ListDone {
@@ -250,11 +277,23 @@ class AdminServer::Impl : public std::enable_shared_from_this<Impl> {
                         fmt::format("body: over {} bytes", limits::kAdminBodyBytesMax)});
     }
 
+    static Response TooMany() {
+      return MakeRefusal(
+          http::status::service_unavailable, "RETRY_LATER",
+          fmt::format("connection: all {} are at work; only /healthz and /readyz are "
+                      "answered now",
+                      limits::kAdminConnectionsMax));
+    }
+
     void Serve() {
       const Request& request = parser_->get();
       close_ = !request.keep_alive();
       is_head_ = request.method() == http::verb::head;
       std::string_view target = View(request.target());
+      if (surplus_) {
+        close_ = true;
+        if (target != "/healthz" && !target.starts_with("/readyz")) return Answer(TooMany());
+      }
       if (target == "/enclaves") {
         if (std::optional<EnclaveChange::Kind> kind = KindOf(request.method())) {
           return Answer(ChangeEnclave(request, *kind));
@@ -309,7 +348,7 @@ class AdminServer::Impl : public std::enable_shared_from_this<Impl> {
       response.prepare_payload();
       if (is_head_) response.body().clear();
       response_ = std::move(response);
-      stream_.expires_after(kPatience);
+      stream_.expires_after(kAnswerPatience);
       http::async_write(stream_, response_,
                         [self = shared_from_this()](const error_code& ec, std::size_t) {
                           if (!ec && !self->close_) self->Read();
@@ -319,6 +358,9 @@ class AdminServer::Impl : public std::enable_shared_from_this<Impl> {
     Impl& server_;
     beast::basic_stream<asio::generic::stream_protocol> stream_;
     const bool may_change_;
+    const bool surplus_;
+    std::optional<std::list<Session*>::iterator> waits_;  // its place in waiting_
+    bool left_ = false;
     beast::flat_buffer buffer_{2 * limits::kHttpHeaderBytesMax};
     std::optional<http::request_parser<http::string_body>> parser_;
     Response response_;
@@ -329,25 +371,27 @@ class AdminServer::Impl : public std::enable_shared_from_this<Impl> {
   absl::Status ListenOnSocket() {
     BULLA_ASSIGN_OR_RETURN(Address address, Address::Parse("unix:" + options_.socket));
     BULLA_ASSIGN_OR_RETURN(UniqueFd fd, Listen(address));
-    socket_.emplace(io_, local(), fd.Release());
+    socket_.emplace(io_.get_executor(), std::move(fd),
+                    Acceptor::Options{.name = "admin_socket", .on_pause = on_accept_pause_},
+                    [this](UniqueFd peer) {
+                      const bool is_owner = IsOwner(peer.get());
+                      Take(std::move(peer), AF_UNIX, is_owner);
+                    });
     return absl::OkStatus();
   }
 
-  // Over the Unix socket, who is the gateway's owner may change it.
-  template <typename Acceptor>
-  void Accept(Acceptor& acceptor) {
-    acceptor.async_accept(
-        [this, &acceptor](const error_code& ec, typename Acceptor::protocol_type::socket socket) {
-          if (ec == asio::error::operation_aborted) return;
-          if (ec) LogWarn("admin_accept_failed", {{"error", ec.message()}});
-          // Over the limit, the socket is closed again at once.
-          if (!ec && sessions_ < limits::kAdminConnectionsMax) {
-            constexpr bool kUnix = std::is_same_v<Acceptor, local::acceptor>;
-            const bool may_change = kUnix && IsOwner(socket.native_handle());
-            std::make_shared<Session>(*this, Socket(std::move(socket)), may_change)->Read();
-          }
-          Accept(acceptor);
-        });
+  // Whoever waits for its next request makes room for a newcomer, the one that has waited longest
+  // first. So idle connections keep nobody out, and only when all are at work is there no room but
+  // for probes.
+  void Take(UniqueFd fd, int family, bool may_change) {
+    Socket socket(io_);
+    error_code error;
+    if (socket.assign(asio::generic::stream_protocol(family, 0), fd.get(), error)) return;
+    fd.Release();
+    if (sessions_ >= limits::kAdminConnectionsMax && !waiting_.empty()) waiting_.front()->Close();
+    if (sessions_ >= limits::kAdminConnectionsMax + limits::kAdminProbesMax) return;
+    const bool surplus = sessions_ >= limits::kAdminConnectionsMax;
+    std::make_shared<Session>(*this, std::move(socket), may_change, surplus)->Read();
   }
 
   // Who asks over TCP, or is not the owner, is told where changes are made.
@@ -389,14 +433,17 @@ class AdminServer::Impl : public std::enable_shared_from_this<Impl> {
   const Options options_;
   const Sources sources_;
   const Metrics& metrics_;
-  std::size_t sessions_ = 0;  // declared before io_, whose destruction ends the last of them
+  const std::function<void()> on_accept_pause_;
+  // Declared before io_, whose destruction ends the last sessions.
+  std::size_t sessions_ = 0;
+  std::list<Session*> waiting_;  // of those, for a request; since longest first
   asio::io_context io_{1};
-  std::optional<tcp::acceptor> acceptor_;
-  std::optional<local::acceptor> socket_;
+  std::optional<Acceptor> tcp_;
+  std::optional<Acceptor> socket_;
   std::thread thread_;
 };
 
-AdminServer::AdminServer(Options options, Sources sources, const Metrics& metrics)
+AdminServer::AdminServer(Options options, Sources sources, Metrics& metrics)
     : impl_(std::make_shared<Impl>(std::move(options), std::move(sources), metrics)) {}
 
 AdminServer::~AdminServer() { Stop(); }

@@ -3,7 +3,7 @@
 // The admin listener: GET /healthz, /readyz, /readyz/sign, /metrics, /status, /keys and /enclaves.
 // For probes, scrapers and operators; it shows nothing secret and changes nothing. It is a listener
 // of its own so that it can be bound to loopback, and still answers when the public one is at its
-// limit.
+// limit. A connection that is idle gives its place up to a newcomer, so a probe always finds room.
 //
 // Beside it a Unix socket, where POST, PATCH and DELETE /enclaves also add an enclave, change its
 // weight and remove it. An enclave is sent the credentials for KMS, so who may add one may have
@@ -53,7 +53,7 @@ class AdminServer {
   };
 
   // `metrics` must outlive it.
-  AdminServer(Options options, Sources sources, const Metrics& metrics);
+  AdminServer(Options options, Sources sources, Metrics& metrics);
   ~AdminServer();  // Stop()
 
   // Returns the address that TCP listens on, HOST:PORT with the port chosen. Call once.

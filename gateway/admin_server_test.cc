@@ -1,5 +1,6 @@
 #include "gateway/admin_server.h"
 
+#include <atomic>
 #include <filesystem>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -215,6 +216,45 @@ TEST_F(AdminServerTest, TheSocketIsForItsOwnerAndGoesWithTheServer) {
   EXPECT_EQ(info.st_mode & 0777, 0600u);
   server_->Stop();
   EXPECT_FALSE(std::filesystem::exists(socket_));
+}
+
+TEST_F(AdminServerTest, IdleConnectionsKeepNobodyOut) {
+  std::vector<std::unique_ptr<RawHttpClient>> idle;
+  for (std::size_t i = 0; i < limits::kAdminConnectionsMax + 20; ++i) {
+    idle.push_back(std::make_unique<RawHttpClient>(address_));
+  }
+  EXPECT_EQ(RawHttpClient(address_).Get("/healthz").status, 200);
+  EXPECT_EQ(RawHttpClient(address_).Get("/metrics").status, 200);
+  EXPECT_TRUE(idle.front()->ReadsEnd()) << "the one that was idle longest made room";
+  EXPECT_EQ(idle.back()->Get("/readyz").status, 200) << "the newest is still there";
+}
+
+// Connections that wait for the store, which does not answer.
+TEST_F(AdminServerTest, WhileAllAreAtWorkProbesAreAnsweredAndNothingElse) {
+  std::vector<AdminServer::KeysDone> held;  // the server's thread's, until it has stopped
+  std::atomic<std::size_t> asked{0};
+  AdminServer::Sources sources;
+  sources.not_ready_because = [] { return std::vector<std::string>(); };
+  sources.list_keys = [&](std::optional<KeyId>, std::size_t, AdminServer::KeysDone done) {
+    held.push_back(std::move(done));
+    ++asked;
+  };
+  AdminServer server({.listen = "127.0.0.1:0", .socket = {}}, std::move(sources), metrics_);
+  const std::string address = *server.Start();
+  std::vector<std::unique_ptr<RawHttpClient>> busy;
+  for (std::size_t i = 0; i < limits::kAdminConnectionsMax; ++i) {
+    busy.push_back(std::make_unique<RawHttpClient>(address));
+    busy.back()->Send("GET /keys HTTP/1.1\r\nHost: a\r\n\r\n");
+  }
+  while (asked < busy.size()) std::this_thread::yield();
+  EXPECT_EQ(RawHttpClient(address).Get("/metrics").status, 503);
+  for (std::size_t i = 0; i < 2 * limits::kAdminProbesMax; ++i) {
+    RawHttpClient probe(address);
+    EXPECT_EQ(probe.Get(i % 2 == 0 ? "/healthz" : "/readyz").status, 200) << i;
+    EXPECT_TRUE(probe.ReadsEnd());
+  }
+  server.Stop();
+  held.clear();
 }
 
 TEST_F(AdminServerTest, ASocketThatCannotBeIsSaidAtTheStart) {

@@ -108,7 +108,8 @@ void RegisterHttpTimeouts(GatewayConfig& config, ConfigReader& reader) {
 
 // Each is named as in `enclaves`: one that is misspelled would not be taken, without a word.
 absl::Status CheckAdopted(const GatewayConfig& config, const ConfigReader& reader) {
-  BULLA_ASSIGN_OR_RETURN(std::vector<EnclaveSpec> specs, EnclaveSpecs(config));
+  BULLA_ASSIGN_OR_RETURN(std::vector<EnclaveSpec> specs,
+                         EnclaveSpecs(config.enclaves, config.platform));
   for (const std::string& adopted : config.adopt_enclaves) {
     const bool known = std::ranges::any_of(
         specs, [&](const EnclaveSpec& spec) { return spec.address.ToString() == adopted; });

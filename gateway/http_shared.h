@@ -3,8 +3,10 @@
 // What the threads of the HTTP face share. What is not in here belongs to one thread alone.
 
 #include <atomic>
+#include <functional>
 #include <utility>
 
+#include "base/acceptor.h"
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "gateway/admission.h"
@@ -50,6 +52,7 @@ struct HttpShared {
         admission(a),
         clock(c),
         metrics(m, "http"),
+        on_accept_pause(Acceptor::CountIn(m, "http")),
         request_pool(options.request_pool_bytes),
         answer_pool(options.answer_pool_bytes) {}
 
@@ -58,6 +61,7 @@ struct HttpShared {
   Admission& admission;
   const Clock& clock;
   FaceMetrics metrics;
+  const std::function<void()> on_accept_pause;
   std::atomic<std::size_t> connections{0};  // against connections_max
   std::atomic<std::size_t> turned_away{0};  // against limits::kHttpTurnedAwayMax
   HttpPool request_pool;

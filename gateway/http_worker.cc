@@ -7,11 +7,11 @@
 #include <boost/asio/post.hpp>
 
 #include "base/limits.h"
-#include "base/log.h"
 #include "base/thread.h"
 #include "gateway/call_list.h"
 #include "gateway/http_connection.h"
 #include "gateway/http_exchange.h"
+#include "gateway/tcp_listen.h"
 
 namespace bulla {
 namespace {
@@ -33,13 +33,18 @@ HttpWorker::HttpWorker(HttpShared& shared, std::size_t index)
       total_latency_(shared.metrics.total_latency()) {}
 
 absl::Status HttpWorker::Listen(const tcp::endpoint& endpoint) {
-  BULLA_ASSIGN_OR_RETURN(acceptor_, ListenOn(io_, endpoint, /*share=*/true));
+  BULLA_ASSIGN_OR_RETURN(tcp::acceptor listener, ListenOn(io_, endpoint, /*share=*/true));
+  endpoint_ = listener.local_endpoint();
+  address_ = AddressOf(listener);
+  acceptor_.emplace(io_.get_executor(), UniqueFd(listener.release()),
+                    Acceptor::Options{.name = "http", .on_pause = shared_.on_accept_pause},
+                    [this](UniqueFd fd) { TakeAccepted(std::move(fd)); });
   return absl::OkStatus();
 }
 
 void HttpWorker::StartThread() {
   work_.emplace(io_.get_executor());
-  Accept();
+  acceptor_->Start();
   StartTicker();
   thread_ = std::thread([this] {
     SetThreadName(fmt::format("http-{}", index_));
@@ -47,23 +52,12 @@ void HttpWorker::StartThread() {
   });
 }
 
-void HttpWorker::Accept() {
-  acceptor_->async_accept([this](const error_code& ec, tcp::socket socket) {
-    if (ec == asio::error::operation_aborted) return;
-    if (ec) {
-      // Most likely no descriptor is free. Trying at once would spin.
-      LogWarn("http_accept_failed", {{"error", ec.message()}});
-      accept_paused_ = true;
-      return;
-    }
-    TakeAccepted(std::move(socket));
-    if (!draining_) Accept();
-  });
-}
-
-void HttpWorker::TakeAccepted(tcp::socket socket) {
+void HttpWorker::TakeAccepted(UniqueFd fd) {
   if (stopping_) return;  // accepted just before; nobody would close it any more
   error_code ec;
+  tcp::socket socket(io_);
+  if (socket.assign(endpoint_.protocol(), fd.get(), ec)) return;
+  fd.Release();
   socket.non_blocking(true, ec);
   socket.set_option(tcp::no_delay(true), ec);
   bool welcome = TakePlace(shared_.connections, shared_.options.connections_max);
@@ -104,10 +98,6 @@ void HttpWorker::StartTicker() {
 void HttpWorker::Tick() {
   parse_latency_.Flush();
   total_latency_.Flush();
-  if (accept_paused_ && !draining_) {
-    accept_paused_ = false;
-    Accept();
-  }
   MonotonicTime now = Now();
   // Backwards: one that deletes itself is replaced by one that was looked at already.
   for (std::size_t i = connections_.size(); i-- > 0;) connections_[i]->OnTick(now);
@@ -177,24 +167,13 @@ void HttpWorker::BeginDrain() {
   asio::post(io_, [this] {
     if (draining_) return;
     draining_ = true;
-    AcceptRestAndClose();
+    // The kernel has completed connections that wait to be accepted; their callers believe that
+    // they are connected, so they are served too.
+    acceptor_->TakeWaiting();
+    acceptor_->Close();
     for (std::size_t i = connections_.size(); i-- > 0;) connections_[i]->OnDrain();
     TellIfEmpty();
   });
-}
-
-// The kernel has completed connections that wait to be accepted; their callers believe that they
-// are connected, so they are served too.
-void HttpWorker::AcceptRestAndClose() {
-  error_code ec;
-  acceptor_->cancel(ec);
-  for (;;) {
-    tcp::socket socket(io_);
-    acceptor_->accept(socket, ec);
-    if (ec) break;
-    TakeAccepted(std::move(socket));
-  }
-  acceptor_->close(ec);
 }
 
 void HttpWorker::TellIfEmpty() {
@@ -220,8 +199,7 @@ void HttpWorker::StopBlocking() {
     stopping_ = true;
     if (!draining_) {
       draining_ = true;
-      error_code ec;
-      acceptor_->close(ec);
+      acceptor_->Close();
     }
     for (std::size_t i = connections_.size(); i-- > 0;) connections_[i]->OnStop();
     TellIfEmpty();

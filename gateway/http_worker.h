@@ -19,7 +19,9 @@
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
 
+#include "base/acceptor.h"
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/mutex.h"
 #include "base/random.h"
 #include "base/status.h"
@@ -27,7 +29,6 @@
 #include "gateway/http_shared.h"
 #include "gateway/request_id.h"
 #include "gateway/signer_service.h"
-#include "gateway/tcp_listen.h"
 #include "wire/errors.h"
 
 namespace bulla {
@@ -51,8 +52,8 @@ class HttpWorker final : public CallHome {
 
   // From the starting thread, in this order.
   absl::Status Listen(const boost::asio::ip::tcp::endpoint& endpoint);
-  boost::asio::ip::tcp::endpoint endpoint() const { return acceptor_->local_endpoint(); }
-  std::string address() const { return AddressOf(*acceptor_); }  // HOST:PORT
+  boost::asio::ip::tcp::endpoint endpoint() const { return endpoint_; }
+  const std::string& address() const { return address_; }  // HOST:PORT
   void StartThread();
 
   // From the stopping thread.
@@ -85,9 +86,7 @@ class HttpWorker final : public CallHome {
   std::uint64_t NextJitter() { return jitter_state_ = jitter_state_ * 6364136223846793005u + 1; }
 
  private:
-  void Accept();
-  void TakeAccepted(boost::asio::ip::tcp::socket socket);
-  void AcceptRestAndClose();
+  void TakeAccepted(UniqueFd fd);
   void StartTicker();
   void Tick();
   void SubmitGathered();
@@ -102,7 +101,9 @@ class HttpWorker final : public CallHome {
   std::thread thread_;
 
   // Confined to the I/O thread.
-  std::optional<boost::asio::ip::tcp::acceptor> acceptor_;
+  boost::asio::ip::tcp::endpoint endpoint_;
+  std::string address_;
+  std::optional<Acceptor> acceptor_;
   boost::asio::steady_timer ticker_;
   std::vector<HttpConnection*> connections_;  // owned; each knows its place
   RequestIdSource ids_;
@@ -110,7 +111,6 @@ class HttpWorker final : public CallHome {
   bool submit_posted_ = false;
   bool draining_ = false;
   bool stopping_ = false;
-  bool accept_paused_ = false;  // out of descriptors; the next tick tries again
   LatencyTally parse_latency_;
   LatencyTally total_latency_;
   std::int64_t date_second_ = -1;

@@ -3,18 +3,16 @@
 #include <array>
 #include <atomic>
 #include <chrono>
-#include <sys/eventfd.h>
-#include <unistd.h>
 #include <utility>
 
 #include <boost/asio/connect.hpp>
 #include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
-#include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/write.hpp>
 
+#include "base/acceptor.h"
 #include "base/log.h"
 #include "base/thread.h"
 
@@ -107,40 +105,35 @@ class KmsForwarder::Impl {
   Impl(Options options, UniqueFd listener)
       : options_(std::move(options)),
         family_(options_.listen.family()),
-        listener_fd_(std::move(listener)),
-        wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-        listener_(io_, listener_fd_.get()) {
-    Accept();
+        acceptor_(io_.get_executor(), std::move(listener),
+                  {.name = "kms_forwarder", .on_pause = options_.on_accept_pause},
+                  [this](UniqueFd fd) { Take(std::move(fd)); }) {
+    acceptor_.Start();
     thread_ = StartThread("kms-forwarder", [this] { io_.run(); });
   }
 
   ~Impl() {
     io_.stop();
     thread_.join();
-    listener_.release();  // the descriptor is listener_fd_'s
   }
 
  private:
-  void Accept() {
-    listener_.async_wait(asio::posix::stream_descriptor::wait_read, [this](error_code error) {
-      if (error) return;
-      UniqueFd fd = AcceptBlocking(listener_fd_.get(), wake_.get());
-      if (fd.valid() && connections_ < kConnectionsMax) {
-        EnclaveSocket socket(io_, asio::generic::stream_protocol(family_, 0), fd.Release());
-        std::make_shared<Connection>(io_, std::move(socket), connections_)
-            ->Start(options_.target_host, options_.target_port);
-      }
-      Accept();
-    });
+  void Take(UniqueFd fd) {
+    if (connections_ >= kConnectionsMax) return;
+    TuneConnection(fd.get());
+    EnclaveSocket socket(io_);
+    error_code error;
+    if (socket.assign(asio::generic::stream_protocol(family_, 0), fd.get(), error)) return;
+    fd.Release();
+    std::make_shared<Connection>(io_, std::move(socket), connections_)
+        ->Start(options_.target_host, options_.target_port);
   }
 
   const Options options_;
   const int family_;
-  UniqueFd listener_fd_;
-  UniqueFd wake_;  // never written to: the wait for a connection has ended before the accept
   std::atomic<int> connections_{0};
   asio::io_context io_{1};
-  asio::posix::stream_descriptor listener_;
+  Acceptor acceptor_;
   std::thread thread_;
 };
 

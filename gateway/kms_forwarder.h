@@ -3,6 +3,7 @@
 // The way from the enclaves to KMS: an enclave has no network, so the gateway carries the bytes of
 // its TLS session to the configured endpoint and nowhere else. It sees ciphertext only.
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -18,6 +19,7 @@ class KmsForwarder {
     Address listen;
     std::string target_host;  // a name or an address; resolved again for every connection
     std::string target_port;
+    std::function<void()> on_accept_pause = {};  // as Acceptor's
   };
 
   static absl::StatusOr<std::unique_ptr<KmsForwarder>> Start(Options options);

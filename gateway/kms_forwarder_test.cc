@@ -9,6 +9,8 @@
 
 #include <poll.h>
 
+#include "tests/fakes/accept.h"
+
 namespace bulla {
 namespace {
 

@@ -14,6 +14,7 @@
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
 
+#include "base/acceptor.h"
 #include "base/command_line.h"
 #include "base/daemon.h"
 #include "base/file.h"
@@ -55,11 +56,14 @@ struct Flags {
   std::string ready_file;
 };
 
-absl::StatusOr<std::unique_ptr<KmsForwarder>> StartForwarder(const GatewayConfig& config) {
+absl::StatusOr<std::unique_ptr<KmsForwarder>> StartForwarder(const GatewayConfig& config,
+                                                             Metrics& metrics) {
   BULLA_ASSIGN_OR_RETURN(Address listen, Address::Parse(config.kms_forwarder_listen));
   BULLA_ASSIGN_OR_RETURN(HostPort target, ParseTarget(config.kms_forwarder_target));
-  return KmsForwarder::Start(
-      {.listen = listen, .target_host = target.host, .target_port = std::to_string(target.port)});
+  return KmsForwarder::Start({.listen = listen,
+                              .target_host = target.host,
+                              .target_port = std::to_string(target.port),
+                              .on_accept_pause = Acceptor::CountIn(metrics, "kms_forwarder")});
 }
 
 absl::StatusOr<Router::Options> RouterOptions(const GatewayConfig& config) {
@@ -187,7 +191,7 @@ absl::Status Serve(const Flags& flags) {
   BULLA_ASSIGN_OR_RETURN(
       std::unique_ptr<SqliteStore> store,
       SqliteStore::Open({.path = SqlitePath(config), .idempotency_ttl = config.idempotency_ttl}));
-  BULLA_ASSIGN_OR_RETURN(std::unique_ptr<KmsForwarder> forwarder, StartForwarder(config));
+  BULLA_ASSIGN_OR_RETURN(std::unique_ptr<KmsForwarder> forwarder, StartForwarder(config, metrics));
   Router router(std::move(router_options), *store, metrics, clock);
   metrics.AddSource([&store] { return StoreFamilies(store->health(), store->transactions()); });
   metrics.AddSource([&router] { return EnclaveFamilies(router.fleet().statuses()); });

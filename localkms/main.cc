@@ -119,6 +119,7 @@ absl::StatusOr<std::string> FirstKeyArn(KeyRing& keys, bool create_if_empty, Wal
 
 absl::Status Serve(const Flags& flags) {
   StopSignals stop;
+  RaiseDescriptorLimit();
   RealClock clock;
   BULLA_ASSIGN_OR_RETURN(KmsServiceOptions options, LoadServiceOptions(flags));
   BULLA_ASSIGN_OR_RETURN(std::unique_ptr<KeyRing> keys,

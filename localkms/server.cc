@@ -18,9 +18,9 @@
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http.hpp>
 
+#include "base/acceptor.h"
 #include "base/errno_text.h"
 #include "base/host_port.h"
-#include "base/log.h"
 #include "base/mutex.h"
 #include "base/thread.h"
 
@@ -206,26 +206,30 @@ absl::StatusOr<tcp::endpoint> ParseLoopback(const std::string& listen) {
 class KmsServer::Impl {
  public:
   Impl(Handler handler, int threads)
-      : handler_(std::move(handler)), loop_(threads), acceptor_(asio::make_strand(loop_)) {}
+      : handler_(std::move(handler)), loop_(threads), strand_(asio::make_strand(loop_)) {}
   ~Impl() { Stop(); }
 
   absl::Status Listen(const tcp::endpoint& endpoint, const std::optional<TlsFiles>& tls) {
     if (tls) BULLA_RETURN_IF_ERROR(LoadTls(*tls));
     error_code error;
-    acceptor_.open(endpoint.protocol(), error);
-    if (!error) acceptor_.set_option(asio::socket_base::reuse_address(true), error);
-    if (!error) acceptor_.bind(endpoint, error);
-    if (!error) acceptor_.listen(asio::socket_base::max_listen_connections, error);
-    if (!error) endpoint_ = acceptor_.local_endpoint(error);
+    tcp::acceptor listener(loop_);
+    listener.open(endpoint.protocol(), error);
+    if (!error) listener.set_option(asio::socket_base::reuse_address(true), error);
+    if (!error) listener.bind(endpoint, error);
+    if (!error) listener.listen(asio::socket_base::max_listen_connections, error);
+    if (!error) endpoint_ = listener.local_endpoint(error);
     if (error) {
       return absl::UnavailableError(
           fmt::format("listener {}: {}", TextOf(endpoint), ErrnoText(error.value())));
     }
+    acceptor_.emplace(strand_, UniqueFd(listener.release()),
+                      Acceptor::Options{.name = "kms", .on_pause = {}},
+                      [this](UniqueFd fd) { Take(std::move(fd)); });
     return absl::OkStatus();
   }
 
   void Run(int threads) {
-    asio::post(acceptor_.get_executor(), [this] { Accept(); });
+    asio::post(strand_, [this] { acceptor_->Start(); });
     for (int i = 0; i < threads; ++i) {
       threads_.emplace_back([this] {
         SetThreadName("kms-io");
@@ -238,10 +242,7 @@ class KmsServer::Impl {
 
   void Stop() {
     if (threads_.empty()) return;
-    asio::post(acceptor_.get_executor(), [this] {
-      error_code ignored;
-      acceptor_.close(ignored);
-    });
+    asio::post(strand_, [this] { acceptor_->Close(); });
     sessions_.Drain();
     loop_.stop();
     for (std::thread& thread : threads_) thread.join();
@@ -262,18 +263,13 @@ class KmsServer::Impl {
     return absl::OkStatus();
   }
 
-  void Accept() {
-    acceptor_.async_accept(asio::make_strand(loop_), [this](error_code error, tcp::socket socket) {
-      if (!acceptor_.is_open()) return;
-      if (error) {
-        LogWarn("accept_failed", {{"error", error.message()}});
-      } else {
-        error_code ignored;
-        socket.set_option(tcp::no_delay(true), ignored);
-        StartSession(std::move(socket));
-      }
-      Accept();
-    });
+  void Take(UniqueFd fd) {
+    tcp::socket socket(asio::make_strand(loop_));
+    error_code error;
+    if (socket.assign(endpoint_.protocol(), fd.get(), error)) return;
+    fd.Release();
+    socket.set_option(tcp::no_delay(true), error);
+    StartSession(std::move(socket));
   }
 
   void StartSession(tcp::socket socket) {
@@ -290,7 +286,8 @@ class KmsServer::Impl {
   SessionList sessions_;  // outlives the loop, whose handlers hold the sessions
   std::optional<asio::ssl::context> tls_;
   asio::io_context loop_;
-  tcp::acceptor acceptor_;
+  const asio::strand<asio::io_context::executor_type> strand_;  // of the acceptor
+  std::optional<Acceptor> acceptor_;
   tcp::endpoint endpoint_;
   std::vector<std::thread> threads_;
 };

@@ -210,17 +210,11 @@ absl::StatusOr<UniqueFd> Listen(const Address& address) {
   return fd;
 }
 
-UniqueFd AcceptBlocking(int listener, int wake_fd) {
-  pollfd fds[2] = {{listener, POLLIN, 0}, {wake_fd, POLLIN, 0}};
-  if (::poll(fds, 2, -1) <= 0 || (fds[1].revents & POLLIN) != 0) return UniqueFd();
-  UniqueFd fd(::accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-  if (fd.valid()) {
-    sockaddr_storage local{};
-    socklen_t size = sizeof(local);
-    ::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&local), &size);
-    TuneSocket(fd.get(), local.ss_family);
-  }
-  return fd;
+void TuneConnection(int fd) {
+  sockaddr_storage local{};
+  socklen_t size = sizeof(local);
+  ::getsockname(fd, reinterpret_cast<sockaddr*>(&local), &size);
+  TuneSocket(fd, local.ss_family);
 }
 
 }  // namespace bulla

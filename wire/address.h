@@ -56,9 +56,7 @@ absl::StatusOr<UniqueFd> DialBlocking(const Address& address, std::chrono::milli
 // another process listens there, FAILED_PRECONDITION when something else is in the way.
 absl::StatusOr<UniqueFd> Listen(const Address& address);
 
-// Waits for a connection on `listener` or for `wake_fd` to become readable. An invalid fd means
-// woken or a passing fault (out of descriptors): look whether to stop, then call again.
-// Non-blocking fd.
-UniqueFd AcceptBlocking(int listener, int wake_fd);
+// What DialBlocking() does for its end, for the end of a connection that was accepted.
+void TuneConnection(int fd);
 
 }  // namespace bulla

@@ -9,6 +9,8 @@
 #include <unistd.h>
 #include <vector>
 
+#include "tests/fakes/accept.h"
+
 namespace bulla {
 namespace {
 
@@ -145,18 +147,6 @@ TEST(Address, DialingNobodyIsUnavailable) {
   Address address = *Address::Parse("unix:" + dir.File("none"));
   EXPECT_EQ(DialBlocking(address, std::chrono::seconds(1)).status().code(),
             absl::StatusCode::kUnavailable);
-}
-
-TEST(Address, AWaitingAcceptCanBeWoken) {
-  TempDir dir;
-  UniqueFd listener = *Listen(*Address::Parse("unix:" + dir.File("s")));
-  UniqueFd wake(::eventfd(0, 0));
-  std::thread waker([&] {
-    std::uint64_t one = 1;
-    ASSERT_EQ(::write(wake.get(), &one, sizeof(one)), static_cast<ssize_t>(sizeof(one)));
-  });
-  EXPECT_FALSE(AcceptBlocking(listener.get(), wake.get()).valid());
-  waker.join();
 }
 
 // The transport of production. Runs where the kernel has vsock_loopback; says so where it has not.

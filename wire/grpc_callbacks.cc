@@ -11,8 +11,10 @@
 #include <thread>
 
 #include <absl/synchronization/mutex.h>
+#include <grpc/support/log.h>
 #include <grpcpp/security/credentials.h>
 
+#include "base/log.h"
 #include "wire/enclave.grpc.pb.h"
 
 namespace bulla {
@@ -60,11 +62,22 @@ std::size_t CallbackThreads() {
   return count;
 }
 
+void LogForGrpc(gpr_log_func_args* line) {
+  LogLevel level = LogLevel::kDebug;
+  if (line->severity == GPR_LOG_SEVERITY_INFO) level = LogLevel::kInfo;
+  if (line->severity == GPR_LOG_SEVERITY_ERROR) level = LogLevel::kError;
+  Log(level, "grpc",
+      {{"file", std::filesystem::path(line->file).filename().string()},
+       {"line", line->line},
+       {"message", line->message}});
+}
+
 }  // namespace
 
 void KeepGrpcCallbackThreads() { TheHolder(); }
 
 void TuneGrpcForTraffic() {
+  gpr_set_log_function(LogForGrpc);
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   Holder& holder = TheHolder();
   // They were started with the first call above, and name themselves.

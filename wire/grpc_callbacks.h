@@ -13,7 +13,8 @@ void KeepGrpcCallbackThreads();
 // for each eight CPUs to run callbacks, and puts the rest to sleep for good: gRPC starts one for
 // each two CPUs, at least two, and they take turns at waiting for the next event, waking each
 // other, so that a message costs twice the context switches. And ends Abseil's search for
-// deadlocks, which Debian builds in and gRPC's every lock pays for.
+// deadlocks, which Debian builds in and gRPC's every lock pays for. What gRPC logs becomes lines of
+// our log, which are limited: a peer can make it log as often as it likes.
 void TuneGrpcForTraffic();
 
 }  // namespace bulla

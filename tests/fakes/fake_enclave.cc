@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "base/thread.h"
+#include "tests/fakes/accept.h"
 
 namespace bulla {
 
