@@ -14,7 +14,8 @@ constexpr Duration kEpoch = std::chrono::seconds(1);
 
 prometheus::Counter& Refused(Metrics& metrics, const std::string& reason) {
   return metrics.AddCounter("bulla_gateway_admission_refusals_total",
-                            "Signatures refused with RETRY_LATER for overload, by reason",
+                            "Signatures refused with RETRY_LATER for overload, by reason; creates "
+                            "and look-ups among them, as the signatures that they count for",
                             {{"reason", reason}});
 }
 
@@ -62,6 +63,9 @@ ClientAddress ClientOfGrpcPeer(std::string_view peer) {
 Admission::Client::Client(Admission& admission, const ClientAddress& address)
     : admission_(&admission), account_(admission.Hold(address)) {}
 
+Admission::Client::Client(const Client& other)
+    : admission_(other.admission_), account_(admission_->Hold(other.account_->address)) {}
+
 Admission::Client::Client(Client&& other) noexcept
     : admission_(std::exchange(other.admission_, nullptr)), account_(other.account_) {}
 
@@ -96,7 +100,10 @@ Admission::Admission(Options options, Metrics& metrics)
       refused_limit_(Refused(metrics, "limit")),
       refused_fairness_(Refused(metrics, "fairness")),
       refused_deadline_(Refused(metrics, "deadline")),
-      refused_enclave_limit_(Refused(metrics, "enclave_limit")) {}
+      refused_enclave_limit_(Refused(metrics, "enclave_limit")),
+      refused_creates_(Refused(metrics, "creates")),
+      creates_max_gauge_(metrics.AddGauge("bulla_gateway_creates_in_flight_max",
+                                          "How many creates there may be under way now")) {}
 
 void Admission::NoteActive(Account& account) {
   const std::uint32_t epoch = epoch_.load(std::memory_order_relaxed);
@@ -145,6 +152,55 @@ void Admission::Release(const Client& client, std::size_t count) {
   in_flight_.fetch_sub(count, std::memory_order_relaxed);
 }
 
+// ---- Creates and look-ups --------------------------------------------------------------------
+
+bool Admission::AdmitWhole(const Client& client, std::size_t cost, Duration time_left) {
+  const std::size_t admitted = Admit(client, cost, time_left);
+  if (admitted == cost) return true;
+  Release(client, admitted);
+  return false;
+}
+
+std::optional<Admission::Pass> Admission::AdmitCreate(const Client& client, Duration time_left) {
+  if (creates_.fetch_add(1, std::memory_order_relaxed) >=
+      creates_max_.load(std::memory_order_relaxed)) {
+    refused_creates_.Increment(static_cast<double>(kCreateCost));
+  } else {
+    // No bound is so small that none is let in.
+    const std::size_t cost =
+        std::clamp(limit_.load(std::memory_order_relaxed), std::size_t{1}, kCreateCost);
+    if (AdmitWhole(client, cost, time_left)) return Pass(client, cost, /*is_create=*/true);
+  }
+  creates_.fetch_sub(1, std::memory_order_relaxed);
+  return std::nullopt;
+}
+
+std::optional<Admission::Pass> Admission::AdmitLookUp(const Client& client) {
+  // It has no deadline and does not queue behind signatures.
+  if (!AdmitWhole(client, kLookUpCost, Duration::max())) return std::nullopt;
+  return Pass(client, kLookUpCost, /*is_create=*/false);
+}
+
+void Admission::Pass::Return() {
+  const std::size_t cost = std::exchange(cost_, 0);
+  if (cost == 0 || client_.admission_ == nullptr) return;
+  client_.admission_->Release(client_, cost);
+  if (is_create_) client_.admission_->creates_.fetch_sub(1, std::memory_order_relaxed);
+}
+
+// Fast down and slowly up, as TCP does it: halved each tick, an eighth more each tick.
+void Admission::AdjustCreates(bool signatures_answered) {
+  const Duration usual(usual_latency_.load(std::memory_order_relaxed));
+  const std::size_t now = creates_max_.load(std::memory_order_relaxed);
+  const bool aside = signatures_answered && usual > kSignLatencyAside;
+  const std::size_t wanted = aside ? now / 2 : now + std::max(std::size_t{1}, now / 8);
+  const std::size_t quarter = limit_.load(std::memory_order_relaxed) / (4 * kCreateCost);
+  const std::size_t most = std::clamp(quarter, kCreatesMin, kCreatesMax);
+  creates_max_.store(std::clamp(wanted, kCreatesMin, most), std::memory_order_relaxed);
+}
+
+// ---- Time ------------------------------------------------------------------------------------
+
 void Admission::OnAnswered(Duration latency) {
   latency_sum_.fetch_add(latency.count(), std::memory_order_relaxed);
   latency_count_.fetch_add(1, std::memory_order_relaxed);
@@ -162,6 +218,7 @@ void Admission::Tick(MonotonicTime now, const Enclaves& enclaves) {
   const Duration::rep mean = count == 0 ? 0 : sum / count;
   usual_latency_.store((usual_latency_.load(std::memory_order_relaxed) + mean) / 2,
                        std::memory_order_relaxed);
+  AdjustCreates(count > 0);
   if (now >= epoch_end_) {
     epoch_end_ = now + kEpoch;
     epoch_.fetch_add(1, std::memory_order_relaxed);
@@ -170,6 +227,7 @@ void Admission::Tick(MonotonicTime now, const Enclaves& enclaves) {
   }
   in_flight_gauge_.Set(static_cast<double>(in_flight()));
   limit_gauge_.Set(static_cast<double>(limit_.load(std::memory_order_relaxed)));
+  creates_max_gauge_.Set(static_cast<double>(creates_max_.load(std::memory_order_relaxed)));
   const std::uint64_t refused = std::max(enclaves.refused, refused_by_enclaves_);
   refused_enclave_limit_.Increment(
       static_cast<double>(refused - std::exchange(refused_by_enclaves_, refused)));

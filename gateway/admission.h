@@ -10,6 +10,13 @@
 // one gets its half at once, whatever the first has under way. Half of the bound is enough to keep
 // the enclaves busy, so nothing is lost when clients do not use their shares.
 //
+// A new key counts as the signatures that it costs the enclave, and a look-up as one, so they have
+// their part in all that. Creates are held tighter: they take no more than a quarter of the bound,
+// and give way to signatures. While those take longer than kSignLatencyAside, fewer and fewer
+// creates are let in, down to kCreatesMin; they become more again when the signatures are quick. So
+// creates use what signatures leave, and however many are asked for, they put off a signature by
+// the work of a few.
+//
 // A client is the network address that calls, of IPv6 its /64. It is looked up once for a
 // connection, a stream or a unary call of gRPC; to admit and to release is then a few atomics.
 
@@ -17,7 +24,9 @@
 #include <atomic>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string_view>
+#include <utility>
 
 #include "base/clock.h"
 #include "base/limits.h"
@@ -48,6 +57,7 @@ class Admission {
   class Client {
    public:
     Client(Admission& admission, const ClientAddress& address);
+    Client(const Client& other);
     Client(Client&& other) noexcept;
     Client& operator=(Client&&) = delete;
     ~Client();
@@ -58,6 +68,35 @@ class Admission {
     Account* account_;
   };
 
+  // The room that a create or a look-up takes, until it is given back or goes. `admission` outlives
+  // it. Movable; for one thread at a time.
+  class Pass {
+   public:
+    Pass(Pass&&) noexcept = default;
+    Pass& operator=(Pass&& other) = delete;
+    ~Pass() { Return(); }
+    void Return();  // idempotent
+
+   private:
+    friend class Admission;
+    Pass(Client client, std::size_t cost, bool is_create)
+        : client_(std::move(client)), cost_(cost), is_create_(is_create) {}
+    Client client_;
+    std::size_t cost_;
+    bool is_create_;
+  };
+
+  // A new key in signatures: its secret is drawn, multiplied into a point and sealed, then opened,
+  // signed with and verified once more before it is acknowledged.
+  static constexpr std::size_t kCreateCost = 8;
+  static constexpr std::size_t kLookUpCost = 1;  // the store's work, not the enclave's
+  // Creates under way at a time. Enough for ten thousand a second, when each takes 25 ms with its
+  // fsync; and what a burst of them puts before a signature is theirs.
+  static constexpr std::size_t kCreatesMax = 256;
+  static constexpr std::size_t kCreatesMin = 4;  // however slow signatures are: some keys are made
+  // Half of what is promised for signatures, where creates begin to give way.
+  static constexpr Duration kSignLatencyAside = std::chrono::milliseconds(5);
+
   // `metrics` must outlive it.
   Admission(Options options, Metrics& metrics);
 
@@ -65,6 +104,10 @@ class Admission {
   // be refused with kRetryLater. Those let in are to be released.
   std::size_t Admit(const Client& client, std::size_t asked, Duration time_left);
   void Release(const Client& client, std::size_t count);
+  // One create, to be answered within `time_left`, or one look-up. Nothing: to be refused with
+  // kRetryLater.
+  std::optional<Pass> AdmitCreate(const Client& client, Duration time_left);
+  std::optional<Pass> AdmitLookUp(const Client& client);
   // A signature was answered, `latency` after it was let in. One of each list is enough.
   void OnAnswered(Duration latency);
 
@@ -93,6 +136,9 @@ class Admission {
   Account* Hold(const ClientAddress& address) BULLA_EXCLUDES(mutex_);
   void LetGo(Account* account) BULLA_EXCLUDES(mutex_);
   void NoteActive(Account& account);
+  // Takes room for all of `cost` or for none of it.
+  bool AdmitWhole(const Client& client, std::size_t cost, Duration time_left);
+  void AdjustCreates(bool signatures_answered);
   std::size_t Refuse(Account& account, std::size_t over, prometheus::Counter& reason);
 
   const Options options_;
@@ -103,6 +149,8 @@ class Admission {
   std::atomic<std::size_t> clients_this_epoch_{0};
   std::atomic<std::size_t> clients_last_epoch_{0};
   std::atomic<Duration::rep> usual_latency_{0};
+  alignas(kCacheLine) std::atomic<std::size_t> creates_{0};  // under way
+  std::atomic<std::size_t> creates_max_{kCreatesMax};
   alignas(kCacheLine) std::atomic<Duration::rep> latency_sum_{0};  // since the last tick
   std::atomic<std::int64_t> latency_count_{0};
 
@@ -119,6 +167,8 @@ class Admission {
   prometheus::Counter& refused_fairness_;
   prometheus::Counter& refused_deadline_;
   prometheus::Counter& refused_enclave_limit_;
+  prometheus::Counter& refused_creates_;
+  prometheus::Gauge& creates_max_gauge_;
 };
 
 }  // namespace bulla

@@ -1,5 +1,6 @@
 #include "gateway/admission.h"
 
+#include <deque>
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -226,6 +227,113 @@ TEST(ClientAddress, WhatIsNoAddressIsOneClient) {
                            "ipv6:%5B%5D:", "ipv9:1.2.3.4:5", "ipv4"}) {
     EXPECT_EQ(ClientOfGrpcPeer(peer), ClientAddress{}) << peer;
   }
+}
+
+// ---- Creates and look-ups --------------------------------------------------------------------
+
+class CreatesTest : public AdmissionTest {
+ protected:
+  // As many creates as are let in, at most `asked`.
+  std::size_t Create(std::size_t asked = 10'000) {
+    std::size_t count = 0;
+    while (count < asked) {
+      std::optional<Admission::Pass> pass = admission_.AdmitCreate(client_, kPatience);
+      if (!pass) break;
+      passes_.push_back(*std::move(pass));
+      ++count;
+    }
+    return count;
+  }
+  // A tick in which signatures took so long.
+  void TickWith(Duration latency, int ticks = 1) {
+    for (int i = 0; i < ticks; ++i) {
+      admission_.OnAnswered(latency);
+      Tick();
+    }
+  }
+
+  Admission::Client client_{admission_, V4(1)};
+  std::vector<Admission::Pass> passes_;
+};
+
+TEST_F(CreatesTest, ACreateCountsAsTheSignaturesThatItCostsUntilItIsDone) {
+  SetLimit(1000);
+  EXPECT_EQ(Create(2), 2u);
+  EXPECT_EQ(admission_.in_flight(), 2 * Admission::kCreateCost);
+  {
+    std::optional<Admission::Pass> look_up = admission_.AdmitLookUp(client_);
+    ASSERT_TRUE(look_up);
+    EXPECT_EQ(admission_.in_flight(), 2 * Admission::kCreateCost + 1);
+  }
+  Admission::Pass moved = std::move(passes_.back());
+  passes_.clear();
+  EXPECT_EQ(admission_.in_flight(), Admission::kCreateCost);
+  moved.Return();
+  moved.Return();
+  EXPECT_EQ(admission_.in_flight(), 0u);
+}
+
+TEST_F(CreatesTest, HoweverManyAreAskedForThreeQuartersAreLeftForSignatures) {
+  SetLimit(800);
+  const std::size_t creates = Create();
+  EXPECT_EQ(creates * Admission::kCreateCost, 200u);
+  EXPECT_EQ(Refusals("creates"), static_cast<double>(Admission::kCreateCost));
+  EXPECT_EQ(Admit(client_, 600), 600u);
+}
+
+TEST_F(CreatesTest, TheyGiveWayWhileSignaturesAreSlowAndComeBackWhenTheyAreNot) {
+  SetLimit(1000);
+  const std::size_t usual = Create();
+  passes_.clear();
+  EXPECT_GT(usual, 20u);
+  TickWith(milliseconds(20), 10);
+  EXPECT_EQ(Create(), Admission::kCreatesMin) << "some keys are made all the same";
+  passes_.clear();
+  TickWith(milliseconds(1), 50);
+  EXPECT_EQ(Create(), usual);
+}
+
+TEST_F(CreatesTest, WhereNobodySignsTheyHaveTheirWholePart) {
+  SetLimit(1000);
+  const std::size_t usual = Create();
+  passes_.clear();
+  TickWith(milliseconds(20), 10);
+  Tick(50);
+  EXPECT_EQ(Create(), usual);
+}
+
+TEST_F(CreatesTest, TheSmallestBoundLetsOneIn) {
+  SetLimit(1);
+  EXPECT_EQ(Create(1), 1u);
+  EXPECT_FALSE(admission_.AdmitLookUp(client_));
+  passes_.clear();
+  EXPECT_TRUE(admission_.AdmitLookUp(client_));
+}
+
+// A queue before one worker, as an enclave has it: signatures ask for half of what it can do, and
+// creates for all that they are given. Without a bound each signature would wait behind all of
+// them.
+TEST_F(CreatesTest, AFloodOfThemPutsASignatureOffByTheWorkOfAFew) {
+  constexpr Duration kSign = std::chrono::microseconds(50);
+  constexpr Duration kCreate = Admission::kCreateCost * kSign;
+  SetLimit(800);
+  Duration asked{};  // work that the worker was given so far, and what it has done of it
+  Duration done{};
+  Duration worst{};
+  std::deque<std::pair<Duration, Admission::Pass>> creates;  // with what has to be done by then
+  for (int tick = 0; tick < 500; ++tick) {
+    done = std::min(asked, done + Admission::kTick / 2);  // the other half is the signatures'
+    while (!creates.empty() && creates.front().first <= done) creates.pop_front();
+    while (std::optional<Admission::Pass> pass = admission_.AdmitCreate(client_, kPatience)) {
+      asked += kCreate;
+      creates.emplace_back(asked, *std::move(pass));
+    }
+    const Duration latency = asked - done + kSign;
+    worst = std::max(worst, latency);
+    admission_.OnAnswered(latency);
+    Tick();
+  }
+  EXPECT_LT(worst, milliseconds(15));
 }
 
 }  // namespace

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
+#include <memory>
 #include <mutex>
+#include <optional>
 #include <utility>
 
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
@@ -119,8 +121,12 @@ class Face final : public v1::Signer::CallbackService {
     if (!error.ok()) return FinishNow(shared_, *context, FaceMethod::kCreate, error);
     call.idempotency_key = request->idempotency_key();
     call.deadline = shared_.Deadline(*context, shared_.options.create_timeout);
+    std::optional<Admission::Pass> pass = shared_.admission.AdmitCreate(
+        shared_.ClientOf(*context), call.deadline - shared_.clock.Now());
+    if (!pass) return FinishNow(shared_, *context, FaceMethod::kCreate, kLater);
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    shared_.service.Create(std::move(call), KeyDone(FaceMethod::kCreate, reactor, response));
+    shared_.service.Create(std::move(call),
+                           KeyDone(FaceMethod::kCreate, *std::move(pass), reactor, response));
     return reactor;
   }
 
@@ -133,8 +139,11 @@ class Face final : public v1::Signer::CallbackService {
     if (error.ok()) error = CheckRequest(*request);
     if (error.ok()) error = ParseKeyId(request->key_id(), key_id);
     if (!error.ok()) return FinishNow(shared_, *context, FaceMethod::kGetKey, error);
+    std::optional<Admission::Pass> pass = shared_.admission.AdmitLookUp(shared_.ClientOf(*context));
+    if (!pass) return FinishNow(shared_, *context, FaceMethod::kGetKey, kLater);
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    shared_.service.GetKey(key_id, KeyDone(FaceMethod::kGetKey, reactor, response));
+    shared_.service.GetKey(key_id,
+                           KeyDone(FaceMethod::kGetKey, *std::move(pass), reactor, response));
     return reactor;
   }
 
@@ -152,7 +161,7 @@ class Face final : public v1::Signer::CallbackService {
     MonotonicTime deadline = shared_.Deadline(*context, shared_.options.sign_timeout);
     Admission::Client client = shared_.ClientOf(*context);
     if (shared_.admission.Admit(client, 1, deadline - shared_.clock.Now()) == 0) {
-      return FinishNow(shared_, *context, FaceMethod::kSign, {ErrorCode::kRetryLater, {}});
+      return FinishNow(shared_, *context, FaceMethod::kSign, kLater);
     }
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
     auto* call = new UnarySign(shared_, std::move(client), *reactor, *request, *response);
@@ -169,10 +178,14 @@ class Face final : public v1::Signer::CallbackService {
   }
 
  private:
+  inline static const Error kLater{ErrorCode::kRetryLater, {}};
+
   template <typename Response>
-  SignerService::KeyDone KeyDone(FaceMethod method, grpc::ServerUnaryReactor* reactor,
-                                 Response* response) {
-    return [this, method, reactor, response](Error error, const KeyRow& key) {
+  SignerService::KeyDone KeyDone(FaceMethod method, Admission::Pass&& admitted,
+                                 grpc::ServerUnaryReactor* reactor, Response* response) {
+    auto pass = std::make_shared<Admission::Pass>(std::move(admitted));
+    return [this, method, pass, reactor, response](Error error, const KeyRow& key) {
+      pass->Return();
       if (error.ok()) FillKey(key, *response);
       shared_.metrics.Count(method, error.code);
       reactor->Finish(StatusOf(error));

@@ -35,13 +35,16 @@ ClientAddress ClientOf(const tcp::socket& socket) {
 
 HttpConnection::HttpConnection(HttpWorker& worker, tcp::socket socket)
     : worker_(worker),
+      place_(*this),
       socket_(std::move(socket)),
-      client_(worker.shared().admission, ClientOf(socket_)),
+      address_(ClientOf(socket_)),
+      client_(worker.shared().admission, address_),
       reader_(worker.shared().options.body_bytes_max),
       exchange_(worker, *this),
       in_(kReadBytes) {}
 
 HttpConnection::~HttpConnection() {
+  worker_.places().Leave(place_);
   HttpShared& shared = worker_.shared();
   shared.request_pool.Return(in_pool_bytes_);
   shared.request_pool.Return(body_pool_bytes_);
@@ -49,10 +52,11 @@ HttpConnection::~HttpConnection() {
 }
 
 void HttpConnection::Start() {
-  if (turned_away) {
+  if (seat == Seat::kTurnedAway) {
     RefuseRequest(Refuse(ErrorCode::kRetryLater, ""));
     return DeleteIfDone();
   }
+  worker_.places().Enter(place_, address_);
   deadline_ = worker_.Now() + worker_.shared().options.idle_timeout;
   if (worker_.draining()) OnDrain();
   if (phase_ == Phase::kReading) ReadMore();
@@ -79,6 +83,7 @@ void HttpConnection::Advance() {
 // True: the answer is there. False: it comes later, through OnCallDone or OnKey.
 bool HttpConnection::Serve() {
   phase_ = Phase::kWorking;
+  worker_.places().Works(place_);
   deadline_ = MonotonicTime::max();  // the service answers by the call's own deadline
   close_after_ = !reader_.keep_alive();
   return exchange_.Serve(reader_.request(), read_at_);
@@ -272,6 +277,7 @@ bool HttpConnection::FinishRequest() {
   noted_state_ = HttpRequestReader::State::kIdle;
   sent_continue_ = false;
   phase_ = Phase::kReading;
+  worker_.places().Waits(place_);
   deadline_ = worker_.Now() + worker_.shared().options.idle_timeout;
   if (worker_.draining()) OnDrain();
   return true;
@@ -295,6 +301,11 @@ void HttpConnection::OnDrain() {
   deadline_ = std::min(deadline_, worker_.Now() + limits::kHttpDrainGrace);
 }
 
+void HttpConnection::OnGiveUpPlace() {
+  seat = Seat::kGivenUp;
+  OnStop();
+}
+
 void HttpConnection::OnStop() {
   if (phase_ != Phase::kClosed) Close();
   DeleteIfDone();
@@ -306,6 +317,7 @@ void HttpConnection::Linger() {
   socket_.shutdown(tcp::socket::shutdown_send, ec);
   if (ec) return Close();
   phase_ = Phase::kLingering;
+  worker_.places().Waits(place_);
   deadline_ = worker_.Now() + limits::kHttpLingerTimeout;
   in_begin_ = in_end_ = 0;
   ReadMore();
@@ -313,6 +325,7 @@ void HttpConnection::Linger() {
 
 void HttpConnection::Close() {
   phase_ = Phase::kClosed;
+  worker_.places().Leave(place_);
   error_code ec;
   socket_.close(ec);
 }

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "gateway/admission.h"
+#include "gateway/connection_places.h"
 #include "gateway/http_exchange.h"
 #include "gateway/http_request.h"
 
@@ -41,8 +42,14 @@ class HttpConnection {
 
   const Admission::Client& client() const { return client_; }
 
-  std::size_t place = 0;     // in HttpWorker::connections_
-  bool turned_away = false;  // one too many: it is told so, whatever it asks for
+  // It makes room for another.
+  void OnGiveUpPlace();
+
+  std::size_t index = 0;  // in HttpWorker::connections_
+  // kTurnedAway: one too many, it is told so, whatever it asks for. kGivenUp: another has its
+  // place.
+  enum class Seat : std::uint8_t { kTaken, kTurnedAway, kGivenUp };
+  Seat seat = Seat::kTaken;
 
  private:
   enum class Phase { kReading, kWorking, kWriting, kLingering, kClosed };
@@ -73,7 +80,9 @@ class HttpConnection {
   void DeleteIfDone();
 
   HttpWorker& worker_;
+  ConnectionPlaces<HttpConnection>::Place place_;
   boost::asio::ip::tcp::socket socket_;
+  const ClientAddress address_;  // the peer's
   const Admission::Client client_;
   HttpRequestReader reader_;
   HttpExchange exchange_;

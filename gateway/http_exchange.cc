@@ -127,12 +127,15 @@ bool HttpExchange::ServeCreate(const HttpRequest& request) {
   Error error = ParseCreate(request.body);
   if (error.ok()) error = CheckIdempotencyKey(request.idempotency_key);
   if (!error.ok()) return Refused(Refuse(std::move(error)));
+  HttpShared& shared = worker_.shared();
+  TakePass(shared.admission.AdmitCreate(connection_.client(), shared.options.create_timeout));
+  if (!pass_) return Refused(Refuse(ErrorCode::kRetryLater, ""));
   CreateCall call;
   call.idempotency_key = request.idempotency_key;
-  call.deadline = worker_.Now() + worker_.shared().options.create_timeout;
+  call.deadline = worker_.Now() + shared.options.create_timeout;
   call.request_id = answer_.request_id;
   calls_out_ = 1;
-  worker_.shared().service.Create(std::move(call), KeyDone());
+  shared.service.Create(std::move(call), KeyDone());
   return false;
 }
 
@@ -141,6 +144,8 @@ bool HttpExchange::ServeGetKey(std::string_view text) {
   if (Error error = ParseKeyId(text, key_id); !error.ok()) {
     return Refused(Refuse(std::move(error)));
   }
+  TakePass(worker_.shared().admission.AdmitLookUp(connection_.client()));
+  if (!pass_) return Refused(Refuse(ErrorCode::kRetryLater, ""));
   calls_out_ = 1;
   worker_.shared().service.GetKey(key_id, KeyDone());
   return false;
@@ -166,6 +171,7 @@ void HttpExchange::AnswerSigned(const HttpSignCall& last) {
 }
 
 void HttpExchange::AnswerKey(const Error& error, const KeyRow& key) {
+  pass_.reset();
   if (!error.ok()) return AnswerError(Refuse(error));
   method_ == FaceMethod::kCreate ? AppendCreated(key, answer_.body) : AppendKey(key, answer_.body);
   Answer(200, ErrorCode::kOk);

@@ -7,10 +7,12 @@
 
 #include <cstddef>
 #include <functional>
+#include <optional>
 #include <string_view>
 #include <vector>
 
 #include "base/clock.h"
+#include "gateway/admission.h"
 #include "gateway/face_metrics.h"
 #include "gateway/http_answer.h"
 #include "gateway/http_json.h"
@@ -82,6 +84,10 @@ class HttpExchange {
     return true;
   }
   void AnswerBatch();
+  void TakePass(std::optional<Admission::Pass> pass) {
+    pass_.reset();
+    if (pass) pass_.emplace(*std::move(pass));
+  }
   std::uint32_t NextRetryAfterMs(const Error& error);
 
   HttpWorker& worker_;
@@ -93,6 +99,7 @@ class HttpExchange {
   std::vector<BatchItem> items_;
   std::vector<HttpSignCall> batch_;  // one for each item; never resized while a call is out
   std::size_t calls_out_ = 0;
+  std::optional<Admission::Pass> pass_;  // of a create or a look-up that is out
 };
 
 }  // namespace bulla

@@ -327,17 +327,80 @@ TEST_F(HttpServerTest, StopWaitsForCallsThatAreOut) {
   stop.join();
 }
 
-TEST_F(HttpServerTest, TooManyConnectionsAreRefusedAtOnce) {
+TEST_F(HttpServerTest, TooManyConnectionsAtWorkAreRefusedAtOnce) {
   HttpServer::Options options;
   options.connections_max = 2;
+  StartServer(options);
+  service_.Hold();
+  RawHttpClient first(address_);
+  RawHttpClient second(address_);
+  first.Send(RawHttpClient::PostText("/sign", SignBody()));
+  second.Send(RawHttpClient::PostText("/sign", SignBody()));
+  ASSERT_TRUE(service_.WaitUntilHeld(2));
+  RawHttpClient third(address_);
+  ExpectError(third.Read(), 429, "RETRY_LATER", "at its limit");
+  EXPECT_TRUE(third.ReadsEnd());
+  service_.Release();
+  EXPECT_EQ(first.Read().status, 200);
+  EXPECT_EQ(second.Read().status, 200);
+}
+
+TEST_F(HttpServerTest, WhoWaitsLongestMakesRoomForANewcomer) {
+  HttpServer::Options options;
+  options.connections_max = 2;
+  options.threads = 1;
   StartServer(options);
   RawHttpClient first(address_);
   RawHttpClient second(address_);
   EXPECT_EQ(first.Post("/sign", SignBody()).status, 200);
   EXPECT_EQ(second.Post("/sign", SignBody()).status, 200);
+  EXPECT_EQ(first.Post("/sign", SignBody()).status, 200);
   RawHttpClient third(address_);
-  ExpectError(third.Read(), 429, "RETRY_LATER", "at its limit");
-  EXPECT_TRUE(third.ReadsEnd());
+  EXPECT_EQ(third.Post("/sign", SignBody()).status, 200);
+  EXPECT_TRUE(second.ReadsEnd());
+  EXPECT_EQ(first.Post("/sign", SignBody()).status, 200);
+}
+
+// An address that opens sockets without end takes places from itself alone, also when it has sent
+// part of a request on each.
+TEST_F(HttpServerTest, OneAddressCannotKeepOthersOut) {
+  constexpr std::size_t kPlaces = 20;
+  HttpServer::Options options;
+  options.connections_max = kPlaces;
+  options.threads = 1;
+  StartServer(options);
+  RawHttpClient early(address_, "127.0.0.2");
+  EXPECT_EQ(early.Post("/sign", SignBody()).status, 200);
+  std::vector<std::unique_ptr<RawHttpClient>> greedy;
+  for (std::size_t i = 0; i < 3 * kPlaces; ++i) {
+    greedy.push_back(std::make_unique<RawHttpClient>(address_, "127.0.0.3"));
+    if (i % 2 == 0) greedy.back()->Send("POST /sign HTTP/1.1\r\nHost: ");
+  }
+  for (int late = 4; late < 9; ++late) {
+    RawHttpClient client(address_, fmt::format("127.0.0.{}", late));
+    EXPECT_EQ(client.Post("/sign", SignBody()).status, 200) << late;
+  }
+  EXPECT_EQ(early.Post("/sign", SignBody()).status, 200) << "it was idle longest of all";
+  EXPECT_TRUE(greedy.front()->ReadsEnd());
+}
+
+TEST_F(HttpServerTest, CreatesAndLookUpsAreLetInLikeSignatures) {
+  Admission none({.in_flight_max = 1}, metrics_);
+  StartServer({}, &none);
+  service_.Hold();
+  RawHttpClient signing(address_);
+  signing.Send(RawHttpClient::PostText("/sign", SignBody()));
+  ASSERT_TRUE(service_.WaitUntilHeld(1));
+  RawHttpClient client(address_);
+  ExpectError(client.Post("/create", "{}"), 429, "RETRY_LATER", "at its limit");
+  ExpectError(client.Get("/keys/" + key_id_.ToString()), 429, "RETRY_LATER", "at its limit");
+  service_.Release();
+  EXPECT_EQ(signing.Read().status, 200);
+  for (int i = 0; i < 3; ++i) {  // what was taken for one is given back
+    EXPECT_EQ(client.Post("/create", "{}").status, 200);
+    EXPECT_EQ(client.Get("/keys/" + key_id_.ToString()).status, 200);
+  }
+  EXPECT_EQ(none.in_flight(), 0u);
 }
 
 TEST(HttpConnections, LeaveDescriptorsForEverythingElse) {
@@ -350,8 +413,10 @@ TEST_F(HttpServerTest, RefusalOfAConnectionOutlivesTheRequestThatMeetsIt) {
   HttpServer::Options options;
   options.connections_max = 1;
   StartServer(options);
+  service_.Hold();
   RawHttpClient first(address_);
-  EXPECT_EQ(first.Post("/sign", SignBody()).status, 200);
+  first.Send(RawHttpClient::PostText("/sign", SignBody()));
+  ASSERT_TRUE(service_.WaitUntilHeld(1));
   for (int i = 0; i < 100; ++i) {
     RawHttpClient another(address_);
     another.Send(RawHttpClient::PostText("/sign", SignBody()));
@@ -359,7 +424,8 @@ TEST_F(HttpServerTest, RefusalOfAConnectionOutlivesTheRequestThatMeetsIt) {
     ASSERT_EQ(another.Read().status, 429) << i;
     EXPECT_TRUE(another.ReadsEnd());
   }
-  EXPECT_EQ(first.Post("/sign", SignBody()).status, 200);
+  service_.Release();
+  EXPECT_EQ(first.Read().status, 200);
 }
 
 TEST_F(HttpServerTest, LargeRequestsAreRefusedWhenTheirPoolIsUsedUp) {

@@ -53,6 +53,9 @@ struct HttpShared {
         clock(c),
         metrics(m, "http"),
         on_accept_pause(Acceptor::CountIn(m, "http")),
+        places_given_up(m.AddCounter("bulla_gateway_http_places_given_up_total",
+                                     "Connections that waited for their caller and were closed "
+                                     "for a newcomer, when all places were taken")),
         request_pool(options.request_pool_bytes),
         answer_pool(options.answer_pool_bytes) {}
 
@@ -62,6 +65,7 @@ struct HttpShared {
   const Clock& clock;
   FaceMetrics metrics;
   const std::function<void()> on_accept_pause;
+  prometheus::Counter& places_given_up;
   std::atomic<std::size_t> connections{0};  // against connections_max
   std::atomic<std::size_t> turned_away{0};  // against limits::kHttpTurnedAwayMax
   HttpPool request_pool;

@@ -61,6 +61,11 @@ void HttpWorker::TakeAccepted(UniqueFd fd) {
   socket.non_blocking(true, ec);
   socket.set_option(tcp::no_delay(true), ec);
   bool welcome = TakePlace(shared_.connections, shared_.options.connections_max);
+  if (HttpConnection* other = welcome ? nullptr : places_.ToGiveUp(); other != nullptr) {
+    shared_.places_given_up.Increment();
+    other->OnGiveUpPlace();
+    welcome = true;
+  }
   if (!welcome && !TakePlace(shared_.turned_away, limits::kHttpTurnedAwayMax)) {
     static constexpr std::string_view kFull =
         "HTTP/1.1 429 Too Many Requests\r\nConnection: close\r\nRetry-After: 1\r\n"
@@ -70,17 +75,18 @@ void HttpWorker::TakeAccepted(UniqueFd fd) {
     return;
   }
   auto* connection = new HttpConnection(*this, std::move(socket));
-  connection->place = connections_.size();
-  connection->turned_away = !welcome;
+  connection->index = connections_.size();
+  if (!welcome) connection->seat = HttpConnection::Seat::kTurnedAway;
   connections_.push_back(connection);
   connection->Start();
 }
 
 void HttpWorker::Remove(HttpConnection* connection) {
-  connections_[connection->place] = connections_.back();
-  connections_[connection->place]->place = connection->place;
+  connections_[connection->index] = connections_.back();
+  connections_[connection->index]->index = connection->index;
   connections_.pop_back();
-  (connection->turned_away ? shared_.turned_away : shared_.connections).fetch_sub(1);
+  if (connection->seat == HttpConnection::Seat::kTaken) shared_.connections.fetch_sub(1);
+  if (connection->seat == HttpConnection::Seat::kTurnedAway) shared_.turned_away.fetch_sub(1);
   delete connection;
   TellIfEmpty();
 }

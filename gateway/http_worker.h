@@ -25,6 +25,7 @@
 #include "base/mutex.h"
 #include "base/random.h"
 #include "base/status.h"
+#include "gateway/connection_places.h"
 #include "gateway/face_metrics.h"
 #include "gateway/http_shared.h"
 #include "gateway/request_id.h"
@@ -78,6 +79,7 @@ class HttpWorker final : public CallHome {
   }
   // Requires: let in. The call comes back to its connection's OnCallDone.
   void Submit(HttpSignCall* call);
+  ConnectionPlaces<HttpConnection>& places() { return places_; }
   // Deletes it.
   void Remove(HttpConnection* connection);
   std::string_view HttpDate();  // now, as the Date field has it
@@ -105,7 +107,8 @@ class HttpWorker final : public CallHome {
   std::string address_;
   std::optional<Acceptor> acceptor_;
   boost::asio::steady_timer ticker_;
-  std::vector<HttpConnection*> connections_;  // owned; each knows its place
+  std::vector<HttpConnection*> connections_;  // owned; each knows its index
+  ConnectionPlaces<HttpConnection> places_;
   RequestIdSource ids_;
   SignCall* gathered_ = nullptr;  // parsed in this turn of the loop, not yet submitted
   bool submit_posted_ = false;

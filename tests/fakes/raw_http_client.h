@@ -28,8 +28,9 @@ struct RawHttpAnswer {
 
 class RawHttpClient {
  public:
-  // `address` is HOST:PORT with an IPv4 address, or the absolute path of a Unix socket.
-  explicit RawHttpClient(const std::string& address) {
+  // `address` is HOST:PORT with an IPv4 address, or the absolute path of a Unix socket; `from`, the
+  // address of this end, where it matters.
+  explicit RawHttpClient(const std::string& address, const std::string& from = {}) {
     if (address.starts_with('/')) {
       sockaddr_un to{};
       to.sun_family = AF_UNIX;
@@ -42,7 +43,7 @@ class RawHttpClient {
     to.sin_family = AF_INET;
     to.sin_port = htons(static_cast<std::uint16_t>(std::atoi(address.c_str() + colon + 1)));
     ::inet_pton(AF_INET, address.substr(0, colon).c_str(), &to.sin_addr);
-    Connect(to);
+    Connect(to, from);
   }
 
   bool connected() const { return connected_; }
@@ -110,12 +111,18 @@ class RawHttpClient {
 
  private:
   template <typename SocketAddress>
-  void Connect(const SocketAddress& to) {
+  void Connect(const SocketAddress& to, const std::string& from = {}) {
     const auto* generic = reinterpret_cast<const sockaddr*>(&to);
     fd_ = UniqueFd(::socket(generic->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
     timeval patience{10, 0};
     ::setsockopt(fd_.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     ::setsockopt(fd_.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    if (!from.empty()) {
+      sockaddr_in own{};
+      own.sin_family = AF_INET;
+      ::inet_pton(AF_INET, from.c_str(), &own.sin_addr);
+      ::bind(fd_.get(), reinterpret_cast<const sockaddr*>(&own), sizeof own);
+    }
     connected_ = ::connect(fd_.get(), generic, sizeof to) == 0;
   }
 
