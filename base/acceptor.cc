@@ -1,7 +1,6 @@
 #include "base/acceptor.h"
 
 #include <cerrno>
-#include <cstring>
 #include <sys/socket.h>
 #include <utility>
 
@@ -9,6 +8,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <fcntl.h>
 
+#include "base/errno_text.h"
 #include "base/log.h"
 
 namespace bulla {
@@ -90,7 +90,7 @@ class Acceptor::Impl : public std::enable_shared_from_this<Impl> {
 
   void Pause() {
     LogWarn("accept_paused", {{"listener", options_.name},
-                              {"reason", std::strerror(errno)},
+                              {"reason", ErrnoText(errno)},
                               {"pause_ms", std::int64_t{kPause.count()}},
                               {"next",
                                "allow more open files (LimitNOFILE=, ulimit -n), or find "

@@ -244,7 +244,7 @@ TEST_F(AdminServerTest, WhileAllAreAtWorkProbesAreAnsweredAndNothingElse) {
   std::vector<std::unique_ptr<RawHttpClient>> busy;
   for (std::size_t i = 0; i < limits::kAdminConnectionsMax; ++i) {
     busy.push_back(std::make_unique<RawHttpClient>(address));
-    busy.back()->Send("GET /keys HTTP/1.1\r\nHost: a\r\n\r\n");
+    busy.back()->Send("GET /keys HTTP/1.1\r\nHost: localhost\r\n\r\n");
   }
   while (asked < busy.size()) std::this_thread::yield();
   EXPECT_EQ(RawHttpClient(address).Get("/metrics").status, 503);

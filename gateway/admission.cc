@@ -1,7 +1,6 @@
 #include "gateway/admission.h"
 
 #include <algorithm>
-#include <arpa/inet.h>
 #include <string>
 #include <utility>
 
@@ -21,41 +20,11 @@ prometheus::Counter& Refused(Metrics& metrics, const std::string& reason) {
 
 }  // namespace
 
-ClientAddress ClientOfV4(const std::array<std::uint8_t, 4>& address) {
-  ClientAddress client{};
-  client[10] = client[11] = 0xff;
-  std::copy(address.begin(), address.end(), client.begin() + 12);
-  return client;
-}
-
-ClientAddress ClientOfV6(const std::array<std::uint8_t, 16>& address) {
-  constexpr std::array<std::uint8_t, 12> kMapped{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-  if (std::equal(kMapped.begin(), kMapped.end(), address.begin())) return address;
+ClientAddress ClientOf(const IpAddress& address) {
+  if (IsMappedV4(address)) return address;
   ClientAddress client{};
   std::copy_n(address.begin(), 8, client.begin());
   return client;
-}
-
-ClientAddress ClientOfGrpcPeer(std::string_view peer) {
-  const std::size_t colon = peer.find(':');
-  const std::string_view kind = peer.substr(0, colon);
-  if (colon == std::string_view::npos) return {};
-  std::string host(peer.substr(colon + 1, peer.rfind(':') - colon - 1));
-  if (kind == "ipv4") {
-    std::array<std::uint8_t, 4> address{};
-    if (::inet_pton(AF_INET, host.c_str(), address.data()) == 1) return ClientOfV4(address);
-  }
-  if (kind != "ipv6") return {};
-  for (const auto& [from, to] : {std::pair{"%5B", ""}, std::pair{"%5D", ""}, std::pair{"[", ""},
-                                 std::pair{"]", ""}, std::pair{"%25", "%"}}) {
-    if (std::size_t at = host.find(from); at != std::string::npos) {
-      host.replace(at, std::string_view(from).size(), to);
-    }
-  }
-  host.resize(std::min(host.size(), host.find('%')));  // a zone
-  std::array<std::uint8_t, 16> address{};
-  if (::inet_pton(AF_INET6, host.c_str(), address.data()) != 1) return {};
-  return ClientOfV6(address);
 }
 
 // ---- Clients ---------------------------------------------------------------------------------
@@ -81,11 +50,20 @@ Admission::Account* Admission::Hold(const ClientAddress& address) {
   return &account;
 }
 
-// So there are never more accounts than connections and calls.
+// Who lets go may be back with its next call, and is to be the same client then: its account stays
+// for as long as its having asked counts.
 void Admission::LetGo(Account* account) {
   MutexLock lock(mutex_);
-  if (--account->holders > 0) return;
+  if (--account->holders > 0 || accounts_.size() <= kAccountsKeptMax) return;
   accounts_.erase(ClientAddress(account->address));
+}
+
+void Admission::ForgetAccounts(std::uint32_t epoch) {
+  MutexLock lock(mutex_);
+  std::erase_if(accounts_, [epoch](const auto& entry) {
+    const Account& account = entry.second;
+    return account.holders == 0 && account.epoch.load(std::memory_order_relaxed) + 1 < epoch;
+  });
 }
 
 // ---- Letting in ------------------------------------------------------------------------------
@@ -103,7 +81,9 @@ Admission::Admission(Options options, Metrics& metrics)
       refused_enclave_limit_(Refused(metrics, "enclave_limit")),
       refused_creates_(Refused(metrics, "creates")),
       creates_max_gauge_(metrics.AddGauge("bulla_gateway_creates_in_flight_max",
-                                          "How many creates there may be under way now")) {}
+                                          "How many creates there may be under way now")),
+      clients_gauge_(metrics.AddGauge("bulla_gateway_clients",
+                                      "Clients that have asked lately, each with its share")) {}
 
 void Admission::NoteActive(Account& account) {
   const std::uint32_t epoch = epoch_.load(std::memory_order_relaxed);
@@ -221,9 +201,10 @@ void Admission::Tick(MonotonicTime now, const Enclaves& enclaves) {
   AdjustCreates(count > 0);
   if (now >= epoch_end_) {
     epoch_end_ = now + kEpoch;
-    epoch_.fetch_add(1, std::memory_order_relaxed);
-    clients_last_epoch_.store(clients_this_epoch_.exchange(0, std::memory_order_relaxed),
-                              std::memory_order_relaxed);
+    ForgetAccounts(epoch_.fetch_add(1, std::memory_order_relaxed) + 1);
+    const std::size_t clients = clients_this_epoch_.exchange(0, std::memory_order_relaxed);
+    clients_last_epoch_.store(clients, std::memory_order_relaxed);
+    clients_gauge_.Set(static_cast<double>(clients));
   }
   in_flight_gauge_.Set(static_cast<double>(in_flight()));
   limit_gauge_.Set(static_cast<double>(limit_.load(std::memory_order_relaxed)));

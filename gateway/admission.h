@@ -25,23 +25,19 @@
 #include <cstdint>
 #include <map>
 #include <optional>
-#include <string_view>
 #include <utility>
 
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/metrics.h"
 #include "base/mutex.h"
+#include "gateway/ip_address.h"
 
 namespace bulla {
 
-// Who a client is: an IPv6 address of 16 bytes, the last eight zero unless it is a mapped IPv4 one.
+// Who a client is: an address, the last eight bytes zero unless it is an IPv4 one.
 using ClientAddress = std::array<std::uint8_t, 16>;
-ClientAddress ClientOfV4(const std::array<std::uint8_t, 4>& address);
-ClientAddress ClientOfV6(const std::array<std::uint8_t, 16>& address);
-// Of what gRPC calls a peer: "ipv4:1.2.3.4:567", "ipv6:%5B::1%5D:567". All that is not one of these
-// (a Unix socket) is one client.
-ClientAddress ClientOfGrpcPeer(std::string_view peer);
+ClientAddress ClientOf(const IpAddress& address);
 
 // Thread-safe, except that Tick is for one thread.
 class Admission {
@@ -94,8 +90,9 @@ class Admission {
   // fsync; and what a burst of them puts before a signature is theirs.
   static constexpr std::size_t kCreatesMax = 256;
   static constexpr std::size_t kCreatesMin = 4;  // however slow signatures are: some keys are made
-  // Half of what is promised for signatures, where creates begin to give way.
-  static constexpr Duration kSignLatencyAside = std::chrono::milliseconds(5);
+  // On average, where creates begin to give way: several times what a signature takes with nothing
+  // before it, a tenth of what is promised for the slowest of a hundred.
+  static constexpr Duration kSignLatencyAside = std::chrono::milliseconds(1);
 
   // `metrics` must outlive it.
   Admission(Options options, Metrics& metrics);
@@ -132,9 +129,13 @@ class Admission {
   };
   // Each count that decides is alone on its cache line: they are what I/O threads share.
   static constexpr std::size_t kCacheLine = 64;
+  // With more than these, an account goes as soon as nobody holds it.
+  static constexpr std::size_t kAccountsKeptMax = 64 * 1024;
 
   Account* Hold(const ClientAddress& address) BULLA_EXCLUDES(mutex_);
   void LetGo(Account* account) BULLA_EXCLUDES(mutex_);
+  // Those that nobody holds and that have not asked in this epoch or the last.
+  void ForgetAccounts(std::uint32_t epoch) BULLA_EXCLUDES(mutex_);
   void NoteActive(Account& account);
   // Takes room for all of `cost` or for none of it.
   bool AdmitWhole(const Client& client, std::size_t cost, Duration time_left);
@@ -155,7 +156,8 @@ class Admission {
   std::atomic<std::int64_t> latency_count_{0};
 
   Mutex mutex_;
-  std::map<ClientAddress, Account> accounts_ BULLA_GUARDED_BY(mutex_);  // of clients that are held
+  // Of clients that are held, or have asked lately.
+  std::map<ClientAddress, Account> accounts_ BULLA_GUARDED_BY(mutex_);
 
   // Of the ticking thread.
   MonotonicTime epoch_end_;
@@ -169,6 +171,7 @@ class Admission {
   prometheus::Counter& refused_enclave_limit_;
   prometheus::Counter& refused_creates_;
   prometheus::Gauge& creates_max_gauge_;
+  prometheus::Gauge& clients_gauge_;
 };
 
 }  // namespace bulla

@@ -10,7 +10,7 @@ struct Connection {
   ConnectionPlaces<Connection>::Place place{*this};
 };
 
-ClientAddress V4(std::uint8_t last) { return ClientOfV4({10, 0, 0, last}); }
+ClientAddress V4(std::uint8_t last) { return ClientOf(MappedV4({10, 0, 0, last})); }
 
 class ConnectionPlacesTest : public testing::Test {
  protected:

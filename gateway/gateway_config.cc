@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <charconv>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <linux/vm_sockets.h>
 #include <map>
+#include <optional>
 #include <sys/socket.h>
 
 #include "base/host_port.h"
@@ -21,8 +23,9 @@ using std::chrono::minutes;
 using std::chrono::seconds;
 
 constexpr std::string_view kSqliteScheme = "sqlite://";
-constexpr std::size_t kEnclavesMax = 64;      // HashRing::kMembersMax
-constexpr std::size_t kAllowedHostsMax = 64;  // each request is compared with all of them
+constexpr std::size_t kEnclavesMax = 64;       // HashRing::kMembersMax
+constexpr std::size_t kAllowedHostsMax = 64;   // each request is compared with all of them
+constexpr std::size_t kProxyNetworksMax = 64;  // likewise
 constexpr std::string_view kKeyPolicyPrefix = "key_policy.";
 // Below are the hypervisor (0), loopback (1) and the host (2, and 3 as its enclaves see it).
 constexpr std::uint32_t kEnclaveCidMin = 4;
@@ -120,6 +123,44 @@ absl::Status CheckAdopted(const GatewayConfig& config, const ConfigReader& reade
   return absl::OkStatus();
 }
 
+// Who the client is, when it is not the peer of the connection.
+void RegisterProxies(GatewayConfig& config, ConfigReader& reader) {
+  reader.AddStringList(
+      "proxies.trusted", &config.trusted_proxies, kProxyNetworksMax,
+      "Networks of the proxies and load balancers in front of the gateway, such as "
+      "10.0.0.0/8: only they are believed when they say whom a connection or a "
+      "request is from. So shares are those of the real clients, not the proxies'.");
+  reader.AddString("proxies.field", &config.forwarded_field,
+                   "The header field (gRPC: metadata) in which they say so: forwarded, "
+                   "x-forwarded-for, or none. The one that they write, since any other is the "
+                   "caller's own. The rightmost address that is no trusted proxy counts.");
+  constexpr const char* kAdvice =
+      "Trusted proxies begin each connection to this listener with a header of the PROXY protocol, "
+      "version 1 or 2; a connection of theirs without one is closed.";
+  reader.AddBool("http.proxy_protocol", &config.http_proxy_protocol, kAdvice);
+  reader.AddBool("grpc.proxy_protocol", &config.grpc_proxy_protocol, kAdvice);
+}
+
+absl::Status CheckProxies(const GatewayConfig& config, const ConfigReader& reader) {
+  absl::Status parsed = ForwardedRulesOf(config).status();
+  if (!parsed.ok()) {
+    const std::string message(parsed.message());  // "proxies.field: got ..."
+    const std::size_t name_end = message.find(':');
+    return absl::InvalidArgumentError(
+        fmt::format("{}{}", reader.Where(message.substr(0, name_end)), message.substr(name_end)));
+  }
+  if (!config.trusted_proxies.empty()) return absl::OkStatus();
+  for (const auto& [key, is_set] :
+       {std::pair{"http.proxy_protocol", config.http_proxy_protocol},
+        std::pair{"grpc.proxy_protocol", config.grpc_proxy_protocol},
+        std::pair{"proxies.field", config.forwarded_field != kForwardedFieldNames[0]}}) {
+    if (!is_set) continue;
+    return absl::InvalidArgumentError(fmt::format(
+        "{}: nobody is believed without proxies.trusted; set both or none", reader.Where(key)));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 void RegisterSettings(GatewayConfig& config, ConfigReader& reader) {
@@ -137,9 +178,11 @@ void RegisterSettings(GatewayConfig& config, ConfigReader& reader) {
   RegisterHttpTimeouts(config, reader);
   reader.AddString("grpc.listen", &config.grpc_listen,
                    "HOST:PORT of the gRPC face, as http.listen.");
-  reader.AddString("admin.listen", &config.admin_listen,
-                   "HOST:PORT of health, metrics and status, to be read alone; as http.listen. Keep "
-                   "it off public networks.");
+  RegisterProxies(config, reader);
+  reader.AddString(
+      "admin.listen", &config.admin_listen,
+      "HOST:PORT of health, metrics and status, to be read alone; as http.listen. Keep "
+      "it off public networks.");
   reader.AddString("admin.socket", &config.admin_socket,
                    "Path of the Unix socket over which `bulla enclaves` adds and removes enclaves, "
                    "such as /run/bulla/admin.sock: for root and the gateway's own user. Empty: "
@@ -230,6 +273,7 @@ absl::Status Validate(const GatewayConfig& config, const ConfigReader& reader) {
     }
   }
   BULLA_RETURN_IF_ERROR(CheckTcpAddresses(config, reader));
+  BULLA_RETURN_IF_ERROR(CheckProxies(config, reader));
   return CheckWantedKeyPolicy(config.key_policy, reader);
 }
 
@@ -302,6 +346,21 @@ absl::StatusOr<std::vector<EnclaveSpec>> EnclaveSpecs(const std::vector<std::str
     specs.push_back(spec);
   }
   return specs;
+}
+
+absl::StatusOr<ForwardedRules> ForwardedRulesOf(const GatewayConfig& config) {
+  const std::optional<ForwardedField> field = ParseForwardedField(config.forwarded_field);
+  if (!field) {
+    return absl::InvalidArgumentError(fmt::format("proxies.field: got \"{}\", want {}",
+                                                  config.forwarded_field,
+                                                  fmt::join(kForwardedFieldNames, " or ")));
+  }
+  absl::StatusOr<IpNetworks> proxies = IpNetworks::Parse(config.trusted_proxies);
+  if (!proxies.ok()) {
+    return absl::InvalidArgumentError(
+        fmt::format("proxies.trusted: {}", std::string(proxies.status().message())));
+  }
+  return ForwardedRules{.field = *field, .proxies = *std::move(proxies)};
 }
 
 std::string SqlitePath(const GatewayConfig& config) {

@@ -12,6 +12,7 @@
 #include "base/status.h"
 #include "gateway/admission.h"
 #include "gateway/fleet.h"
+#include "gateway/forwarded.h"
 #include "gateway/sign_batcher.h"
 #include "gateway/unlocker.h"
 #include "wire/key_policy.h"
@@ -26,7 +27,11 @@ struct GatewayConfig {
   std::chrono::milliseconds http_header_timeout = limits::kHttpHeaderTimeout;
   std::chrono::milliseconds http_body_timeout = limits::kHttpBodyTimeout;
   std::chrono::milliseconds http_write_timeout = limits::kHttpWriteTimeout;
+  bool http_proxy_protocol = false;
   std::string grpc_listen = "127.0.0.1:9090";
+  bool grpc_proxy_protocol = false;
+  std::vector<std::string> trusted_proxies;
+  std::string forwarded_field{kForwardedFieldNames[0]};
   std::string admin_listen = "127.0.0.1:9091";
   std::string admin_socket;  // empty: none
   std::vector<std::string> allowed_hosts;
@@ -78,6 +83,9 @@ absl::StatusOr<std::vector<EnclaveSpec>> EnclaveSpecs(const std::vector<std::str
 // The keys whose values differ, those of `key_policy` and `enclaves` apart: what a restart is
 // needed for. A listener of `running` that is where `wanted` has it, at whatever port, is none.
 std::vector<std::string> ColdDifferences(GatewayConfig running, GatewayConfig wanted);
+
+// `trusted_proxies` and `forwarded_field`. INVALID_ARGUMENT.
+absl::StatusOr<ForwardedRules> ForwardedRulesOf(const GatewayConfig& config);
 
 // The path in `store`.
 std::string SqlitePath(const GatewayConfig& config);

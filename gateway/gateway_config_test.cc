@@ -76,11 +76,12 @@ TEST(GatewayConfig, InProductionTheWayToKmsIsVsockToo) {
 
 TEST(GatewayConfig, AFolderMayBeNamedLikeAWeight) {
   GatewayConfig config;
-  ASSERT_TRUE(
-      Load(config, "enclaves: [\"unix:/a weight=b/s weight=50\", \"unix:/a weight=7/s\"]\n" +
+  ASSERT_TRUE(Load(config,
+                   "platform: simulated\nenclaves: [\"unix:/a weight=b/s weight=50\", \"unix:/a "
+                   "weight=7/s\"]\n" +
                        std::string(kRest))
-          .ok());
-  std::vector<EnclaveSpec> specs = *EnclaveSpecs(config);
+                  .ok());
+  std::vector<EnclaveSpec> specs = *EnclaveSpecs(config.enclaves, config.platform);
   EXPECT_EQ(specs[0].address.ToString(), "unix:/a weight=b/s");
   EXPECT_EQ(specs[0].weight, 50u);
   EXPECT_EQ(specs[1].weight, HashRing::kFullWeight);
@@ -129,6 +130,12 @@ TEST(GatewayConfig, WhatIsMissingOrUnknownIsNamedInTheError) {
            {std::string(kLeast) + "pool:\n  streams_min: 33\n", "pool.streams_min"},
            {std::string(kLeast) + "pool:\n  streams_max: 15\n", "pool.streams_max"},
            {std::string(kLeast) + "platform: Nitro\n", "platform"},
+           {std::string(kLeast) + "proxies:\n  trusted: [\"10.0.0.1/8\"]\n",
+            "gateway.yaml:6: proxies.trusted: got \"10.0.0.1/8\""},
+           {std::string(kLeast) + "proxies:\n  trusted: [\"10.0.0.0/8\"]\n  field: x-real-ip\n",
+            "gateway.yaml:7: proxies.field: got \"x-real-ip\""},
+           {std::string(kLeast) + "proxies:\n  field: forwarded\n", "proxies.field: nobody"},
+           {std::string(kLeast) + "grpc:\n  proxy_protocol: true\n", "grpc.proxy_protocol: nobody"},
            {std::string(kLeast) + "admin:\n  socket: /" + std::string(107, 'x') + "\n",
             "admin.socket"},
            {std::string(kLeast) + "adopt_enclaves: [\"unix:/other\"]\n", "unix:/other"},

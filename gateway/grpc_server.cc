@@ -211,15 +211,23 @@ class GrpcServer::Impl {
  public:
   Impl(Options options, SignerService& service, Admission& admission, Metrics& metrics,
        const Clock& clock)
-      : shared_(std::move(options), service, admission, metrics, clock), face_(shared_, streams_) {}
+      : shared_(std::move(options), service, admission, metrics, clock),
+        on_accept_pause_(Acceptor::CountIn(metrics, "grpc")),
+        face_(shared_, streams_) {}
 
   absl::StatusOr<std::string> Start() {
     BULLA_CHECK(server_ == nullptr, "GrpcServer::Start is called once");
     SwitchOnPlugins();
     KeepGrpcCallbackThreads();
-    BULLA_ASSIGN_OR_RETURN(listener_, GrpcListener::Open(shared_.options.listen));
+    BULLA_ASSIGN_OR_RETURN(listener_,
+                           GrpcListener::Open({.listen = shared_.options.listen,
+                                               .proxies = shared_.options.proxy_protocol
+                                                              ? shared_.options.forwarded.proxies
+                                                              : IpNetworks(),
+                                               .on_accept_pause = on_accept_pause_},
+                                              shared_.proxied_peers));
     grpc::ServerBuilder builder;
-    std::unique_ptr<GrpcListener::Acceptor> acceptor =
+    std::unique_ptr<GrpcListener::Handler> connections =
         builder.experimental().AddExternalConnectionAcceptor(
             grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
             grpc::InsecureServerCredentials());
@@ -231,7 +239,7 @@ class GrpcServer::Impl {
     server_ = builder.BuildAndStart();
     if (server_ == nullptr) return absl::InternalError("gRPC does not start");
     SetServing(false);
-    listener_->Start(std::move(acceptor));
+    listener_->Start(std::move(connections));
     return listener_->address();
   }
 
@@ -267,6 +275,7 @@ class GrpcServer::Impl {
   }
 
   GrpcShared shared_;
+  const std::function<void()> on_accept_pause_;
   GrpcStreamList streams_;
   Face face_;
   std::unique_ptr<grpc::Server> server_;

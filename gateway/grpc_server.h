@@ -15,6 +15,7 @@
 #include "base/metrics.h"
 #include "base/status.h"
 #include "gateway/admission.h"
+#include "gateway/forwarded.h"
 #include "gateway/host_rules.h"
 #include "gateway/signer_service.h"
 
@@ -28,6 +29,8 @@ class GrpcServer {
     HostRules hosts;                                   // for the authority that calls name
     Duration sign_timeout = limits::kSignTimeout;      // where the caller sets no shorter one
     Duration create_timeout = limits::kCreateTimeout;  // the same
+    ForwardedRules forwarded;                          // whom proxies may speak for
+    bool proxy_protocol = false;                       // and whether connections begin with it
   };
 
   // `service`, `admission`, `metrics` and `clock` must outlive it.

@@ -7,10 +7,15 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <sys/socket.h>
+#include <sys/time.h>
 #include <thread>
+#include <vector>
 
 #include <grpcpp/generic/generic_stub.h>
 
+#include "base/fd.h"
+#include "base/host_port.h"
 #include "bulla/v1/signer.grpc.pb.h"
 #include "google/rpc/status.pb.h"
 #include "tests/fakes/fake_signer_service.h"
@@ -550,6 +555,117 @@ TEST_F(GrpcServerTest, StopWaitsForCallsThatAreOut) {
   caller.join();
   service_.Release();
   stop.join();
+}
+
+// ---- Who is let in ---------------------------------------------------------------------------
+
+// Another server, and a channel to it.
+class OtherGrpcServer {
+ public:
+  OtherGrpcServer(GrpcServer::Options options, SignerService& service, Admission& admission,
+                  Metrics& metrics, const Clock& clock)
+      : server_(WithPort(std::move(options)), service, admission, metrics, clock),
+        address_(*server_.Start()) {
+    grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    stub_ = v1::Signer::NewStub(
+        grpc::CreateCustomChannel(address_, grpc::InsecureChannelCredentials(), arguments));
+  }
+  const std::string& address() const { return address_; }
+  v1::Signer::Stub& stub() { return *stub_; }
+
+ private:
+  static GrpcServer::Options WithPort(GrpcServer::Options options) {
+    options.listen = "127.0.0.1:0";
+    return options;
+  }
+  GrpcServer server_;
+  const std::string address_;
+  std::unique_ptr<v1::Signer::Stub> stub_;
+};
+
+TEST_F(GrpcServerTest, CreatesAndLookUpsAreLetInLikeSignatures) {
+  Admission one({.in_flight_max = 1}, metrics_);
+  OtherGrpcServer other({}, service_, one, metrics_, clock_);
+  const auto create = [&] {
+    grpc::ClientContext context;
+    BePatient(context);
+    v1::CreateResponse response;
+    return other.stub().Create(&context, {}, &response);
+  };
+  const auto look_up = [&] {
+    grpc::ClientContext context;
+    BePatient(context);
+    v1::GetKeyRequest request;
+    request.set_key_id(key_id_.ToString());
+    v1::GetKeyResponse response;
+    return other.stub().GetKey(&context, request, &response);
+  };
+  service_.Hold();
+  std::thread signing([&] {
+    grpc::ClientContext context;
+    BePatient(context);
+    v1::SignResponse response;
+    EXPECT_TRUE(other.stub().Sign(&context, GoodRequest(), &response).ok());
+  });
+  ASSERT_TRUE(service_.WaitUntilHeld(1));
+  ExpectError(create(), ErrorCode::kRetryLater, "at its limit");
+  ExpectError(look_up(), ErrorCode::kRetryLater, "at its limit");
+  service_.Release();
+  signing.join();
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(create().ok());
+    EXPECT_TRUE(look_up().ok());
+  }
+  EXPECT_EQ(one.in_flight(), 0u);
+}
+
+TEST_F(GrpcServerTest, AProxysMetadataSaysWhoseACallIs) {
+  GrpcServer::Options options;
+  options.forwarded = {.field = ForwardedField::kXForwardedFor,
+                       .proxies = *IpNetworks::Parse({"127.0.0.1"})};
+  OtherGrpcServer other(options, service_, admission_, metrics_, clock_);
+  MonotonicTime now{std::chrono::hours(1)};
+  admission_.Tick(now, {});
+  for (const char* client : {"192.0.2.1", "6.6.6.6, 192.0.2.2", "192.0.2.2"}) {
+    grpc::ClientContext context;
+    BePatient(context);
+    context.AddMetadata("x-forwarded-for", client);
+    v1::SignResponse response;
+    EXPECT_TRUE(other.stub().Sign(&context, GoodRequest(), &response).ok());
+  }
+  admission_.Tick(now + std::chrono::seconds(2), {});
+  EXPECT_THAT(metrics_.Exposition(), HasSubstr("\nbulla_gateway_clients 2\n"));
+}
+
+TEST_F(GrpcServerTest, AProxysConnectionBeginsWithItsHeaderOrIsClosed) {
+  GrpcServer::Options options;
+  options.forwarded.proxies = *IpNetworks::Parse({"127.0.0.1"});
+  options.proxy_protocol = true;
+  OtherGrpcServer other(options, service_, admission_, metrics_, clock_);
+  const std::string http2 =
+      "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + std::string(3, '\0') + "\x04" + std::string(5, '\0');
+  // What the server sends first, a SETTINGS frame; nothing when it closes.
+  const auto greeting = [&](const std::vector<std::string>& parts, const char* from) {
+    UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    timeval patience{10, 0};
+    ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    const absl::StatusOr<SocketAddress> own = ParseListenAddress(std::string(from) + ":0");
+    const absl::StatusOr<SocketAddress> to = ParseListenAddress(other.address());
+    EXPECT_EQ(::bind(fd.get(), own->data(), own->size), 0);
+    EXPECT_EQ(::connect(fd.get(), to->data(), to->size), 0);
+    for (const std::string& part : parts) {
+      if (::send(fd.get(), part.data(), part.size(), MSG_NOSIGNAL) < 0) break;
+    }
+    char frame[9];
+    const ssize_t got = ::recv(fd.get(), frame, sizeof frame, MSG_WAITALL);
+    return got == sizeof frame && frame[3] == 4;
+  };
+  EXPECT_TRUE(greeting({"PROXY TCP4 192.0.2.1 127.0.0.1 1 2\r\n" + http2}, "127.0.0.1"));
+  EXPECT_TRUE(greeting({"PROXY TC", "P4 192.0.2.1 127.0.0.1 1 2\r", "\n", http2}, "127.0.0.1"));
+  EXPECT_FALSE(greeting({http2}, "127.0.0.1"));
+  EXPECT_FALSE(greeting({"PROXY TCP4 192.0.2.1\r\n" + http2}, "127.0.0.1"));
+  EXPECT_TRUE(greeting({http2}, "127.0.0.2")) << "who is no proxy speaks for itself";
 }
 
 }  // namespace

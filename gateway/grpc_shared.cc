@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <optional>
 
 #include "base/random.h"
 #include "gateway/call_rules.h"
@@ -33,6 +34,25 @@ std::string GrpcShared::TakeRequestId(grpc::CallbackServerContext& context) {
   context.AddInitialMetadata(kRequestIdName, id);
   context.AddTrailingMetadata(kRequestIdName, id);
   return id;
+}
+
+Admission::Client GrpcShared::ClientOf(const grpc::CallbackServerContext& context) {
+  IpAddress address{};  // all that has none (a Unix socket) is one client
+  if (std::optional<IpEndpoint> peer = ParseGrpcPeer(context.peer())) {
+    address = proxied_peers.SourceOf(*peer);
+  }
+  const ForwardedRules& rules = options.forwarded;
+  if (rules.Apply(address)) {
+    const std::string field(kForwardedFieldNames[static_cast<std::size_t>(rules.field)]);
+    std::string value;
+    auto [begin, end] = context.client_metadata().equal_range(field);
+    for (auto line = begin; line != end; ++line) {
+      if (!value.empty()) value += ',';
+      value.append(line->second.data(), line->second.size());
+    }
+    if (!value.empty()) address = ClientBehind(address, value, rules);
+  }
+  return {admission, bulla::ClientOf(address)};
 }
 
 MonotonicTime GrpcShared::Deadline(const grpc::CallbackServerContext& context,

@@ -14,6 +14,7 @@
 #include "gateway/admission.h"
 #include "gateway/face_metrics.h"
 #include "gateway/grpc_server.h"
+#include "gateway/proxied_peers.h"
 #include "gateway/request_id.h"
 #include "gateway/signer_service.h"
 #include "wire/errors.h"
@@ -38,15 +39,14 @@ class GrpcShared {
   MonotonicTime Deadline(const grpc::CallbackServerContext& context, Duration timeout) const;
 
   // For gateway/admission: who calls.
-  Admission::Client ClientOf(const grpc::CallbackServerContext& context) {
-    return {admission, ClientOfGrpcPeer(context.peer())};
-  }
+  Admission::Client ClientOf(const grpc::CallbackServerContext& context);
 
   const GrpcServer::Options options;
   SignerService& service;
   Admission& admission;
   const Clock& clock;
   FaceMetrics metrics;
+  ProxiedPeers proxied_peers;
 
  private:
   Mutex mutex_;

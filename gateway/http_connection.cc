@@ -12,6 +12,8 @@
 #include "gateway/http_answer.h"
 #include "gateway/http_shared.h"
 #include "gateway/http_worker.h"
+#include "gateway/proxy_protocol.h"
+#include "gateway/tcp_listen.h"
 
 namespace bulla {
 namespace {
@@ -23,12 +25,10 @@ using boost::system::error_code;
 constexpr std::size_t kReadBytes = 4096;  // holds any sign request; grows for what is larger
 constexpr std::size_t kReadBytesMax = 2 * limits::kHttpHeaderBytesMax;
 
-ClientAddress ClientOf(const tcp::socket& socket) {
+IpAddress PeerOf(const tcp::socket& socket) {
   error_code ec;
-  const asio::ip::address address = socket.remote_endpoint(ec).address();
-  if (ec) return {};  // it is gone already
-  return address.is_v4() ? ClientOfV4(address.to_v4().to_bytes())
-                         : ClientOfV6(address.to_v6().to_bytes());
+  const tcp::endpoint peer = socket.remote_endpoint(ec);
+  return ec ? IpAddress{} : ToIpEndpoint(peer).address;  // it is gone already
 }
 
 }  // namespace
@@ -37,11 +37,12 @@ HttpConnection::HttpConnection(HttpWorker& worker, tcp::socket socket)
     : worker_(worker),
       place_(*this),
       socket_(std::move(socket)),
-      address_(ClientOf(socket_)),
-      client_(worker.shared().admission, address_),
+      address_(PeerOf(socket_)),
       reader_(worker.shared().options.body_bytes_max),
       exchange_(worker, *this),
-      in_(kReadBytes) {}
+      in_(kReadBytes) {
+  client_.emplace(worker.shared().admission, ClientOf(address_));
+}
 
 HttpConnection::~HttpConnection() {
   worker_.places().Leave(place_);
@@ -56,13 +57,17 @@ void HttpConnection::Start() {
     RefuseRequest(Refuse(ErrorCode::kRetryLater, ""));
     return DeleteIfDone();
   }
-  worker_.places().Enter(place_, address_);
-  deadline_ = worker_.Now() + worker_.shared().options.idle_timeout;
+  const HttpServer::Options& options = worker_.shared().options;
+  worker_.places().Enter(place_, ClientOf(address_));
+  awaits_proxy_header_ = options.proxy_protocol && options.forwarded.proxies.Has(address_);
+  deadline_ =
+      worker_.Now() + (awaits_proxy_header_ ? options.header_timeout : options.idle_timeout);
   if (worker_.draining()) OnDrain();
   if (phase_ == Phase::kReading) ReadMore();
 }
 
 void HttpConnection::Advance() {
+  if (awaits_proxy_header_ && phase_ == Phase::kReading && !TakeProxyHeader()) return;
   while (phase_ == Phase::kReading) {
     std::size_t used = reader_.Consume({in_.data() + in_begin_, in_end_ - in_begin_});
     in_begin_ += used;
@@ -86,7 +91,20 @@ bool HttpConnection::Serve() {
   worker_.places().Works(place_);
   deadline_ = MonotonicTime::max();  // the service answers by the call's own deadline
   close_after_ = !reader_.keep_alive();
+  FindClient();
   return exchange_.Serve(reader_.request(), read_at_);
+}
+
+// Whom the request is from, where the peer is a proxy that says so.
+void HttpConnection::FindClient() {
+  behind_proxy_.reset();
+  const ForwardedRules& rules = worker_.shared().options.forwarded;
+  if (!rules.Apply(address_)) return;
+  const HttpRequest& request = reader_.request();
+  const std::string& field =
+      rules.field == ForwardedField::kForwarded ? request.forwarded : request.x_forwarded_for;
+  if (field.empty()) return;
+  behind_proxy_.emplace(worker_.shared().admission, ClientOf(ClientBehind(address_, field, rules)));
 }
 
 // Answers a request without the service, read to its end or not, and nothing after it.
@@ -162,6 +180,30 @@ void HttpConnection::OnRead(const error_code& ec, std::size_t bytes) {
     }
   }
   DeleteIfDone();
+}
+
+// False: more of it is awaited, or the connection is closed, since it is none.
+bool HttpConnection::TakeProxyHeader() {
+  const ProxyHeader header = ParseProxyHeader({in_.data() + in_begin_, in_end_ - in_begin_});
+  switch (header.state) {
+    case ProxyHeader::State::kMore:
+      ReadMore();
+      return false;
+    case ProxyHeader::State::kMalformed:
+      Close();
+      return false;
+    case ProxyHeader::State::kDone:
+      break;
+  }
+  awaits_proxy_header_ = false;
+  in_begin_ += header.bytes;
+  deadline_ = worker_.Now() + worker_.shared().options.idle_timeout;
+  if (!header.source) return true;
+  address_ = *header.source;
+  client_.emplace(worker_.shared().admission, ClientOf(address_));
+  worker_.places().Leave(place_);
+  worker_.places().Enter(place_, ClientOf(address_));
+  return true;
 }
 
 // Sets the deadline that goes with how far the request has come.

@@ -5,6 +5,7 @@
 // (gateway/http_exchange). Requests are served one after the other, in order, pipelined or not.
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -40,7 +41,8 @@ class HttpConnection {
   void OnDrain();
   void OnStop();
 
-  const Admission::Client& client() const { return client_; }
+  // Of the request that is being served.
+  const Admission::Client& client() const { return behind_proxy_ ? *behind_proxy_ : *client_; }
 
   // It makes room for another.
   void OnGiveUpPlace();
@@ -57,11 +59,13 @@ class HttpConnection {
   // The loop of a connection: takes requests out of what was read, serves them, reads more.
   void Advance();
   bool Serve();
+  void FindClient();
   void RefuseRequest(const HttpRefusal& refusal);
 
   // Reading.
   void ReadMore();
   void OnRead(const boost::system::error_code& ec, std::size_t bytes);
+  bool TakeProxyHeader();
   void NoteRequestPhase();
   HttpRefusal SendContinue();
   bool AccountBody();
@@ -82,8 +86,10 @@ class HttpConnection {
   HttpWorker& worker_;
   ConnectionPlaces<HttpConnection>::Place place_;
   boost::asio::ip::tcp::socket socket_;
-  const ClientAddress address_;  // the peer's
-  const Admission::Client client_;
+  IpAddress address_;  // the peer's, or what its PROXY header says
+  std::optional<Admission::Client> client_;
+  std::optional<Admission::Client> behind_proxy_;  // of this request, where a proxy speaks for it
+  bool awaits_proxy_header_ = false;
   HttpRequestReader reader_;
   HttpExchange exchange_;
   Phase phase_ = Phase::kReading;

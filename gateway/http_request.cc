@@ -49,12 +49,18 @@ bool TakeScheme(std::string_view& target) {
   return false;
 }
 
+// RFC 9110, section 5.3: one field in several lines is one list.
+void TakeListLine(std::string_view value, std::string& into) {
+  if (!into.empty()) into += ',';
+  into += value;
+}
+
 }  // namespace
 
 void HttpRequest::Clear() {
   for (std::string* text :
        {&method, &target, &authority, &content_type, &request_id, &idempotency_key, &origin,
-        &fetch_site, &unmet_expectation, &tenant_field, &body}) {
+        &fetch_site, &unmet_expectation, &forwarded, &x_forwarded_for, &tenant_field, &body}) {
     ClearSmall(*text);
   }
   is_http_1_1 = has_authority = has_origin = has_fetch_site = has_body = has_content_encoding =
@@ -309,6 +315,10 @@ void HttpRequestReader::TakeKnownField(std::string_view name, std::string_view v
     (value == "*" ? request_.if_match_any : request_.if_match) = true;
   } else if (is("if-none-match")) {
     request_.if_none_match_any |= value == "*";
+  } else if (is("forwarded")) {
+    TakeListLine(value, request_.forwarded);
+  } else if (is("x-forwarded-for")) {
+    TakeListLine(value, request_.x_forwarded_for);
   } else if (IsTenantField(name)) {
     request_.tenant_field = name;
   }

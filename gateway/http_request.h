@@ -28,7 +28,9 @@ struct HttpRequest {
   std::string origin;
   std::string fetch_site;  // Sec-Fetch-Site
   std::string unmet_expectation;
-  std::string tenant_field;  // the name of a tenant field that was sent, else empty
+  std::string forwarded;        // all its lines, joined with commas
+  std::string x_forwarded_for;  // the same
+  std::string tenant_field;     // the name of a tenant field that was sent, else empty
   std::string body;
   bool is_http_1_1 = false;
   bool has_authority = false;

@@ -20,6 +20,7 @@
 #include "base/metrics.h"
 #include "base/status.h"
 #include "gateway/admission.h"
+#include "gateway/forwarded.h"
 #include "gateway/host_rules.h"
 #include "gateway/signer_service.h"
 
@@ -39,6 +40,8 @@ class HttpServer {
     std::size_t connections_max = limits::kHttpConnectionsMax;
     std::size_t request_pool_bytes = limits::kHttpRequestPoolBytes;
     std::size_t answer_pool_bytes = limits::kHttpAnswerPoolBytes;
+    ForwardedRules forwarded;     // whom proxies may speak for
+    bool proxy_protocol = false;  // and whether they begin connections with its header
     Duration idle_timeout = limits::kHttpIdleTimeout;
     Duration header_timeout = limits::kHttpHeaderTimeout;
     Duration body_timeout = limits::kHttpBodyTimeout;

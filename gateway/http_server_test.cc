@@ -384,6 +384,94 @@ TEST_F(HttpServerTest, OneAddressCannotKeepOthersOut) {
   EXPECT_TRUE(greedy.front()->ReadsEnd());
 }
 
+// How many clients a few requests were from, according to admission.
+class BehindProxiesTest : public HttpServerTest {
+ protected:
+  void StartBehind(const char* trusted, ForwardedField field, bool proxy_protocol) {
+    HttpServer::Options options;
+    options.forwarded = {.field = field, .proxies = *IpNetworks::Parse({trusted})};
+    options.proxy_protocol = proxy_protocol;
+    StartServer(options);
+    Clients();  // counting begins
+  }
+  double Clients() {
+    now_ += std::chrono::seconds(2);
+    admission_.Tick(now_, {});
+    const std::string name = "\nbulla_gateway_clients ";
+    const std::string text = metrics_.Exposition();
+    return std::stod(text.substr(text.find(name) + name.size()));
+  }
+  int Sign(RawHttpClient& client, const std::string& fields = {}) {
+    return client.Post("/sign", SignBody(), fields).status;
+  }
+
+  MonotonicTime now_{std::chrono::hours(1)};
+};
+
+TEST_F(BehindProxiesTest, AProxyHeaderSaysWhoseTheConnectionIs) {
+  StartBehind("127.0.0.1", ForwardedField::kNone, true);
+  for (int i = 1; i <= 3; ++i) {
+    RawHttpClient client(address_);
+    client.Send(fmt::format("PROXY TCP4 192.0.2.{} 127.0.0.1 1 2\r\n", i));
+    EXPECT_EQ(Sign(client), 200);
+    EXPECT_EQ(Sign(client), 200);
+  }
+  EXPECT_EQ(Clients(), 3);
+  RawHttpClient slow(address_);
+  const std::string v2("\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x01\x02\x03\x04\x7f\0\0\x01\0\1\0\2",
+                       28);
+  for (char byte : v2) slow.Send(std::string(1, byte));
+  EXPECT_EQ(Sign(slow), 200);
+  EXPECT_EQ(Clients(), 1);
+}
+
+TEST_F(BehindProxiesTest, AConnectionOfAProxyWithoutAHeaderIsClosed) {
+  StartBehind("127.0.0.1", ForwardedField::kNone, true);
+  for (const char* begin :
+       {"GET /keys/x HTTP/1.1\r\nHost: localhost\r\n\r\n", "PROXY TCP4 1.2.3.4\r\n",
+        "PROXY TCP4 1.2.3.400 1.2.3.4 1 1\r\n", "\r\n\r\nGET"}) {
+    RawHttpClient client(address_);
+    client.Send(begin);
+    EXPECT_EQ(client.Read().status, 0) << begin;
+  }
+}
+
+TEST_F(BehindProxiesTest, WhoIsNotTrustedSpeaksForItselfAlone) {
+  StartBehind("127.0.0.9", ForwardedField::kXForwardedFor, true);
+  RawHttpClient liar(address_);
+  liar.Send("PROXY TCP4 192.0.2.1 127.0.0.1 1 2\r\n");
+  EXPECT_EQ(liar.Read().status, 400);
+  RawHttpClient client(address_);
+  for (const char* other : {"192.0.2.1", "192.0.2.2"}) {
+    EXPECT_EQ(Sign(client, fmt::format("X-Forwarded-For: {}\r\n", other)), 200);
+  }
+  EXPECT_EQ(Clients(), 1);
+}
+
+TEST_F(BehindProxiesTest, AFieldSaysWhoseTheRequestIs) {
+  StartBehind("127.0.0.0/8", ForwardedField::kXForwardedFor, false);
+  RawHttpClient client(address_);
+  for (const char* fields :
+       {"X-Forwarded-For: 192.0.2.1\r\n", "X-Forwarded-For: 6.6.6.6, 192.0.2.2\r\n",
+        "X-Forwarded-For: 6.6.6.7\r\nx-forwarded-for: 192.0.2.2, 127.0.0.3\r\n",
+        "X-Forwarded-For: 192.0.2.3\r\nForwarded: for=6.6.6.8\r\n"}) {
+    EXPECT_EQ(Sign(client, fields), 200);
+  }
+  EXPECT_EQ(Clients(), 3);
+  EXPECT_EQ(Sign(client), 200);
+  EXPECT_EQ(Sign(client, "Forwarded: for=6.6.6.8\r\n"), 200);
+  EXPECT_EQ(Clients(), 1) << "the proxy itself";
+  EXPECT_EQ(admission_.in_flight(), 0u);
+}
+
+TEST_F(BehindProxiesTest, SoDoesForwarded) {
+  StartBehind("127.0.0.1", ForwardedField::kForwarded, false);
+  RawHttpClient client(address_);
+  EXPECT_EQ(Sign(client, "Forwarded: for=6.6.6.6\r\nForwarded: for=\"[2001:db8::1]:4\"\r\n"), 200);
+  EXPECT_EQ(Sign(client, "Forwarded: for=192.0.2.1;proto=https\r\n"), 200);
+  EXPECT_EQ(Clients(), 2);
+}
+
 TEST_F(HttpServerTest, CreatesAndLookUpsAreLetInLikeSignatures) {
   Admission none({.in_flight_max = 1}, metrics_);
   StartServer({}, &none);
@@ -401,6 +489,7 @@ TEST_F(HttpServerTest, CreatesAndLookUpsAreLetInLikeSignatures) {
     EXPECT_EQ(client.Get("/keys/" + key_id_.ToString()).status, 200);
   }
   EXPECT_EQ(none.in_flight(), 0u);
+  server_.reset();  // before what it uses
 }
 
 TEST(HttpConnections, LeaveDescriptorsForEverythingElse) {

@@ -205,10 +205,13 @@ absl::Status Serve(const Flags& flags) {
                                   limits::kHttpConnectionsMax + limits::kOtherDescriptors,
                                   descriptors_max)}});
   }
+  BULLA_ASSIGN_OR_RETURN(ForwardedRules forwarded, ForwardedRulesOf(config));
   HttpServer http({.listen = config.http_listen,
                    .hosts = hosts,
                    .threads = static_cast<int>(config.http_threads),
                    .connections_max = connections_max,
+                   .forwarded = forwarded,
+                   .proxy_protocol = config.http_proxy_protocol,
                    .idle_timeout = config.http_idle_timeout,
                    .header_timeout = config.http_header_timeout,
                    .body_timeout = config.http_body_timeout,
@@ -219,7 +222,9 @@ absl::Status Serve(const Flags& flags) {
   GrpcServer grpc({.listen = config.grpc_listen,
                    .hosts = hosts,
                    .sign_timeout = config.sign_timeout,
-                   .create_timeout = config.create_timeout},
+                   .create_timeout = config.create_timeout,
+                   .forwarded = forwarded,
+                   .proxy_protocol = config.grpc_proxy_protocol},
                   router, admission, metrics, clock);
   ConfigReport config_report;  // the ticker tells, the admin listener shows
   std::atomic<bool> draining{false};

@@ -8,6 +8,7 @@
 #include <boost/asio/ip/tcp.hpp>
 
 #include "base/status.h"
+#include "gateway/ip_address.h"
 
 namespace bulla {
 
@@ -18,6 +19,8 @@ absl::StatusOr<boost::asio::ip::tcp::endpoint> ParseListenEndpoint(const std::st
 // (SO_REUSEPORT). UNAVAILABLE names the address, what the system said, and what to do next.
 absl::StatusOr<boost::asio::ip::tcp::acceptor> ListenOn(
     boost::asio::io_context& io, const boost::asio::ip::tcp::endpoint& endpoint, bool share);
+
+IpEndpoint ToIpEndpoint(const boost::asio::ip::tcp::endpoint& endpoint);
 
 // HOST:PORT of a listening socket.
 std::string AddressOf(const boost::asio::ip::tcp::acceptor& acceptor);

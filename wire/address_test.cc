@@ -59,7 +59,8 @@ TEST(Address, TcpLeadsToLoopbackAlone) {
   for (const char* text : {"tcp:10.0.0.1:7000", "tcp:0.0.0.0:7000", "tcp:128.0.0.1:1"}) {
     absl::Status refused = Address::Parse(text).status();
     EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument) << text;
-    EXPECT_NE(std::string(refused.message()).find("with a loopback address"), std::string::npos) << refused;
+    EXPECT_NE(std::string(refused.message()).find("with a loopback address"), std::string::npos)
+        << refused;
   }
   EXPECT_TRUE(Address::Parse("tcp:127.9.9.9:7000").ok());
 }

@@ -37,7 +37,7 @@ class DescriptorsTest(SystemTest):
             found[name] = (host, int(port))
         run = pathlib.Path(self.system.addresses["adminSocket"]).parent
         for path in sorted(run.glob("*.sock")):
-            found[path.stem] = str(path)
+            found[path.name] = str(path)
         self.assertEqual(len(found), 4 + 1 + 1 + self.system.enclaves, found)
         return found
 
