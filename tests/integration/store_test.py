@@ -88,9 +88,11 @@ class StoreTest(StoreTestCase):
         aside.rename(self.file)
         second = self.expect_well_again()
         self.system.stop()
+        self.system.dev.stdout.close()
         self.system.start()
         self.caller.close()
         self.caller = Caller(self.system.addresses["http"])
+        self.addCleanup(self.caller.close)
         self.caller.sign_batch([first, second], self.random.randbytes(32))
 
     def test_a_file_that_is_deleted_is_copied_out_of_the_gateway(self):
@@ -163,10 +165,12 @@ class StoreTest(StoreTestCase):
         say(f"backed up among {len(made)} creates")
 
         self.system.stop()
+        self.system.dev.stdout.close()
         self.run_documented("restore", STORE=self.file, BACKUP=backup)
         self.system.start()
         self.caller.close()
         self.caller = Caller(self.system.addresses["http"])
+        self.addCleanup(self.caller.close)
         with sqlite3.connect(f"file:{self.file}?mode=ro", uri=True) as database:
             there = {row[0].lower() for row in database.execute("SELECT hex(key_id) FROM keys")}
         restored = [key for key in first + made if key["keyId"].replace("-", "") in there]
