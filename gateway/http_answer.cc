@@ -1,5 +1,6 @@
 #include "gateway/http_answer.h"
 
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <initializer_list>
 
@@ -72,6 +73,11 @@ void Append(std::string& out, std::initializer_list<std::string_view> parts) {
 }
 
 }  // namespace
+
+std::string FormatHttpDate(WallTime time) {
+  return fmt::format("{:%a, %d %b %Y %H:%M:%S} GMT",
+                     fmt::gmtime(static_cast<std::time_t>(UnixMillis(time) / 1000)));
+}
 
 void AppendAnswer(const HttpAnswer& answer, const HttpRequest& request, std::string_view date,
                   bool close, std::string& out) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/clock.h"
 #include "gateway/http_request.h"
 
 namespace bulla {
@@ -22,8 +23,11 @@ struct HttpAnswer {
 // The interim answer to who waits for it before he sends a body.
 inline constexpr std::string_view kHttpContinue = "HTTP/1.1 100 Continue\r\n\r\n";
 
-// Appends to `out` the answer to `request`, as RFC 9110 and 9112 have it. `date` is an IMF-fixdate
-// (RFC 9110, 5.6.7); with `close` the connection ends behind it.
+// An IMF-fixdate (RFC 9110, section 5.6.7), to the second.
+std::string FormatHttpDate(WallTime time);
+
+// Appends to `out` the answer to `request`, as RFC 9110 and 9112 have it. `date` is
+// FormatHttpDate's; with `close` the connection ends behind it.
 void AppendAnswer(const HttpAnswer& answer, const HttpRequest& request, std::string_view date,
                   bool close, std::string& out);
 

@@ -1,6 +1,5 @@
 #include "gateway/http_worker.h"
 
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <utility>
 
@@ -9,6 +8,7 @@
 #include "base/limits.h"
 #include "base/thread.h"
 #include "gateway/call_list.h"
+#include "gateway/http_answer.h"
 #include "gateway/http_connection.h"
 #include "gateway/http_exchange.h"
 #include "gateway/tcp_listen.h"
@@ -215,11 +215,10 @@ void HttpWorker::StopBlocking() {
 }
 
 std::string_view HttpWorker::HttpDate() {
-  std::int64_t second = UnixMillis(shared_.clock.WallNow()) / 1000;
-  if (second != date_second_) {
+  const WallTime now = shared_.clock.WallNow();
+  if (std::int64_t second = UnixMillis(now) / 1000; second != date_second_) {
     date_second_ = second;
-    date_ =
-        fmt::format("{:%a, %d %b %Y %H:%M:%S} GMT", fmt::gmtime(static_cast<std::time_t>(second)));
+    date_ = FormatHttpDate(now);
   }
   return date_;
 }
