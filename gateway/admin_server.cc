@@ -1,5 +1,7 @@
 #include "gateway/admin_server.h"
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <fmt/format.h>
 #include <list>
@@ -12,17 +14,21 @@
 #include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/write.hpp>
 #include <boost/beast/core/basic_stream.hpp>
-#include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/http.hpp>
 
 #include "base/acceptor.h"
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/thread.h"
 #include "gateway/call_rules.h"
+#include "gateway/http_answer.h"
 #include "gateway/http_json.h"
+#include "gateway/http_request.h"
+#include "gateway/http_routes.h"
+#include "gateway/request_id.h"
 #include "gateway/tcp_listen.h"
 #include "wire/address.h"
 
@@ -31,15 +37,14 @@ namespace {
 
 namespace asio = boost::asio;
 namespace beast = boost::beast;
-namespace http = beast::http;
 using asio::ip::tcp;
 using boost::system::error_code;
 
 using Socket = asio::generic::stream_protocol::socket;  // of TCP or of a Unix socket
-using Request = http::request<http::string_body>;
-using Response = http::response<http::string_body>;
 
-constexpr char kJson[] = "application/json";
+constexpr std::string_view kGets = "GET, HEAD, OPTIONS";
+constexpr std::string_view kChanges = "GET, HEAD, POST, PATCH, DELETE, OPTIONS";
+constexpr std::string_view kEnclaves = "/enclaves";
 constexpr char kPrometheusText[] = "text/plain; version=0.0.4; charset=utf-8";
 // For a request, from the answer before it on. A scraper that comes less often connects again.
 constexpr std::chrono::seconds kRequestPatience{10};
@@ -48,55 +53,53 @@ constexpr char kLasts[] =
     "until the gateway restarts, or `enclaves` in its configuration changes; to make it last, "
     "change `enclaves` there too";
 
-Response MakeResponse(http::status status, std::string_view content_type, std::string body) {
-  Response response(status, 11);
-  response.set(http::field::content_type,
-               beast::string_view(content_type.data(), content_type.size()));
-  response.set(http::field::cache_control, "no-store");
-  response.body() = std::move(body);
-  return response;
+// What is answered: a body, or an error.
+struct Reply {
+  int status = 200;
+  std::string body = {};
+  std::string error = {};  // its name; empty: none
+  std::string message = {};
+  std::string_view content_type = "application/json";
+  HttpField field = {};
+};
+
+Reply Refused(int status, std::string_view name, std::string message) {
+  return {.status = status, .error = std::string(name), .message = std::move(message)};
 }
 
-Response MakeError(http::status status, const Error& error) {
-  std::string body;
-  AppendError(error, "admin", 0, body);
-  return MakeResponse(status, kJson, std::move(body));
+Reply Refused(const HttpRefusal& refusal) {
+  Reply reply = Refused(refusal.status, ErrorRowOf(refusal.error.code).name,
+                        std::string(refusal.error.Message()));
+  reply.field = refusal.field;
+  return reply;
+}
+
+Reply Refused(const Error& error) { return Refused(Refuse(error.code, error.message)); }
+
+std::string_view PathOf(const HttpRequest& request) {
+  const std::string_view target = request.target;
+  return target.substr(0, target.find('?'));
 }
 
 // ---- Changing the enclaves -------------------------------------------------------------------
 
-// What the error table, which is the callers', has no names for.
-Response MakeRefusal(http::status status, std::string_view code, std::string_view message) {
-  std::string body = fmt::format(R"({{"error":{{"code":"{}","message":)", code);
-  AppendJsonString(message, body);
-  return MakeResponse(status, kJson, body + R"(,"requestId":"admin"}})");
+// In the names of absl's codes: the error table, which is the callers', has none for these.
+Reply Refused(const absl::Status& refused) {
+  int status = 500;
+  if (absl::IsInvalidArgument(refused)) status = 400;
+  if (absl::IsNotFound(refused)) status = 404;
+  if (absl::IsAlreadyExists(refused)) status = 409;
+  if (absl::IsResourceExhausted(refused)) status = 409;
+  if (absl::IsFailedPrecondition(refused)) status = 409;
+  if (absl::IsCancelled(refused)) status = 503;
+  return Refused(status, absl::StatusCodeToString(refused.code()), std::string(refused.message()));
 }
 
-Response MakeRefusal(const absl::Status& refused) {
-  const std::string code = absl::StatusCodeToString(refused.code());
-  http::status status = http::status::internal_server_error;
-  if (absl::IsInvalidArgument(refused)) status = http::status::bad_request;
-  if (absl::IsNotFound(refused)) status = http::status::not_found;
-  if (absl::IsAlreadyExists(refused)) status = http::status::conflict;
-  if (absl::IsResourceExhausted(refused)) status = http::status::conflict;
-  if (absl::IsFailedPrecondition(refused)) status = http::status::conflict;
-  if (absl::IsCancelled(refused)) status = http::status::service_unavailable;
-  return MakeRefusal(status, code, std::string(refused.message()));
-}
-
-std::string_view View(beast::string_view text) { return {text.data(), text.size()}; }
-
-std::optional<EnclaveChange::Kind> KindOf(http::verb method) {
-  switch (method) {
-    case http::verb::post:
-      return EnclaveChange::Kind::kAdd;
-    case http::verb::patch:
-      return EnclaveChange::Kind::kSetWeight;
-    case http::verb::delete_:
-      return EnclaveChange::Kind::kRemove;
-    default:
-      return std::nullopt;
-  }
+std::optional<EnclaveChange::Kind> KindOf(std::string_view method) {
+  if (method == "POST") return EnclaveChange::Kind::kAdd;
+  if (method == "PATCH") return EnclaveChange::Kind::kSetWeight;
+  if (method == "DELETE") return EnclaveChange::Kind::kRemove;
+  return std::nullopt;
 }
 
 // Whether the kernel says that the other end of a Unix socket is root or the gateway's own user.
@@ -213,6 +216,8 @@ class AdminServer::Impl : public std::enable_shared_from_this<Impl> {
   // One connection: reads a request, answers it, reads the next. Kept alive by what it waits for.
   // Confined to the server's thread.
   class Session : public std::enable_shared_from_this<Session> {
+    using State = HttpRequestReader::State;
+
    public:
     // Of one that is `surplus` there is room for the probes that say whether the gateway lives,
     // and for nothing else.
@@ -224,20 +229,13 @@ class AdminServer::Impl : public std::enable_shared_from_this<Impl> {
     Session& operator=(const Session&) = delete;
     ~Session() { Leave(); }
 
+    // Takes the next request, from its first byte on.
     void Read() {
-      parser_.emplace();
-      parser_->header_limit(limits::kHttpHeaderBytesMax);
-      parser_->body_limit(limits::kAdminBodyBytesMax);
+      reader_.Reset();
+      sent_continue_ = false;
       stream_.expires_after(kRequestPatience);
       waits_ = server_.waiting_.insert(server_.waiting_.end(), this);
-      http::async_read(stream_, buffer_, *parser_,
-                       [self = shared_from_this()](const error_code& ec, std::size_t) {
-                         self->EndWait();
-                         if (ec == http::error::end_of_stream || !self->parser_->got_some()) return;
-                         if (!ec) return self->Serve();
-                         self->close_ = true;
-                         self->Answer(Unreadable(ec));
-                       });
+      Advance();
     }
 
     // Gives its place up at once; it ends itself soon.
@@ -268,91 +266,155 @@ class AdminServer::Impl : public std::enable_shared_from_this<Impl> {
       }
     };
 
-    static Response Unreadable(const error_code& ec) {
-      if (ec != http::error::body_limit) {
-        return MakeError(http::status::bad_request, InvalidArgument("request: " + ec.message()));
-      }
-      return MakeError(http::status::payload_too_large,
-                       {ErrorCode::kPayloadTooLarge,
-                        fmt::format("body: over {} bytes", limits::kAdminBodyBytesMax)});
+    void Advance() {
+      if (reader_.state() != State::kRefused) in_.erase(0, reader_.Consume(in_));
+      HttpRefusal refusal = reader_.refusal();
+      if (!refusal.any()) refusal = SendContinue();
+      if (!refusal.any() && reader_.state() != State::kDone) return ReadMore();
+      EndWait();
+      server_.ids_.TakeInto(reader_.request().request_id, answer_.request_id);
+      close_ = !reader_.keep_alive() || surplus_;
+      refusal.any() ? Answer(Refused(refusal)) : Serve();
     }
 
-    static Response TooMany() {
-      return MakeRefusal(
-          http::status::service_unavailable, "RETRY_LATER",
-          fmt::format("connection: all {} are at work; only /healthz and /readyz are "
-                      "answered now",
-                      limits::kAdminConnectionsMax));
+    void ReadMore() {
+      stream_.async_read_some(asio::buffer(fresh_),
+                              [self = shared_from_this()](const error_code& ec, std::size_t bytes) {
+                                self->OnRead(ec, bytes);
+                              });
+    }
+
+    void OnRead(const error_code& ec, std::size_t bytes) {
+      in_.append(fresh_.data(), bytes);
+      if (ec == asio::error::eof) reader_.ConsumeEnd();
+      if (ec && reader_.state() != State::kRefused) return EndWait();
+      Advance();
+    }
+
+    // As the public listener does: HttpConnection::SendContinue.
+    HttpRefusal SendContinue() {
+      if (reader_.state() != State::kBody || sent_continue_ ||
+          !reader_.request().expects_continue) {
+        return {};
+      }
+      sent_continue_ = true;
+      HttpRefusal refusal = CheckHeader(reader_.request());
+      if (refusal.any()) return refusal;
+      error_code ec;  // 25 bytes into an empty send buffer
+      stream_.write_some(asio::buffer(kHttpContinue.data(), kHttpContinue.size()), ec);
+      return {};
+    }
+
+    // What is wrong with a request whose header is there, and whose body need not be.
+    HttpRefusal CheckHeader(const HttpRequest& request) const {
+      if (HttpRefusal wrong = server_.options_.hosts.Check(request); wrong.any()) return wrong;
+      if (HttpRefusal wrong = CheckKnown(request); wrong.any()) return wrong;
+      const std::string_view path = PathOf(request);
+      if (!IsPath(path)) return NoSuchPath(path);
+      const bool is_change = path == kEnclaves && KindOf(request.method);
+      if (is_change && !may_change_) return server_.NotHere();
+      if (!is_change) {
+        if (HttpRefusal wrong = CheckMethod(request, Allowed(path)); wrong.any()) return wrong;
+      }
+      if (request.method == "OPTIONS") return {};
+      if (HttpRefusal wrong = CheckPreconditions(request); wrong.any()) return wrong;
+      if (is_change) return CheckContent(request);
+      return request.has_body
+                 ? Refuse(ErrorCode::kInvalidArgument, "body: got one, want none with GET")
+                 : HttpRefusal{};
+    }
+
+    std::string_view Allowed(std::string_view path) const {
+      return may_change_ && (path == kEnclaves || path == "*") ? kChanges : kGets;
+    }
+
+    static Reply TooMany() {
+      return Refused(503, "RETRY_LATER",
+                     fmt::format("connection: all {} are at work; only /healthz and /readyz are "
+                                 "answered now",
+                                 limits::kAdminConnectionsMax));
     }
 
     void Serve() {
-      const Request& request = parser_->get();
-      close_ = !request.keep_alive();
-      is_head_ = request.method() == http::verb::head;
-      std::string_view target = View(request.target());
-      if (surplus_) {
-        close_ = true;
-        if (target != "/healthz" && !target.starts_with("/readyz")) return Answer(TooMany());
+      const HttpRequest& request = reader_.request();
+      const std::string_view path = PathOf(request);
+      if (surplus_ && path != "/healthz" && !path.starts_with("/readyz")) return Answer(TooMany());
+      if (HttpRefusal refusal = CheckHeader(request); refusal.any())
+        return Answer(Refused(refusal));
+      if (request.method == "OPTIONS") {
+        return Answer({.status = 204, .field = {"Allow", Allowed(path)}});
       }
-      if (target == "/enclaves") {
-        if (std::optional<EnclaveChange::Kind> kind = KindOf(request.method())) {
-          return Answer(ChangeEnclave(request, *kind));
-        }
+      if (std::optional<EnclaveChange::Kind> kind = KindOf(request.method)) {
+        return Answer(ChangeEnclave(request.body, *kind));
       }
-      if (!is_head_ && request.method() != http::verb::get) {
-        Response response = MakeError(http::status::method_not_allowed,
-                                      InvalidArgument("method: the admin listener takes GET; "
-                                                      "/enclaves also POST, PATCH and DELETE, over "
-                                                      "its Unix socket"));
-        const bool changes = may_change_ && target == "/enclaves";
-        response.set(http::field::allow, changes ? "GET, HEAD, POST, PATCH, DELETE" : "GET, HEAD");
-        return Answer(std::move(response));
-      }
-      if (!request.body().empty()) {
-        return Answer(MakeError(http::status::bad_request,
-                                InvalidArgument("body: got one, want none with GET")));
-      }
-      std::string_view path = target.substr(0, target.find('?'));
-      if (path == "/keys") {
-        return ListKeys(path.size() < target.size() ? target.substr(path.size() + 1) : "");
-      }
-      Answer(server_.Page(path));
+      if (path != "/keys") return Answer(server_.Page(path));
+      const std::string_view query = std::string_view(request.target).substr(path.size());
+      ListKeys(query.empty() ? query : query.substr(1));
     }
 
-    Response ChangeEnclave(const Request& request, EnclaveChange::Kind kind) {
-      if (!may_change_) return server_.NotHere();
-      absl::StatusOr<EnclaveChange> change = ParseEnclaveChange(kind, request.body());
-      if (!change.ok()) return MakeRefusal(change.status());
+    Reply ChangeEnclave(std::string_view body, EnclaveChange::Kind kind) {
+      absl::StatusOr<EnclaveChange> change = ParseEnclaveChange(kind, body);
+      if (!change.ok()) return Refused(change.status());
       absl::Status changed = server_.sources_.change_enclave(*change);
-      if (!changed.ok()) return MakeRefusal(changed);
-      return MakeResponse(http::status::ok, kJson, ChangeJson(*change));
+      if (!changed.ok()) return Refused(changed);
+      return {.body = ChangeJson(*change)};
     }
 
     void ListKeys(std::string_view query_text) {
       KeysQuery query;
       if (Error error = ParseKeysQuery(query_text, query); !error.ok()) {
-        return Answer(MakeError(http::status::bad_request, error));
+        return Answer(Refused(error));
       }
       server_.sources_.list_keys(query.after, query.limit,
                                  ListDone{server_.shared_from_this(), shared_from_this()});
     }
 
     void AnswerKeys(const absl::StatusOr<std::vector<KeyRow>>& keys) {
-      if (keys.ok()) return Answer(MakeResponse(http::status::ok, kJson, KeysJson(*keys)));
+      if (keys.ok()) return Answer({.body = KeysJson(*keys)});
       LogWarn("admin_list_keys_failed", {{"error", keys.status().ToString()}});
-      Answer(MakeError(http::status::service_unavailable, {ErrorCode::kUnavailable, ""}));
+      Answer(Refused(Error{ErrorCode::kUnavailable, ""}));
     }
 
-    void Answer(Response response) {
-      response.keep_alive(!close_);
-      response.prepare_payload();
-      if (is_head_) response.body().clear();
-      response_ = std::move(response);
+    void Answer(Reply reply) {
+      answer_.status = reply.status;
+      answer_.body = reply.error.empty() ? std::move(reply.body) : ErrorJson(reply);
+      answer_.content_type = reply.content_type;
+      answer_.field = reply.field;
+      out_.clear();
+      AppendAnswer(answer_, reader_.request(), FormatHttpDate(server_.clock_.WallNow()), close_,
+                   out_);
       stream_.expires_after(kAnswerPatience);
-      http::async_write(stream_, response_,
+      asio::async_write(stream_, asio::buffer(out_),
                         [self = shared_from_this()](const error_code& ec, std::size_t) {
-                          if (!ec && !self->close_) self->Read();
+                          if (!ec) self->close_ ? self->Linger() : self->Read();
                         });
+    }
+
+    std::string ErrorJson(const Reply& reply) const {
+      std::string body = fmt::format(R"({{"error":{{"code":"{}","message":)", reply.error);
+      AppendJsonString(reply.message, body);
+      return body + fmt::format(R"(,"requestId":"{}"}}}})", answer_.request_id);
+    }
+
+    // Closing at once, with something unread, would destroy the answer on its way.
+    void Linger() {
+      error_code ec;
+      stream_.socket().shutdown(Socket::shutdown_send, ec);
+      if (ec) return;
+      stream_.expires_after(limits::kHttpLingerTimeout);
+      waits_ = server_.waiting_.insert(server_.waiting_.end(), this);
+      Drop();
+    }
+
+    void Drop() {
+      stream_.async_read_some(asio::buffer(fresh_),
+                              [self = shared_from_this()](const error_code& ec, std::size_t bytes) {
+                                self->dropped_bytes_ += bytes;
+                                if (ec || self->dropped_bytes_ > limits::kHttpLingerBytesMax) {
+                                  return self->EndWait();
+                                }
+                                self->Drop();
+                              });
     }
 
     Impl& server_;
@@ -361,11 +423,14 @@ class AdminServer::Impl : public std::enable_shared_from_this<Impl> {
     const bool surplus_;
     std::optional<std::list<Session*>::iterator> waits_;  // its place in waiting_
     bool left_ = false;
-    beast::flat_buffer buffer_{2 * limits::kHttpHeaderBytesMax};
-    std::optional<http::request_parser<http::string_body>> parser_;
-    Response response_;
+    HttpRequestReader reader_{limits::kAdminBodyBytesMax};
+    std::array<char, 4096> fresh_;  // what a read brings
+    std::string in_;                // what of it is not yet taken
+    bool sent_continue_ = false;
     bool close_ = false;
-    bool is_head_ = false;
+    HttpAnswer answer_;
+    std::string out_;
+    std::size_t dropped_bytes_ = 0;
   };
 
   absl::Status ListenOnSocket() {
@@ -395,9 +460,9 @@ class AdminServer::Impl : public std::enable_shared_from_this<Impl> {
   }
 
   // Who asks over TCP, or is not the owner, is told where changes are made.
-  Response NotHere() const {
-    return MakeRefusal(
-        http::status::forbidden, "PERMISSION_DENIED",
+  HttpRefusal NotHere() const {
+    return Refuse(
+        ErrorCode::kPermissionDenied,
         options_.socket.empty()
             ? "enclaves: change them in the gateway's configuration file, or set admin.socket "
               "there and use `bulla enclaves`"
@@ -406,34 +471,39 @@ class AdminServer::Impl : public std::enable_shared_from_this<Impl> {
                           options_.socket, options_.socket));
   }
 
-  Response Page(std::string_view path) {
-    if (path == "/healthz") return MakeResponse(http::status::ok, kJson, R"({"alive":true})");
+  // "*" is for OPTIONS alone, of the listener as a whole.
+  static bool IsPath(std::string_view path) {
+    static constexpr std::array<std::string_view, 8> kPaths = {
+        "/healthz", "/readyz", "/readyz/sign", "/metrics", "/status", "/keys", kEnclaves, "*"};
+    return std::find(kPaths.begin(), kPaths.end(), path) != kPaths.end();
+  }
+
+  static HttpRefusal NoSuchPath(std::string_view path) {
+    return Refuse(404, ErrorCode::kInvalidArgument,
+                  fmt::format("path: got {}, want /healthz, /readyz, /readyz/sign, /metrics, "
+                              "/status, /keys or /enclaves",
+                              Quoted(path)));
+  }
+
+  // Requires: IsPath, and neither "*" nor "/keys".
+  Reply Page(std::string_view path) {
+    if (path == "/healthz") return {.body = R"({"alive":true})"};
     if (path == "/metrics") {
-      return MakeResponse(http::status::ok, kPrometheusText, metrics_.Exposition());
+      return {.body = metrics_.Exposition(), .content_type = kPrometheusText};
     }
-    if (path == "/status") {
-      return MakeResponse(http::status::ok, kJson, sources_.status_json());
-    }
-    if (path == "/enclaves") {
-      return MakeResponse(http::status::ok, kJson, sources_.enclaves_json());
-    }
-    if (path == "/readyz" || path == "/readyz/sign") {
-      std::vector<std::string> reasons =
-          path == "/readyz" ? sources_.not_ready_because() : sources_.not_ready_to_sign_because();
-      return MakeResponse(reasons.empty() ? http::status::ok : http::status::service_unavailable,
-                          kJson, ReasonsJson(reasons));
-    }
-    return MakeError(
-        http::status::not_found,
-        InvalidArgument(fmt::format("path: got {}, want /healthz, /readyz, /readyz/sign, /metrics, "
-                                    "/status, /keys or /enclaves",
-                                    Quoted(path))));
+    if (path == "/status") return {.body = sources_.status_json()};
+    if (path == kEnclaves) return {.body = sources_.enclaves_json()};
+    std::vector<std::string> reasons =
+        path == "/readyz" ? sources_.not_ready_because() : sources_.not_ready_to_sign_because();
+    return {.status = reasons.empty() ? 200 : 503, .body = ReasonsJson(reasons)};
   }
 
   const Options options_;
   const Sources sources_;
   const Metrics& metrics_;
   const std::function<void()> on_accept_pause_;
+  const RealClock clock_;
+  RequestIdSource ids_;  // confined to the thread
   // Declared before io_, whose destruction ends the last sessions.
   std::size_t sessions_ = 0;
   std::list<Session*> waiting_;  // of those, for a request; since longest first

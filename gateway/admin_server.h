@@ -22,6 +22,7 @@
 #include "base/metrics.h"
 #include "base/status.h"
 #include "gateway/enclave_change.h"
+#include "gateway/host_rules.h"
 #include "store/key_store.h"
 
 namespace bulla {
@@ -48,8 +49,9 @@ class AdminServer {
   };
 
   struct Options {
-    std::string listen;  // HOST:PORT; port 0 picks a free one
-    std::string socket;  // path of the Unix socket; empty: none, and nothing can be changed
+    std::string listen;    // HOST:PORT; port 0 picks a free one
+    std::string socket;    // path of the Unix socket; empty: none, and nothing can be changed
+    HostRules hosts = {};  // for the hosts that requests name
   };
 
   // `metrics` must outlive it.

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "base/limits.h"
+#include "gateway/admin_server.h"
 #include "gateway/http_server.h"
 #include "tests/fakes/fake_signer_service.h"
 #include "tests/fakes/raw_http_client.h"
@@ -395,6 +396,16 @@ class HttpConformance : public ::testing::Test {
 TEST_F(HttpConformance, PublicListenerDoesWhatTheDocumentsAskFor) {
   for (const Row& row : RowsOfBoth()) Check(address_, row);
   for (const Row& row : RowsOfPosts()) Check(address_, row);
+}
+
+TEST_F(HttpConformance, AdminListenerDoesToo) {
+  AdminServer::Sources sources;
+  AdminServer admin(AdminServer::Options{.listen = "127.0.0.1:0", .socket = {}}, std::move(sources),
+                    metrics_);
+  absl::StatusOr<std::string> address = admin.Start();
+  ASSERT_TRUE(address.ok()) << address.status();
+  get_ = "/healthz";
+  for (const Row& row : RowsOfBoth()) Check(*address, row);
 }
 
 TEST_F(HttpConformance, AnswerToHeadSaysWhatThatToGetWouldHave) {

@@ -229,7 +229,7 @@ absl::Status Serve(const Flags& flags) {
   ConfigReport config_report;  // the ticker tells, the admin listener shows
   std::atomic<bool> draining{false};
   AdminServer admin(
-      {.listen = config.admin_listen, .socket = config.admin_socket},
+      {.listen = config.admin_listen, .socket = config.admin_socket, .hosts = hosts},
       {.not_ready_because =
            [&] {
              return draining ? std::vector<std::string>{"draining"}
