@@ -1,5 +1,6 @@
 #include "enclave/enclave_config.h"
 
+#include <algorithm>
 #include <fmt/format.h>
 #include <optional>
 
@@ -8,6 +9,14 @@
 namespace bulla {
 
 namespace {
+
+// What regions, host names and ARNs of KMS are made of, besides letters and digits.
+constexpr std::string_view kMarks = "-._:/";
+
+bool IsOfAwsNames(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+         kMarks.find(c) != std::string_view::npos;
+}
 
 std::optional<SignatureCheck> ParseSignatureCheck(std::string_view text) {
   if (text == "recompute") return SignatureCheck::kRecompute;
@@ -89,6 +98,11 @@ absl::Status Validate(const EnclaveConfig& config, const ConfigReader& reader) {
         std::pair{"kms.key_arn", &config.kms_key_arn}}) {
     if (value->empty()) {
       return absl::InvalidArgumentError(fmt::format("{}: is needed", reader.Where(key)));
+    }
+    // They go into header fields and JSON of the requests to KMS.
+    if (!std::ranges::all_of(*value, IsOfAwsNames)) {
+      return absl::InvalidArgumentError(
+          fmt::format("{}: want letters, digits and any of \"{}\"", reader.Where(key), kMarks));
     }
   }
   return absl::OkStatus();

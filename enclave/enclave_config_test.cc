@@ -77,6 +77,19 @@ TEST(EnclaveConfig, SignaturesAreCheckedInProduction) {
   EXPECT_EQ(SignatureCheckOf(config), SignatureCheck::kNone);
 }
 
+TEST(EnclaveConfig, WhatGoesIntoRequestsToKmsHasNothingThatEndsALine) {
+  for (const char* name : {"host", "region", "key_arn"}) {
+    EnclaveConfig config;
+    std::string text = "kms:\n";
+    for (const char* other : {"host", "region", "key_arn"}) {
+      text += std::string("  ") + other + (other == name ? ": \"a\\r\\nb: c\"\n" : ": abc\n");
+    }
+    absl::Status status = Load(config, text);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << text;
+    EXPECT_NE(std::string(status.message()).find(std::string("kms.") + name), std::string::npos);
+  }
+}
+
 TEST(EnclaveConfig, AMissingKeyArnIsNamedInTheError) {
   EnclaveConfig config;
   absl::Status status = Load(config, "kms:\n  host: h\n  region: r\n");

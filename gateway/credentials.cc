@@ -11,28 +11,36 @@ namespace {
 
 constexpr std::size_t kFileBytesMax = 64 * 1024;
 
-std::string TextMember(const boost::json::object& object, const char* name) {
+// Empty where it is missing.
+absl::StatusOr<std::string> TextMember(const boost::json::object& object, const char* name) {
   const boost::json::value* value = object.if_contains(name);
-  return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
+  if (value == nullptr) return std::string();
+  if (value->is_string()) return std::string(value->get_string());
+  return absl::InvalidArgumentError(fmt::format("credentials: {} is not a string", name));
+}
+
+absl::StatusOr<AwsCredentials> Decode(const boost::json::object& object) {
+  AwsCredentials credentials;
+  BULLA_ASSIGN_OR_RETURN(credentials.access_key_id, TextMember(object, "accessKeyId"));
+  BULLA_ASSIGN_OR_RETURN(credentials.secret_access_key, TextMember(object, "secretAccessKey"));
+  BULLA_ASSIGN_OR_RETURN(credentials.session_token, TextMember(object, "sessionToken"));
+  BULLA_RETURN_IF_ERROR(CheckAwsCredentials(credentials));
+  return credentials;
 }
 
 }  // namespace
 
-absl::StatusOr<ParentCredentials> ReadCredentials(const std::string& path) {
+absl::StatusOr<AwsCredentials> ReadCredentials(const std::string& path) {
   BULLA_ASSIGN_OR_RETURN(std::string text, ReadTextFile(path, kFileBytesMax));
   boost::json::error_code error;
   boost::json::value value = boost::json::parse(text, error);
   if (error || !value.is_object()) {
     return absl::InvalidArgumentError(fmt::format("credentials: {} is not a JSON object", path));
   }
-  ParentCredentials credentials{TextMember(value.get_object(), "accessKeyId"),
-                                TextMember(value.get_object(), "secretAccessKey"),
-                                TextMember(value.get_object(), "sessionToken")};
-  if (credentials.access_key_id.empty() || credentials.secret_access_key.empty()) {
-    return absl::InvalidArgumentError(
-        fmt::format("credentials: {} lacks accessKeyId or secretAccessKey", path));
-  }
-  return credentials;
+  absl::StatusOr<AwsCredentials> credentials = Decode(value.get_object());
+  if (credentials.ok()) return credentials;
+  return absl::InvalidArgumentError(
+      fmt::format("{}: {}", path, std::string(credentials.status().message())));
 }
 
 }  // namespace bulla

@@ -5,17 +5,13 @@
 
 #include <string>
 
+#include "base/aws_credentials.h"
 #include "base/status.h"
 
 namespace bulla {
 
-struct ParentCredentials {
-  std::string access_key_id;
-  std::string secret_access_key;
-  std::string session_token;  // empty: none
-};
-
-// Reads a JSON file {"accessKeyId", "secretAccessKey"[, "sessionToken"]}. Errors name the file.
-absl::StatusOr<ParentCredentials> ReadCredentials(const std::string& path);
+// Reads a JSON file {"accessKeyId", "secretAccessKey"[, "sessionToken"]}. Errors name the file and
+// the part that AWS would not have issued, never its value.
+absl::StatusOr<AwsCredentials> ReadCredentials(const std::string& path);
 
 }  // namespace bulla

@@ -15,7 +15,7 @@ class CredentialsTest : public testing::Test {
     dir_ = ::mkdtemp(name);
   }
   ~CredentialsTest() override { std::filesystem::remove_all(dir_); }
-  absl::StatusOr<ParentCredentials> Read(const std::string& text) {
+  absl::StatusOr<AwsCredentials> Read(const std::string& text) {
     std::ofstream(dir_ + "/c.json") << text;
     return ReadCredentials(dir_ + "/c.json");
   }
@@ -23,22 +23,32 @@ class CredentialsTest : public testing::Test {
 };
 
 TEST_F(CredentialsTest, AllThreePartsAreRead) {
-  absl::StatusOr<ParentCredentials> read =
-      Read(R"({"accessKeyId": "A", "secretAccessKey": "S", "sessionToken": "T"})");
+  absl::StatusOr<AwsCredentials> read =
+      Read(R"({"accessKeyId": "AKIAIOSFODNN7EXAMPLE", "secretAccessKey": "SSSSSSSSSSSSSSSS",
+               "sessionToken": "T"})");
   ASSERT_TRUE(read.ok()) << read.status();
-  EXPECT_EQ(read->access_key_id, "A");
-  EXPECT_EQ(read->secret_access_key, "S");
+  EXPECT_EQ(read->access_key_id, "AKIAIOSFODNN7EXAMPLE");
+  EXPECT_EQ(read->secret_access_key, "SSSSSSSSSSSSSSSS");
   EXPECT_EQ(read->session_token, "T");
 }
 
 TEST_F(CredentialsTest, RotatedOnesAreSeenAtTheNextRead) {
-  EXPECT_EQ(Read(R"({"accessKeyId": "A", "secretAccessKey": "S"})")->access_key_id, "A");
-  EXPECT_EQ(Read(R"({"accessKeyId": "B", "secretAccessKey": "S"})")->access_key_id, "B");
+  for (const char* id : {"AKIAIOSFODNN7EXAMPLE", "ASIAIOSFODNN7EXAMPLE"}) {
+    EXPECT_EQ(Read(std::string(R"({"accessKeyId": ")") + id +
+                   R"(", "secretAccessKey": "SSSSSSSSSSSSSSSS"})")
+                  ->access_key_id,
+              id);
+  }
 }
 
 TEST_F(CredentialsTest, WhatIsNoneIsRefusedAndTheFileNamedButNotItsText) {
   for (const char* text : {"", "hunter2", "[]", "{}", R"({"accessKeyId": "hunter2"})",
-                           R"({"accessKeyId": 7, "secretAccessKey": "hunter2"})"}) {
+                           R"({"accessKeyId": 7, "secretAccessKey": "hunter2hunter2hu"})",
+                           R"({"accessKeyId": "AKIAIOSFODNN7EXAMPLE", "sessionToken": 7,
+                               "secretAccessKey": "hunter2hunter2hu"})",
+                           R"({"accessKeyId": "AKIAIOSFODNN7EXAMPLE",
+                               "secretAccessKey": "hunter2hunter2hu",
+                               "sessionToken": "hunter2\r\nX-Amz-Target: other"})"}) {
     std::string message(Read(text).status().message());
     EXPECT_NE(message.find("c.json"), std::string::npos) << text;
     EXPECT_EQ(message.find("hunter2"), std::string::npos) << message;

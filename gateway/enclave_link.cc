@@ -57,7 +57,7 @@ void SetDeadline(grpc::ClientContext& context, milliseconds timeout) {
 
 // The credentials that are in the file now.
 absl::Status AddCredentials(const std::string& credentials_file, wire::v1::UnlockRequest& request) {
-  BULLA_ASSIGN_OR_RETURN(ParentCredentials credentials, ReadCredentials(credentials_file));
+  BULLA_ASSIGN_OR_RETURN(AwsCredentials credentials, ReadCredentials(credentials_file));
   request.mutable_credentials()->set_access_key_id(credentials.access_key_id);
   request.mutable_credentials()->set_secret_access_key(credentials.secret_access_key);
   request.mutable_credentials()->set_session_token(credentials.session_token);

@@ -59,7 +59,7 @@ class RouterTest : public testing::Test {
     char name[] = "/tmp/bulla-router-XXXXXX";
     dir_ = ::mkdtemp(name);
     std::ofstream(dir_ + "/credentials.json")
-        << R"({"accessKeyId": "AKIDEXAMPLE", "secretAccessKey": "example"})";
+        << R"({"accessKeyId": "AKIDEXAMPLEEXAMPLE", "secretAccessKey": "exampleexampleexample"})";
   }
   ~RouterTest() override {
     StopRouter();

@@ -141,8 +141,10 @@ class Connection {
         Run([&](auto done) { stream_.async_handshake(asio::ssl::stream_base::client, done); });
     if (!error) return absl::OkStatus();
     if (long verdict = SSL_get_verify_result(ssl); verdict != X509_V_OK) {
-      return absl::PermissionDeniedError(
-          fmt::format("KMS: the peer is not {}: {}", host, X509_verify_cert_error_string(verdict)));
+      return WithCause(
+          absl::PermissionDeniedError(fmt::format("KMS: the peer is not {}: {}", host,
+                                                  X509_verify_cert_error_string(verdict))),
+          UnlockCause::kUnavailable);
     }
     return Unreachable("TLS handshake", error);
   }
@@ -185,56 +187,60 @@ class Connection {
 struct ErrorRow {
   std::string_view name;
   absl::StatusCode code;
+  UnlockCause cause;
 };
 
-// Names of KMS's and of the signature layer before it. Only UNAVAILABLE and RESOURCE_EXHAUSTED are
-// worth another try.
+using C = absl::StatusCode;
+using U = UnlockCause;
+
+// Names of KMS's and of the signature layer before it.
 constexpr std::array kErrors = {
-    ErrorRow{"ThrottlingException", absl::StatusCode::kResourceExhausted},
-    ErrorRow{"LimitExceededException", absl::StatusCode::kResourceExhausted},
-    ErrorRow{"RequestLimitExceeded", absl::StatusCode::kResourceExhausted},
-    ErrorRow{"KMSInternalException", absl::StatusCode::kUnavailable},
-    ErrorRow{"DependencyTimeoutException", absl::StatusCode::kUnavailable},
-    ErrorRow{"KeyUnavailableException", absl::StatusCode::kUnavailable},
-    ErrorRow{"InternalFailure", absl::StatusCode::kUnavailable},
-    ErrorRow{"ServiceUnavailableException", absl::StatusCode::kUnavailable},
-    ErrorRow{"RequestTimeoutException", absl::StatusCode::kUnavailable},
-    ErrorRow{"AccessDeniedException", absl::StatusCode::kPermissionDenied},
-    ErrorRow{"NotFoundException", absl::StatusCode::kNotFound},
-    ErrorRow{"DisabledException", absl::StatusCode::kFailedPrecondition},
-    ErrorRow{"KMSInvalidStateException", absl::StatusCode::kFailedPrecondition},
-    ErrorRow{"InvalidCiphertextException", absl::StatusCode::kInvalidArgument},
-    ErrorRow{"IncorrectKeyException", absl::StatusCode::kInvalidArgument},
-    ErrorRow{"InvalidKeyUsageException", absl::StatusCode::kInvalidArgument},
-    ErrorRow{"InvalidGrantTokenException", absl::StatusCode::kInvalidArgument},
-    ErrorRow{"UnsupportedOperationException", absl::StatusCode::kInvalidArgument},
-    ErrorRow{"ValidationException", absl::StatusCode::kInvalidArgument},
-    ErrorRow{"SerializationException", absl::StatusCode::kInvalidArgument},
-    ErrorRow{"ExpiredTokenException", absl::StatusCode::kUnauthenticated},
-    ErrorRow{"UnrecognizedClientException", absl::StatusCode::kUnauthenticated},
-    ErrorRow{"InvalidSignatureException", absl::StatusCode::kUnauthenticated},
-    ErrorRow{"IncompleteSignature", absl::StatusCode::kUnauthenticated},
-    ErrorRow{"IncompleteSignatureException", absl::StatusCode::kUnauthenticated},
-    ErrorRow{"MissingAuthenticationToken", absl::StatusCode::kUnauthenticated},
-    ErrorRow{"MissingAuthenticationTokenException", absl::StatusCode::kUnauthenticated},
+    ErrorRow{"ThrottlingException", C::kResourceExhausted, U::kThrottled},
+    ErrorRow{"LimitExceededException", C::kResourceExhausted, U::kThrottled},
+    ErrorRow{"RequestLimitExceeded", C::kResourceExhausted, U::kThrottled},
+    ErrorRow{"KMSInternalException", C::kUnavailable, U::kUnavailable},
+    ErrorRow{"DependencyTimeoutException", C::kUnavailable, U::kUnavailable},
+    ErrorRow{"KeyUnavailableException", C::kUnavailable, U::kUnavailable},
+    ErrorRow{"InternalFailure", C::kUnavailable, U::kUnavailable},
+    ErrorRow{"ServiceUnavailableException", C::kUnavailable, U::kUnavailable},
+    ErrorRow{"RequestTimeoutException", C::kUnavailable, U::kUnavailable},
+    ErrorRow{"AccessDeniedException", C::kPermissionDenied, U::kAccessDenied},
+    ErrorRow{"NotFoundException", C::kNotFound, U::kKeyNotFound},
+    ErrorRow{"DisabledException", C::kFailedPrecondition, U::kKeyDisabled},
+    ErrorRow{"KMSInvalidStateException", C::kFailedPrecondition, U::kKeyDisabled},
+    ErrorRow{"InvalidCiphertextException", C::kInvalidArgument, U::kForeignCiphertext},
+    ErrorRow{"IncorrectKeyException", C::kInvalidArgument, U::kForeignCiphertext},
+    ErrorRow{"InvalidKeyUsageException", C::kInvalidArgument, U::kRefused},
+    ErrorRow{"InvalidGrantTokenException", C::kInvalidArgument, U::kRefused},
+    ErrorRow{"UnsupportedOperationException", C::kInvalidArgument, U::kRefused},
+    ErrorRow{"ValidationException", C::kInvalidArgument, U::kRefused},
+    ErrorRow{"SerializationException", C::kInvalidArgument, U::kRefused},
+    ErrorRow{"ExpiredTokenException", C::kUnauthenticated, U::kCredentials},
+    ErrorRow{"UnrecognizedClientException", C::kUnauthenticated, U::kCredentials},
+    ErrorRow{"InvalidSignatureException", C::kUnauthenticated, U::kCredentials},
+    ErrorRow{"IncompleteSignature", C::kUnauthenticated, U::kCredentials},
+    ErrorRow{"IncompleteSignatureException", C::kUnauthenticated, U::kCredentials},
+    ErrorRow{"MissingAuthenticationToken", C::kUnauthenticated, U::kCredentials},
+    ErrorRow{"MissingAuthenticationTokenException", C::kUnauthenticated, U::kCredentials},
 };
 
-absl::StatusCode CodeOfUnknownName(int http_status) {
-  if (http_status == 429) return absl::StatusCode::kResourceExhausted;
-  if (http_status >= 500) return absl::StatusCode::kUnavailable;
-  if (http_status == 401) return absl::StatusCode::kUnauthenticated;
-  if (http_status == 403) return absl::StatusCode::kPermissionDenied;
-  return absl::StatusCode::kFailedPrecondition;
+ErrorRow RowOfUnknownName(int http_status) {
+  if (http_status == 429) return {"", C::kResourceExhausted, U::kThrottled};
+  if (http_status >= 500) return {"", C::kUnavailable, U::kUnavailable};
+  if (http_status == 401) return {"", C::kUnauthenticated, U::kCredentials};
+  if (http_status == 403) return {"", C::kPermissionDenied, U::kAccessDenied};
+  return {"", C::kFailedPrecondition, U::kRefused};
 }
 
 }  // namespace
 
 absl::Status KmsErrorToStatus(std::string_view name, std::string_view message, int http_status) {
-  auto row = std::find_if(kErrors.begin(), kErrors.end(),
-                          [&](const ErrorRow& r) { return r.name == name; });
-  absl::StatusCode code = row != kErrors.end() ? row->code : CodeOfUnknownName(http_status);
-  return absl::Status(
-      code, fmt::format("KMS: {} (HTTP {}): {}", Printable(name), http_status, Printable(message)));
+  auto known = std::find_if(kErrors.begin(), kErrors.end(),
+                            [&](const ErrorRow& r) { return r.name == name; });
+  const ErrorRow row = known != kErrors.end() ? *known : RowOfUnknownName(http_status);
+  return WithCause(absl::Status(row.code, fmt::format("KMS: {} (HTTP {}): {}", Printable(name),
+                                                      http_status, Printable(message))),
+                   row.cause);
 }
 
 class KmsClient::Impl {
@@ -258,9 +264,12 @@ class KmsClient::Impl {
   absl::StatusOr<json::object> Call(std::string_view operation, json::object body,
                                     const AwsCredentials& credentials, const DekId& dek_id,
                                     MonotonicTime deadline) BULLA_EXCLUDES(mutex_) {
+    BULLA_RETURN_IF_ERROR(WithCause(CheckAwsCredentials(credentials), UnlockCause::kCredentials));
     Slot slot(*this);
     if (!slot.taken()) {
-      return absl::ResourceExhaustedError(fmt::format("KMS: {} calls under way", kCallsMax));
+      return WithCause(
+          absl::ResourceExhaustedError(fmt::format("KMS: {} calls under way", kCallsMax)),
+          UnlockCause::kThrottled);
     }
     BULLA_ASSIGN_OR_RETURN(Bytes document,
                            options_.nsm->Attest({}, {}, options_.recipient->public_key()));
@@ -268,7 +277,8 @@ class KmsClient::Impl {
     body["EncryptionContext"] = json::object{{kContextName, dek_id.ToString()}};
     body["Recipient"] = json::object{{"KeyEncryptionAlgorithm", "RSAES_OAEP_SHA_256"},
                                      {"AttestationDocument", Base64Encode(document)}};
-    auto request = SignedRequest(operation, json::serialize(body), credentials);
+    BULLA_ASSIGN_OR_RETURN(http::request<http::string_body> request,
+                           SignedRequest(operation, json::serialize(body), credentials));
     BULLA_ASSIGN_OR_RETURN(Response response, Send(request, deadline));
     if (response.result() != http::status::ok) return ErrorReply(response);
     BULLA_ASSIGN_OR_RETURN(json::object reply, ParseReply(response.body()));
@@ -310,8 +320,8 @@ class KmsClient::Impl {
     bool taken_ = false;
   };
 
-  http::request<http::string_body> SignedRequest(std::string_view operation, std::string body,
-                                                 const AwsCredentials& credentials) const {
+  absl::StatusOr<http::request<http::string_body>> SignedRequest(
+      std::string_view operation, std::string body, const AwsCredentials& credentials) const {
     std::string date = AmzDate(options_.clock->WallNow());
     SigV4Request to_sign{.method = "POST", .path = "/", .query = "", .headers = {}, .body = {}};
     to_sign.headers = {{"Content-Type", "application/x-amz-json-1.1"},
@@ -323,7 +333,8 @@ class KmsClient::Impl {
     }
     to_sign.body = AsBytes(body);
     SigV4Scope scope{date.substr(0, 8), options_.region, std::string(kService)};
-    std::string authorization = SigV4Authorization(to_sign, scope, date, credentials);
+    BULLA_ASSIGN_OR_RETURN(std::string authorization,
+                           SigV4Authorization(to_sign, scope, date, credentials));
 
     http::request<http::string_body> request(http::verb::post, "/", 11);
     for (const auto& [name, value] : to_sign.headers) request.set(name, value);

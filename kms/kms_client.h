@@ -17,6 +17,7 @@
 #include "base/fd.h"
 #include "base/ids.h"
 #include "base/status.h"
+#include "base/unlock_cause.h"
 #include "crypto/secret.h"
 #include "kms/nsm.h"
 #include "kms/recipient.h"
@@ -47,8 +48,9 @@ struct DataKey {
 // Statuses: UNAVAILABLE (KMS or the way to it; try again), RESOURCE_EXHAUSTED (throttled, or over
 // our own bound on calls at once; try again later), DEADLINE_EXCEEDED, UNAUTHENTICATED
 // (credentials or clock), PERMISSION_DENIED (key policy, or a peer that is not KMS), NOT_FOUND,
-// INVALID_ARGUMENT (blob or context), FAILED_PRECONDITION (key disabled), INTERNAL (a reply that
-// breaks the protocol).
+// INVALID_ARGUMENT (blob or context; or credentials that AWS never issued), FAILED_PRECONDITION
+// (key disabled), INTERNAL (a reply that breaks the protocol). Each says its cause
+// (base/unlock_cause.h).
 //
 // Thread-safe; each call uses a connection of its own, kept alive for the next one.
 class KmsClient {

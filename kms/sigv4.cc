@@ -124,6 +124,47 @@ absl::Status ParseSignature(std::string_view text, ParsedSigV4Authorization& out
   return absl::OkStatus();
 }
 
+// ---- What may be signed: RFC 9110, sections 5.1, 5.5 and 5.6.2
+
+bool IsToken(std::string_view text) {
+  constexpr std::string_view kMarks = "!#$%&'*+-.^_`|~";
+  return !text.empty() && std::ranges::all_of(text, [&](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           kMarks.find(c) != std::string_view::npos;
+  });
+}
+
+bool IsVisible(std::string_view text) {
+  return std::ranges::all_of(text, [](char c) { return c > ' ' && c <= '~'; });
+}
+
+bool IsFieldValue(std::string_view text) {
+  return std::ranges::all_of(text, [](char c) { return c >= ' ' && c <= '~'; });
+}
+
+absl::Status NotSigned(std::string_view what) {
+  return absl::InvalidArgumentError(
+      fmt::format("request to sign: {} has a character that has no place there", what));
+}
+
+absl::Status CheckRequest(const SigV4Request& request) {
+  if (!IsToken(request.method)) return NotSigned("the method");
+  if (!IsVisible(request.path) || !request.path.starts_with('/')) return NotSigned("the path");
+  if (!IsVisible(request.query)) return NotSigned("the query");
+  for (std::size_t i = 0; i < request.headers.size(); ++i) {
+    const auto& [name, value] = request.headers[i];
+    if (!IsToken(name)) return NotSigned(fmt::format("the name of header {}", i + 1));
+    if (!IsFieldValue(value)) return NotSigned(fmt::format("the value of {}", name));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckScope(const SigV4Scope& scope) {
+  if (!IsToken(scope.date)) return NotSigned("the date");
+  if (!IsToken(scope.region)) return NotSigned("the region");
+  return IsToken(scope.service) ? absl::OkStatus() : NotSigned("the service");
+}
+
 }  // namespace
 
 std::string SigV4Scope::ToString() const {
@@ -188,8 +229,12 @@ std::string SigV4Signature(const SigV4Request& request, const SigV4Scope& scope,
   return HexEncode(HmacSha256(key, AsBytes(SigV4StringToSign(request, scope, amz_date))));
 }
 
-std::string SigV4Authorization(const SigV4Request& request, const SigV4Scope& scope,
-                               std::string_view amz_date, const AwsCredentials& credentials) {
+absl::StatusOr<std::string> SigV4Authorization(const SigV4Request& request, const SigV4Scope& scope,
+                                               std::string_view amz_date,
+                                               const AwsCredentials& credentials) {
+  BULLA_RETURN_IF_ERROR(CheckRequest(request));
+  BULLA_RETURN_IF_ERROR(CheckScope(scope));
+  if (!IsToken(credentials.access_key_id)) return NotSigned("the access key id");
   return fmt::format("{} Credential={}/{}, SignedHeaders={}, Signature={}", kAlgorithm,
                      credentials.access_key_id, scope.ToString(), SignedHeaders(request),
                      SigV4Signature(request, scope, amz_date, credentials.secret_access_key));

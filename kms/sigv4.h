@@ -8,19 +8,12 @@
 #include <utility>
 #include <vector>
 
+#include "base/aws_credentials.h"
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/status.h"
 
 namespace bulla {
-
-// Short-lived credentials. The parent hands them to the enclave, so they are no secret from it;
-// they say who asks, the attestation document says what runs.
-struct AwsCredentials {
-  std::string access_key_id;
-  std::string secret_access_key;
-  std::string session_token;  // empty: none
-};
 
 // What is signed. Header names in any case; values as they are sent.
 struct SigV4Request {
@@ -53,8 +46,11 @@ std::string SigV4Signature(const SigV4Request& request, const SigV4Scope& scope,
                            std::string_view amz_date, std::string_view secret_access_key);
 
 // The value of the Authorization header for `request`, which must hold the x-amz-date header.
-std::string SigV4Authorization(const SigV4Request& request, const SigV4Scope& scope,
-                               std::string_view amz_date, const AwsCredentials& credentials);
+// INVALID_ARGUMENT, which shows no value, when a part of the request is not what its place in an
+// HTTP message holds: with a line break in it, what is sent would not be what was signed.
+absl::StatusOr<std::string> SigV4Authorization(const SigV4Request& request, const SigV4Scope& scope,
+                                               std::string_view amz_date,
+                                               const AwsCredentials& credentials);
 
 // An Authorization header, taken apart.
 struct ParsedSigV4Authorization {

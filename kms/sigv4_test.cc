@@ -28,7 +28,7 @@ TEST(SigV4, GetVanillaOfAwssTestSuite) {
   EXPECT_EQ(SigV4StringToSign(request, kScope, kDate),
             "AWS4-HMAC-SHA256\n20150830T123600Z\n20150830/us-east-1/service/aws4_request\n"
             "bb579772317eb040ac9ed261061d46c1f17a8133879d6129b6e1c25292927e63");
-  EXPECT_EQ(SigV4Authorization(request, kScope, kDate, kCaller),
+  EXPECT_EQ(*SigV4Authorization(request, kScope, kDate, kCaller),
             "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, "
             "SignedHeaders=host;x-amz-date, "
             "Signature=5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31");
@@ -50,9 +50,45 @@ TEST(SigV4, HeadersAreLowerCasedSortedTrimmedAndJoined) {
             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
 }
 
+TEST(SigV4, ARequestThatWouldReadAsAnotherIsNotSigned) {
+  const auto refused = [](const SigV4Request& request, const SigV4Scope& scope = kScope,
+                          const AwsCredentials& caller = kCaller) {
+    absl::Status status = SigV4Authorization(request, scope, kDate, caller).status();
+    EXPECT_EQ(status.ToString().find("evil"), std::string::npos) << status;
+    return status.code() == absl::StatusCode::kInvalidArgument;
+  };
+  EXPECT_FALSE(refused(Request("GET")));
+  for (int c = 0; c < 0x20; ++c) {
+    const std::string evil = std::string("evil") + static_cast<char>(c) + "evil";
+    SigV4Request request = Request(evil);
+    EXPECT_TRUE(refused(request)) << c;
+    request = Request("GET");
+    request.path = "/" + evil;
+    EXPECT_TRUE(refused(request)) << c;
+    request = Request("GET");
+    request.query = evil;
+    EXPECT_TRUE(refused(request)) << c;
+    request = Request("GET");
+    request.headers.emplace_back(evil, "value");
+    EXPECT_TRUE(refused(request)) << c;
+    for (std::size_t header = 0; header < 2; ++header) {  // the host among them
+      request = Request("GET");
+      request.headers[header].second = evil;
+      EXPECT_TRUE(refused(request)) << c;
+    }
+    EXPECT_TRUE(refused(Request("GET"), {"20150830", evil, "service"})) << c;
+    EXPECT_TRUE(refused(Request("GET"), kScope, {evil, "secret", ""})) << c;
+  }
+  for (const char* name : {"", "a b", "a:b", "a\x7f", "\xc3\xa4"}) {
+    SigV4Request request = Request("GET");
+    request.headers.emplace_back(name, "value");
+    EXPECT_TRUE(refused(request)) << name;
+  }
+}
+
 TEST(SigV4, WhatIsWrittenIsReadBack) {
   absl::StatusOr<ParsedSigV4Authorization> parsed =
-      ParseSigV4Authorization(SigV4Authorization(Request("GET"), kScope, kDate, kCaller));
+      ParseSigV4Authorization(*SigV4Authorization(Request("GET"), kScope, kDate, kCaller));
   ASSERT_TRUE(parsed.ok()) << parsed.status();
   EXPECT_EQ(parsed->access_key_id, "AKIDEXAMPLE");
   EXPECT_EQ(parsed->scope.ToString(), kScope.ToString());

@@ -105,14 +105,27 @@ TEST_F(LocalKms, ATamperedDocumentIsRefused) {
 }
 
 TEST_F(LocalKms, WrongCredentialsAreRefused) {
-  for (const AwsCredentials& wrong : {AwsCredentials{"AKIDOTHER", "test-secret", "test-token"},
-                                      AwsCredentials{"AKIDTEST", "other-secret", "test-token"},
-                                      AwsCredentials{"AKIDTEST", "test-secret", "other-token"},
-                                      AwsCredentials{"AKIDTEST", "test-secret", ""}}) {
+  for (const AwsCredentials& wrong :
+       {AwsCredentials{"AKIDOTHERAKIDOTHER", kCaller.secret_access_key, "test-token"},
+        AwsCredentials{kCaller.access_key_id, "other-secret-other-secret", "test-token"},
+        AwsCredentials{kCaller.access_key_id, kCaller.secret_access_key, "other-token"},
+        AwsCredentials{kCaller.access_key_id, kCaller.secret_access_key, ""}}) {
     absl::Status status = client_->GenerateDataKeyBlocking(wrong, dek_id_, Deadline()).status();
     EXPECT_TRUE(absl::IsUnauthenticated(status)) << status;
   }
   EXPECT_EQ(Calls("GenerateDataKey"), 0);
+}
+
+TEST_F(LocalKms, CredentialsThatWouldWriteHeadersOfTheirOwnNeverLeave) {
+  for (std::string AwsCredentials::*part :
+       {&AwsCredentials::access_key_id, &AwsCredentials::secret_access_key,
+        &AwsCredentials::session_token}) {
+    AwsCredentials injected = kCaller;
+    injected.*part += "\r\nX-Amz-Target: TrentService.ListKeys";
+    absl::Status status = client_->GenerateDataKeyBlocking(injected, dek_id_, Deadline()).status();
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+  }
+  EXPECT_EQ(dials_, 0);
 }
 
 TEST_F(LocalKms, AnUnknownKeyIsNotFound) {

@@ -46,7 +46,7 @@ class KmsServiceTest : public ::testing::Test {
                        std::move(body)};
     SigV4Request part{request.method, request.target, "", request.headers, AsBytes(request.body)};
     SigV4Scope scope{date.substr(0, 8), "eu-central-1", "kms"};
-    request.headers.emplace_back("Authorization", SigV4Authorization(part, scope, date, kCaller));
+    request.headers.emplace_back("Authorization", *SigV4Authorization(part, scope, date, kCaller));
     return request;
   }
 

@@ -26,7 +26,7 @@
 namespace bulla {
 
 inline constexpr char kRegion[] = "eu-central-1";
-inline const AwsCredentials kCaller{"AKIDTEST", "test-secret", "test-token"};
+inline const AwsCredentials kCaller{"AKIDTESTAKIDTEST", "test-secret-test-secret", "test-token"};
 
 // The real time, since TLS certificates are made by it, and a distance from it.
 class OffsetClock final : public Clock {
