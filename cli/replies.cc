@@ -95,6 +95,21 @@ std::vector<std::string> OptionalTexts(const json::object& object, std::string_v
   return texts;
 }
 
+// At most so many: there are five causes.
+constexpr std::size_t kCountsMax = 16;
+
+std::map<std::string, std::uint64_t> OptionalCounts(const json::object& object, const char* name) {
+  std::map<std::string, std::uint64_t> counts;
+  const json::value* value = object.if_contains(name);
+  if (value == nullptr || !value->is_object()) return counts;
+  for (const auto& [key, count] : value->get_object()) {
+    if (counts.size() == kCountsMax) break;
+    const std::string text(key.data(), key.size());
+    counts[text] = OptionalCount(value->get_object(), text.c_str());
+  }
+  return counts;
+}
+
 absl::StatusOr<EnclaveStatusReply> ToEnclaveStatus(const json::object& object) {
   EnclaveStatusReply reply;
   BULLA_ASSIGN_OR_RETURN(reply.address, Text(object, "address"));
@@ -108,6 +123,8 @@ absl::StatusOr<EnclaveStatusReply> ToEnclaveStatus(const json::object& object) {
   reply.boot_id = OptionalText(object, "bootId");
   reply.last_error = OptionalText(object, "lastError");
   reply.policy_refused = OptionalText(object, "policyRefused");
+  reply.unlocks_refused = OptionalCounts(object, "unlocksRefused");
+  reply.sealing_refused = OptionalText(object, "sealingRefused");
   reply.reported = object.contains("signatures");
   reply.streams_open = OptionalCount(object, "streamsOpen");
   reply.in_flight = OptionalCount(object, "inFlight");

@@ -4,6 +4,7 @@
 // parser takes any bytes and says what it missed. Pure.
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -48,6 +49,9 @@ struct EnclaveStatusReply {
   std::string boot_id;
   std::string last_error;
   std::string policy_refused;
+  // What KMS refuses it for good, by cause: data keys to open, and one to seal under.
+  std::map<std::string, std::uint64_t> unlocks_refused;
+  std::string sealing_refused;
   std::uint64_t streams_open = 0;
   std::uint64_t in_flight = 0;
   std::uint64_t reconnects = 0;

@@ -34,6 +34,15 @@ std::string FormatCounters(const EnclaveStatusReply& enclave) {
              enclave.queue_depth, enclave.singleflight_waiters);
 }
 
+// "2 access_denied, 1 key_disabled"
+std::string FormatCauses(const std::map<std::string, std::uint64_t>& counts) {
+  std::string text;
+  for (const auto& [cause, count] : counts) {
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", count, Plain(cause));
+  }
+  return text;
+}
+
 std::string FormatEnclave(const EnclaveStatusReply& enclave) {
   std::string text = fmt::format("\nenclave {}: {}\n", Plain(enclave.address), StateOf(enclave));
   if (!enclave.boot_id.empty()) {
@@ -46,6 +55,14 @@ std::string FormatEnclave(const EnclaveStatusReply& enclave) {
       "  connection  {} streams, {} requests in flight; streams reset: {}, connected again: {}\n",
       enclave.streams_open, enclave.in_flight, enclave.stream_resets, enclave.reconnects);
   if (enclave.reported) text += FormatCounters(enclave);
+  if (!enclave.unlocks_refused.empty()) {
+    text += fmt::format("  KMS REFUSES  to open data keys: {}\n",
+                        FormatCauses(enclave.unlocks_refused));
+  }
+  if (!enclave.sealing_refused.empty()) {
+    text += fmt::format("  KMS REFUSES  a data key to seal new keys under: {}\n",
+                        Plain(enclave.sealing_refused));
+  }
   if (!enclave.policy_refused.empty()) {
     text += fmt::format("  KEY POLICY REFUSED  {}\n", Plain(enclave.policy_refused));
   }

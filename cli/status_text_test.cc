@@ -48,6 +48,16 @@ TEST(StatusText, AnEnclaveThatWasNeverReachedShowsWhyAndNoCounts) {
   EXPECT_THAT(text, Not(HasSubstr("warm")));
 }
 
+TEST(StatusText, WhatKmsRefusesIsShownByCause) {
+  EnclaveStatusReply enclave{.address = "unix:/e"};
+  enclave.unlocks_refused = {{"access_denied", 2}, {"key_disabled\n", 1}};
+  enclave.sealing_refused = "key_not_found";
+  const std::string text = FormatStatus({.enclaves = {enclave}});
+  EXPECT_THAT(text,
+              HasSubstr("KMS REFUSES  to open data keys: 2 access_denied, 1 key_disabled?\n"));
+  EXPECT_THAT(text, HasSubstr("KMS REFUSES  a data key to seal new keys under: key_not_found\n"));
+}
+
 TEST(StatusText, AnEnclavesStateIsNamedByWhetherItCanBeReliedOn) {
   EnclaveStatusReply enclave{.address = "e"};
   const auto state = [&] { return FormatEnclaves({.enclaves = {enclave}}); };

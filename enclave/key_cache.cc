@@ -63,6 +63,12 @@ bool KeyCache::BlobOf(const KeyId& id, SealedBlob& blob) const {
   return shard.keys.BlobOf(id, blob);
 }
 
+void KeyCache::Forget(const KeyId& id) {
+  Shard& shard = ShardOf(id);
+  MutexLock lock(shard.mutex);
+  shard.keys.Forget(id);
+}
+
 KeyCache::Released KeyCache::Land(const KeyId& id, const OpenedSecret& opened, MonotonicTime now) {
   const std::uint64_t random = RandomUint64();
   Shard& shard = ShardOf(id);

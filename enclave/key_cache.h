@@ -41,6 +41,7 @@ class KeyCache {
   bool Adopt(const SealedKeyHeader& header, const SealedBlob& blob, const OpenedSecret& opened,
              MonotonicTime now);
   bool BlobOf(const KeyId& id, SealedBlob& blob) const;
+  void Forget(const KeyId& id);
   Released Land(const KeyId& id, const OpenedSecret& opened, MonotonicTime now);
   Released LandFailed(const KeyId& id, ItemStatus status, MonotonicTime now);
 

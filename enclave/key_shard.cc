@@ -167,7 +167,6 @@ bool KeyShard::Adopt(const SealedKeyHeader& header, const SealedBlob& blob,
   // A gateway that asks for an id that it has used already gets what it asks for: another key. But
   // a flight after the old one would bring that back.
   if (flights_.BeganAt(header.key_id) != nullptr) return false;
-  Wipe(header.key_id);
   Forget(header.key_id);
   Load(header, blob, now);
   flights_.Begin(header.key_id, now);
@@ -197,7 +196,6 @@ KeyShard::Released KeyShard::Land(const KeyId& id, const OpenedSecret& opened, M
 KeyShard::Released KeyShard::LandFailed(const KeyId& id, ItemStatus status, MonotonicTime now) {
   KeyEvent event = status == ItemStatus::kRefused ? KeyEvent::kBlobBad : KeyEvent::kOpenFailed;
   if (ActionFor(id, event, now) == KeyAction::kDropAll) {
-    Wipe(id);
     Forget(id);
   }
   return {status, EndFlight(id)};
@@ -256,6 +254,11 @@ void KeyShard::Wipe(const KeyId& id) {
 }
 
 void KeyShard::Forget(const KeyId& id) {
+  Wipe(id);
+  ForgetBlob(id);
+}
+
+void KeyShard::ForgetBlob(const KeyId& id) {
   auto key = key_by_id_.find(id);
   if (key == key_by_id_.end()) return;
   const std::uint32_t index = key->second;
@@ -300,7 +303,7 @@ void KeyShard::EvictKey(MonotonicTime now) {
   if (idle_.size() == 0) return;  // what is left is being opened at this moment
   const KeyId id = ParseSealedKey(keys_[idle_.oldest()].blob)->key_id;
   if (ActionFor(id, KeyEvent::kDrop, now) != KeyAction::kForget) return;
-  Forget(id);
+  ForgetBlob(id);
   ++blobs_evicted_;
 }
 

@@ -107,6 +107,10 @@ class KeyShard {
   bool Adopt(const SealedKeyHeader& header, const SealedBlob& blob, const OpenedSecret& opened,
              MonotonicTime now, std::uint64_t random);
 
+  // Wipes and forgets a key, whatever its state. A flight after it goes on, and finds nothing when
+  // it ends.
+  void Forget(const KeyId& id);
+
   // For whoever leads a flight: the blob to open. False when it is gone (then LandFailed).
   bool BlobOf(const KeyId& id, SealedBlob& blob) const;
 
@@ -178,7 +182,7 @@ class KeyShard {
   // The slot and index of a new WARM part; others are evicted for it.
   WarmPart& NewWarmPart(const KeyId& id, MonotonicTime now);
   void Wipe(const KeyId& id);
-  void Forget(const KeyId& id);
+  void ForgetBlob(const KeyId& id);  // of one without a plain key
   std::vector<SignTask> EndFlight(const KeyId& id);
   // Has idle_ say whether this key could be forgotten: no plain key, no flight.
   void UpdateIdle(const KeyId& id);

@@ -323,6 +323,37 @@ TEST_F(KeyShardTest, AKeyThatIsBeingOpenedIsNotReplaced) {
   EXPECT_EQ(Land(shard, id, kStart).tasks.size(), 1u);
 }
 
+TEST_F(KeyShardTest, AForgottenKeyLeavesNeitherSecretNorBlob) {
+  KeyShard shard = NewShard({});
+  const KeyId warm = WarmKey(shard);
+  const KeyId cool = LoadKey(shard);
+  for (const KeyId& id : {warm, cool, KeyId::New({})}) {
+    shard.Forget(id);
+    EXPECT_EQ(shard.ViewOf(id, kStart).state, KeyState::kAbsent);
+    EXPECT_EQ(Sign(shard, id, kStart), Verdict::kRefused);
+    EXPECT_EQ(answer_.status, ItemStatus::kNeedBlob);
+  }
+  EXPECT_TRUE(IsWiped(shard));
+  EXPECT_EQ(shard.CountsAt(kStart).warm + shard.CountsAt(kStart).cool, 0u);
+}
+
+TEST_F(KeyShardTest, AKeyThatIsForgottenWhileItIsOpenedDoesNotComeBack) {
+  KeyShard shard = NewShard({});
+  const KeyId opening = LoadKey(shard);
+  ASSERT_EQ(Sign(shard, opening, kStart), Verdict::kLeading);
+  const KeyId refreshing = WarmKey(shard);
+  const MonotonicTime later = kStart + minutes(14);
+  ASSERT_EQ(Sign(shard, refreshing, later), Verdict::kGrantedAndLeading);
+  for (const KeyId& id : {opening, refreshing}) {
+    shard.Forget(id);
+    KeyShard::Released released = Land(shard, id, later);
+    EXPECT_EQ(released.status, ItemStatus::kNeedBlob);
+    EXPECT_EQ(released.tasks.size(), id == opening ? 1u : 0u);
+    EXPECT_EQ(shard.ViewOf(id, later).state, KeyState::kAbsent);
+  }
+  EXPECT_TRUE(IsWiped(shard));
+}
+
 TEST_F(KeyShardTest, WaitersAreBoundedAndTheNextIsRefusedAtOnce) {
   KeyShard shard = NewShard({});
   KeyId id = LoadKey(shard);

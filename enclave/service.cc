@@ -21,7 +21,8 @@ constexpr std::size_t kStoreIdBytesMax = 16;
 constexpr auto kUnlockDeadlineMax = std::chrono::seconds(10);
 
 grpc::Status ToGrpc(const absl::Status& status) {
-  return {static_cast<grpc::StatusCode>(status.code()), std::string(status.message())};
+  return {static_cast<grpc::StatusCode>(status.code()), std::string(status.message()),
+          status.ok() ? std::string() : EncodeCause(CauseOf(status))};
 }
 
 void Describe(const SealingDek& sealing, wire::v1::SealingDek& out) {
@@ -155,13 +156,15 @@ absl::Status EnclaveService::OpenDekBlocking(const UnlockCall& call) {
   }
   DekId id = DekId::FromBytes(AsBytes(dek.dek_id()));
   MonotonicTime asked_at = parts_.clock.Now();
-  BULLA_ASSIGN_OR_RETURN(std::optional<Bytes> wrapped,
-                         parts_.deks.BytesForKms(id, AsBytes(dek.wrapped()), asked_at));
-  if (!wrapped) return absl::OkStatus();
+  absl::StatusOr<std::optional<Bytes>> wrapped =
+      parts_.deks.BytesForKms(id, AsBytes(dek.wrapped()), asked_at);
+  if (!wrapped.ok()) return WithCause(wrapped.status(), UnlockCause::kForeignCiphertext);
+  if (!wrapped->has_value()) return absl::OkStatus();
   absl::StatusOr<Secret<32>> key =
-      parts_.kms.DecryptBlocking(CredentialsOf(*call.request), *wrapped, id, call.deadline);
+      parts_.kms.DecryptBlocking(CredentialsOf(*call.request), **wrapped, id, call.deadline);
   absl::Status status =
-      key.ok() ? parts_.deks.Open(id, *wrapped, *key, asked_at, RandomUint64()) : key.status();
+      key.ok() ? parts_.deks.Open(id, **wrapped, *key, asked_at, RandomUint64()) : key.status();
+  if (absl::IsDataLoss(status)) status = WithCause(status, UnlockCause::kForeignCiphertext);
   if (!status.ok()) parts_.deks.RenewalFailed(id);
   return status;
 }
@@ -224,6 +227,24 @@ grpc::ServerUnaryReactor* EnclaveService::KeysInUse(grpc::CallbackServerContext*
   reply->set_parts(KeyCache::kParts);
   for (const KeyId& id : parts_.cache.KeysInUse(request->part())) {
     reply->mutable_key_ids()->append(AsText(id.bytes));
+  }
+  reactor->Finish(grpc::Status::OK);
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* EnclaveService::Forget(grpc::CallbackServerContext* context,
+                                                 const wire::v1::ForgetRequest* request,
+                                                 wire::v1::ForgetReply*) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  const ByteSpan ids = AsBytes(request->key_ids());
+  if (ids.size() % KeyId::kBytes != 0 || ids.size() > kKeysToForgetMax * KeyId::kBytes) {
+    reactor->Finish({grpc::StatusCode::INVALID_ARGUMENT,
+                     fmt::format("key_ids: got {} bytes, want {} for each of at most {} keys",
+                                 ids.size(), KeyId::kBytes, kKeysToForgetMax)});
+    return reactor;
+  }
+  for (std::size_t at = 0; at < ids.size(); at += KeyId::kBytes) {
+    parts_.cache.Forget(KeyId::FromBytes(ids.subspan(at, KeyId::kBytes)));
   }
   reactor->Finish(grpc::Status::OK);
   return reactor;

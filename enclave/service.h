@@ -48,6 +48,9 @@ class EnclaveService final : public wire::v1::Enclave::CallbackService {
   grpc::ServerUnaryReactor* KeysInUse(grpc::CallbackServerContext* context,
                                       const wire::v1::KeysInUseRequest* request,
                                       wire::v1::KeysInUseReply* reply) override;
+  grpc::ServerUnaryReactor* Forget(grpc::CallbackServerContext* context,
+                                   const wire::v1::ForgetRequest* request,
+                                   wire::v1::ForgetReply* reply) override;
   grpc::ServerUnaryReactor* Probe(grpc::CallbackServerContext* context,
                                   const wire::v1::ProbeRequest* request,
                                   wire::v1::ProbeReply* reply) override;

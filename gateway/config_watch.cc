@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <sys/stat.h>
 #include <utility>
 
 #include "base/log.h"
@@ -12,7 +11,8 @@ namespace bulla {
 absl::StatusOr<ConfigWatch> ConfigWatch::Load(std::string path,
                                               ConfigReader::Environment environment) {
   ConfigWatch watch(std::move(path), std::move(environment));
-  watch.read_ = watch.seen_ = watch.Look();  // before it is read: a later change is noticed
+  watch.read_ = watch.seen_ =
+      FileStamp::Of(watch.path_);  // before it is read: a later change is noticed
   BULLA_ASSIGN_OR_RETURN(watch.running_, LoadGatewayConfig(watch.path_, watch.environment_));
   return watch;
 }
@@ -21,15 +21,6 @@ void ConfigWatch::ListensOn(std::string http, std::string grpc, std::string admi
   running_.http_listen = std::move(http);
   running_.grpc_listen = std::move(grpc);
   running_.admin_listen = std::move(admin);
-}
-
-ConfigWatch::Stamp ConfigWatch::Look() const {
-  struct stat info {};
-  if (path_.empty() || ::stat(path_.c_str(), &info) != 0) return {};
-  return {.device = info.st_dev,
-          .inode = info.st_ino,
-          .size = info.st_size,
-          .modified_ns = info.st_mtim.tv_sec * 1'000'000'000 + info.st_mtim.tv_nsec};
 }
 
 // What is hot has to fit what the gateway was started as, whatever else the file says now.
@@ -42,14 +33,14 @@ bool ConfigWatch::IsDue(MonotonicTime now) {
   if (read_anyway_) return true;
   if (now < next_look_) return false;
   next_look_ = now + kLookInterval;
-  Stamp before = std::exchange(seen_, Look());
+  FileStamp before = std::exchange(seen_, FileStamp::Of(path_));
   return seen_ != read_ && seen_ == before;
 }
 
 std::optional<GatewayConfig> ConfigWatch::Tick(MonotonicTime now) {
   if (!IsDue(now)) return std::nullopt;
   read_anyway_ = false;
-  read_ = Look();
+  read_ = FileStamp::Of(path_);
   absl::StatusOr<GatewayConfig> config = LoadGatewayConfig(path_, environment_);
   refused_ = config.ok() ? WhyNotHot(*config) : std::string(config.status().message());
   if (!refused_.empty()) {

@@ -18,6 +18,7 @@
 #include "base/config.h"
 #include "base/mutex.h"
 #include "base/status.h"
+#include "gateway/file_stamp.h"
 #include "gateway/gateway_config.h"
 
 namespace bulla {
@@ -50,18 +51,8 @@ class ConfigWatch {
   const std::vector<std::string>& restart_needed() const { return restart_needed_; }
 
  private:
-  // What tells one state of a file from another. All zero: there is none.
-  struct Stamp {
-    std::uint64_t device = 0;
-    std::uint64_t inode = 0;
-    std::int64_t size = 0;
-    std::int64_t modified_ns = 0;
-    friend bool operator==(const Stamp&, const Stamp&) = default;
-  };
-
   ConfigWatch(std::string path, ConfigReader::Environment environment)
       : path_(std::move(path)), environment_(std::move(environment)) {}
-  Stamp Look() const;
   std::string WhyNotHot(const GatewayConfig& config) const;
   bool IsDue(MonotonicTime now);
 
@@ -70,8 +61,8 @@ class ConfigWatch {
   GatewayConfig running_;
 
   MonotonicTime next_look_;
-  Stamp read_;  // as it was when last read
-  Stamp seen_;  // at the last look
+  FileStamp read_;  // as it was when last read
+  FileStamp seen_;  // at the last look
   bool read_anyway_ = false;
   std::string refused_;
   std::vector<std::string> restart_needed_;

@@ -11,6 +11,7 @@
 #include "base/random.h"
 #include "base/thread.h"
 #include "gateway/credentials.h"
+#include "gateway/unlock_queue.h"
 #include "wire/grpc_callbacks.h"
 
 namespace bulla {
@@ -25,6 +26,7 @@ constexpr milliseconds kStoreTimeout{10'000};
 constexpr milliseconds kProbeTimeout{2000};
 constexpr milliseconds kConfigureTimeout{2000};
 constexpr milliseconds kSealUnderTimeout{2000};
+constexpr milliseconds kForgetTimeout{2000};
 constexpr milliseconds kKeysInUseTimeout{2000};
 constexpr std::uint32_t kPartsMax = 4096;
 constexpr milliseconds kReconnectMin{10};
@@ -35,13 +37,17 @@ constexpr milliseconds kReconnectMax{100};
 constexpr milliseconds kNotReadyMax{1000};
 // Somebody is there who speaks another protocol: a human has to come.
 constexpr milliseconds kStrangerMax{5000};
+// KMS refuses the enclave a DEK to seal under, and will until somebody changes something there.
+constexpr milliseconds kRefusedMax{60'000};
 // Streams that break as soon as they are opened are not opened as fast as they break.
 constexpr milliseconds kReopenPause{20};
 
 absl::Status FromGrpc(std::string_view what, const grpc::Status& status) {
   if (status.ok()) return absl::OkStatus();
-  return {static_cast<absl::StatusCode>(status.error_code()),
-          fmt::format("{}: {}", what, ShownText(status.error_message()))};
+  absl::Status failed(static_cast<absl::StatusCode>(status.error_code()),
+                      fmt::format("{}: {}", what, ShownText(status.error_message())));
+  if (status.error_details().empty()) return failed;
+  return WithCause(std::move(failed), DecodeCause(status.error_details()));
 }
 
 // Whether the call came to the enclave's code at all, whatever that then said.
@@ -57,10 +63,11 @@ void SetDeadline(grpc::ClientContext& context, milliseconds timeout) {
 
 // The credentials that are in the file now.
 absl::Status AddCredentials(const std::string& credentials_file, wire::v1::UnlockRequest& request) {
-  BULLA_ASSIGN_OR_RETURN(AwsCredentials credentials, ReadCredentials(credentials_file));
-  request.mutable_credentials()->set_access_key_id(credentials.access_key_id);
-  request.mutable_credentials()->set_secret_access_key(credentials.secret_access_key);
-  request.mutable_credentials()->set_session_token(credentials.session_token);
+  absl::StatusOr<AwsCredentials> credentials = ReadCredentials(credentials_file);
+  if (!credentials.ok()) return WithCause(credentials.status(), UnlockCause::kCredentials);
+  request.mutable_credentials()->set_access_key_id(credentials->access_key_id);
+  request.mutable_credentials()->set_secret_access_key(credentials->secret_access_key);
+  request.mutable_credentials()->set_session_token(credentials->session_token);
   return absl::OkStatus();
 }
 
@@ -77,26 +84,30 @@ absl::StatusOr<DekRow> RowOf(const wire::v1::SealingDek& dek, WallTime now) {
 }
 
 milliseconds LongestWait(const absl::Status& failure) {
+  if (IsFinal(CauseOf(failure))) return kRefusedMax;
   if (absl::IsUnavailable(failure) || absl::IsCancelled(failure)) return kReconnectMax;
   return absl::IsFailedPrecondition(failure) ? kStrangerMax : kNotReadyMax;
 }
 
 // Exponential up to what befits the failure, with a jitter of half of it.
 milliseconds Backoff(int attempt, const absl::Status& failure) {
-  auto step = std::min(kReconnectMin * (1 << std::min(attempt, 10)), LongestWait(failure));
+  auto step = std::min(kReconnectMin * (1 << std::min(attempt, 13)), LongestWait(failure));
   return step / 2 + milliseconds(RandomUint64() % static_cast<std::uint64_t>(step.count() / 2 + 1));
 }
 
 }  // namespace
 
 EnclaveLink::EnclaveLink(Options options, LinkEvents& events, KeyStore& store,
-                         PoolMetrics& pool_metrics, const Clock& clock)
+                         const DisabledKeys& disabled, PoolMetrics& pool_metrics,
+                         const Clock& clock)
     : options_(std::move(options)),
       events_(events),
       store_(store),
       clock_(clock),
       pool_(options_.pool, *this, pool_metrics, clock),
+      forgetting_(disabled),
       key_policy_(options_.key_policy) {
+  status_.id = id();
   status_.address = name();
   KeepGrpcCallbackThreads();
 }
@@ -172,10 +183,13 @@ absl::Status EnclaveLink::ConnectBlocking() {
   BULLA_RETURN_IF_ERROR(CheckStore(hello));
   BULLA_RETURN_IF_ERROR(ConfigureBlocking());
   if (!hello.has_sealing_dek()) {
-    BULLA_ASSIGN_OR_RETURN(*hello.mutable_sealing_dek(), ObtainSealingDekBlocking());
+    absl::StatusOr<wire::v1::SealingDek> obtained = ObtainSealingDekBlocking();
+    if (!obtained.ok()) SealingDekFailed(obtained.status());
+    BULLA_ASSIGN_OR_RETURN(*hello.mutable_sealing_dek(), std::move(obtained));
   }
   BULLA_ASSIGN_OR_RETURN(DekId sealing_dek, StoreSealingDekBlocking(hello.sealing_dek()));
   BULLA_RETURN_IF_ERROR(SealUnderBlocking(sealing_dek));
+  forgetting_.Begin();
   return OpenStreamsBlocking();
 }
 
@@ -291,13 +305,19 @@ absl::Status EnclaveLink::SealUnderBlocking(const DekId& dek_id) {
     LogWarn("sealing_dek_refused", {{"enclave", name()},
                                     {"dek", dek_id.Short()},
                                     {"reason", ShownText(status.error_message())}});
+    return absl::OkStatus();
   }
+  MutexLock lock(mutex_);
+  sealing_dek_failures_ = 0;
+  sealing_dek_not_before_ = {};
+  status_.sealing_refused.clear();
   return absl::OkStatus();
 }
 
 void EnclaveLink::RenewSealingDek() {
   {
     MutexLock lock(mutex_);
+    if (clock_.Now() < sealing_dek_not_before_) return;
     if (std::exchange(renewing_sealing_dek_, true)) return;
   }
   wire::v1::UnlockRequest request;
@@ -315,17 +335,26 @@ void EnclaveLink::RenewSealingDek() {
 }
 
 void EnclaveLink::SealingDekStored(const absl::StatusOr<DekId>& dek_id) {
+  if (!dek_id.ok()) SealingDekFailed(dek_id.status());
   MutexLock lock(mutex_);
   renewing_sealing_dek_ = false;
-  if (dek_id.ok()) {
-    sealing_dek_failures_ = 0;
-    stored_sealing_dek_ = *dek_id;
-    changed_.NotifyAll();
-  } else if (std::has_single_bit(++sealing_dek_failures_)) {  // asked for again at each probe
-    LogWarn("sealing_dek_failed", {{"enclave", name()},
-                                   {"attempts", sealing_dek_failures_},
-                                   {"reason", dek_id.status().ToString()}});
-  }
+  if (!dek_id.ok()) return;
+  stored_sealing_dek_ = *dek_id;
+  changed_.NotifyAll();
+}
+
+void EnclaveLink::SealingDekFailed(const absl::Status& status) {
+  const UnlockCause cause = CauseOf(status);
+  events_.OnSealingDekFailed(*this, cause);
+  MutexLock lock(mutex_);
+  status_.sealing_refused = IsFinal(cause) ? NameOf(cause) : std::string_view();
+  const unsigned failures = ++sealing_dek_failures_;
+  sealing_dek_not_before_ = clock_.Now() + UnlockBackoff(failures, cause, RandomUint64());
+  if (!std::has_single_bit(failures)) return;
+  LogWarn("sealing_dek_failed", {{"enclave", name()},
+                                 {"attempts", failures},
+                                 {"cause", NameOf(cause)},
+                                 {"reason", status.ToString()}});
 }
 
 absl::Status EnclaveLink::OpenStreamsBlocking() {
@@ -343,15 +372,18 @@ absl::Status EnclaveLink::OpenStreamsBlocking() {
 absl::Status EnclaveLink::SuperviseBlocking() {
   while (true) {
     BULLA_RETURN_IF_ERROR(ProbeBlocking());
+    BULLA_RETURN_IF_ERROR(ForgetBlocking());
     bool policy_changed = false;
     bool streams_missing = false;
     std::optional<DekId> stored_sealing_dek;
     {
       MutexLock lock(mutex_);
       changed_.WaitFor(mutex_, options_.probe_interval, [this]() BULLA_NO_THREAD_SAFETY_ANALYSIS {
-        return stopping_ || streams_missing_ || policy_changed_ || stored_sealing_dek_;
+        return stopping_ || streams_missing_ || policy_changed_ || forget_soon_ ||
+               stored_sealing_dek_;
       });
       if (stopping_) return absl::CancelledError("stopping");
+      forget_soon_ = false;
       policy_changed = policy_changed_;
       streams_missing = streams_missing_;
       stored_sealing_dek = std::exchange(stored_sealing_dek_, std::nullopt);
@@ -363,6 +395,23 @@ absl::Status EnclaveLink::SuperviseBlocking() {
       WaitFor(kReopenPause);
     }
   }
+}
+
+absl::Status EnclaveLink::ForgetBlocking() {
+  // So many calls, and then a probe again: 131,072 keys a round.
+  constexpr int kCallsMax = 64;
+  for (int i = 0; i < kCallsMax; ++i) {
+    wire::v1::ForgetRequest request;
+    for (const KeyId& id : forgetting_.Next(kKeysToForgetMax, clock_.Now())) {
+      request.mutable_key_ids()->append(AsText(id.bytes));
+    }
+    if (request.key_ids().empty()) break;
+    grpc::ClientContext context;
+    SetDeadline(context, kForgetTimeout);
+    wire::v1::ForgetReply reply;
+    BULLA_RETURN_IF_ERROR(FromGrpc("forget", control()->Forget(&context, request, &reply)));
+  }
+  return absl::OkStatus();
 }
 
 void EnclaveLink::AwaitAnswersBlocking() {
@@ -483,6 +532,19 @@ std::string EnclaveLink::boot_id() const {
   return status_.boot_id;
 }
 
+void EnclaveLink::ForgetSoon() {
+  MutexLock lock(mutex_);
+  forget_soon_ = true;
+  changed_.NotifyAll();
+}
+
+void EnclaveLink::RetryRefused() {
+  MutexLock lock(mutex_);
+  sealing_dek_not_before_ = {};
+  retry_now_ = !status_.sealing_refused.empty();
+  changed_.NotifyAll();
+}
+
 void EnclaveLink::SetKeyPolicy(const KeyPolicy& policy) {
   // Notified under the lock: after it, Stop() may return and this object go.
   MutexLock lock(mutex_);
@@ -506,7 +568,9 @@ EnclaveLink::Status EnclaveLink::status() const {
 
 void EnclaveLink::WaitFor(milliseconds time) {
   MutexLock lock(mutex_);
-  changed_.WaitFor(mutex_, time, [this]() BULLA_NO_THREAD_SAFETY_ANALYSIS { return stopping_; });
+  changed_.WaitFor(mutex_, time,
+                   [this]() BULLA_NO_THREAD_SAFETY_ANALYSIS { return stopping_ || retry_now_; });
+  retry_now_ = false;
 }
 
 std::shared_ptr<wire::v1::Enclave::Stub> EnclaveLink::control() const {

@@ -19,7 +19,10 @@
 #include "base/clock.h"
 #include "base/mutex.h"
 #include "base/status.h"
+#include "base/unlock_cause.h"
+#include "gateway/disabled_keys.h"
 #include "gateway/enclave_report.h"
+#include "gateway/forgetting.h"
 #include "gateway/stream_pool.h"
 #include "store/key_store.h"
 #include "wire/address.h"
@@ -43,6 +46,8 @@ class LinkEvents {
   virtual void OnLinkReady(EnclaveLink& link) = 0;
   // The connection is gone, or could not be made. No unlock of the link is under way any more.
   virtual void OnLinkLost(EnclaveLink& link) = 0;
+  // The enclave could not get a DEK to seal under; it is tried again.
+  virtual void OnSealingDekFailed(EnclaveLink& link, UnlockCause cause) = 0;
   // The enclave's probe names DEKs past their soft TTL, the same ones again until they are opened.
   virtual void OnDeksToRenew(EnclaveLink& link, const std::vector<DekId>& deks) = 0;
   // Signatures are held back to travel together: SendDue() is to be called at `due`.
@@ -66,6 +71,7 @@ class EnclaveLink final : public std::enable_shared_from_this<EnclaveLink>, priv
   };
 
   struct Status {
+    std::uint32_t id = 0;
     std::string address;
     bool ready = false;
     std::string boot_id;   // of the enclave last greeted; empty before
@@ -77,13 +83,14 @@ class EnclaveLink final : public std::enable_shared_from_this<EnclaveLink>, priv
     double sticky_hit_rate = 1;       // signatures that found their key there, of the last seconds
     std::string last_error;
     std::string foreign_store;            // that it has served, and not this one; else empty
+    std::string sealing_refused;          // by KMS, and why; empty when it was not
     std::string policy_refused;           // the enclave's reason; empty when it took the policy
     std::optional<EnclaveReport> report;  // of the last probe; nothing before the first
     double worker_busy_ratio = 0;         // between the last two probes
   };
 
-  EnclaveLink(Options options, LinkEvents& events, KeyStore& store, PoolMetrics& pool_metrics,
-              const Clock& clock);
+  EnclaveLink(Options options, LinkEvents& events, KeyStore& store, const DisabledKeys& disabled,
+              PoolMetrics& pool_metrics, const Clock& clock);
   ~EnclaveLink() override;
 
   void Start();
@@ -118,6 +125,11 @@ class EnclaveLink final : public std::enable_shared_from_this<EnclaveLink>, priv
   // the link's own thread does the asking, so that two policies cannot overtake each other.
   void SetKeyPolicy(const KeyPolicy& policy) BULLA_EXCLUDES(mutex_);
 
+  // Keys were disabled: the enclave is told soon. Does not block.
+  void ForgetSoon() BULLA_EXCLUDES(mutex_);
+  // Something has changed that may have been why KMS refused a DEK to seal under: asks again now.
+  void RetryRefused() BULLA_EXCLUDES(mutex_);
+
   Status status() const BULLA_EXCLUDES(mutex_);
 
  private:
@@ -142,7 +154,7 @@ class EnclaveLink final : public std::enable_shared_from_this<EnclaveLink>, priv
   absl::Status ConfigureBlocking() BULLA_EXCLUDES(mutex_);
   absl::StatusOr<wire::v1::SealingDek> ObtainSealingDekBlocking();
   absl::StatusOr<DekId> StoreSealingDekBlocking(const wire::v1::SealingDek& dek);
-  absl::Status SealUnderBlocking(const DekId& dek_id);
+  absl::Status SealUnderBlocking(const DekId& dek_id) BULLA_EXCLUDES(mutex_);
   // The same in the background, since KMS may take its time: the enclave has said that it needs
   // another one. The last step is Supervise's.
   void RenewSealingDek() BULLA_EXCLUDES(mutex_);
@@ -151,6 +163,10 @@ class EnclaveLink final : public std::enable_shared_from_this<EnclaveLink>, priv
   using UnlockDone = std::function<void(absl::Status, const wire::v1::UnlockReply&)>;
   void StartUnlock(wire::v1::UnlockRequest request, UnlockDone done) BULLA_EXCLUDES(mutex_);
   absl::Status ProbeBlocking();
+  // Tells the enclave of disabled keys, a round's worth of them.
+  absl::Status ForgetBlocking();
+  // Counts and shows that there was no DEK to seal under.
+  void SealingDekFailed(const absl::Status& status) BULLA_EXCLUDES(mutex_);
   void UpdateHitRate() BULLA_REQUIRES(mutex_);
   // Opens those that are missing.
   absl::Status OpenStreamsBlocking() BULLA_EXCLUDES(mutex_);
@@ -171,6 +187,7 @@ class EnclaveLink final : public std::enable_shared_from_this<EnclaveLink>, priv
   std::atomic<bool> ready_{false};
   std::atomic<bool> retired_{false};
   StreamPool pool_;
+  Forgetting forgetting_;  // the thread's own
 
   mutable Mutex mutex_;
   CondVar changed_;
@@ -178,12 +195,15 @@ class EnclaveLink final : public std::enable_shared_from_this<EnclaveLink>, priv
   bool retiring_ BULLA_GUARDED_BY(mutex_) = false;
   bool streams_missing_ BULLA_GUARDED_BY(mutex_) = false;
   KeyPolicy key_policy_ BULLA_GUARDED_BY(mutex_);
+  bool forget_soon_ BULLA_GUARDED_BY(mutex_) = false;
+  bool retry_now_ BULLA_GUARDED_BY(mutex_) = false;       // ends the wait between two tries
   bool policy_changed_ BULLA_GUARDED_BY(mutex_) = false;  // and not yet asked for
   // Those of the unlocks under way: cancelled when the enclave is lost.
   absl::flat_hash_set<grpc::ClientContext*> unlocks_ BULLA_GUARDED_BY(mutex_);
   bool renewing_sealing_dek_ BULLA_GUARDED_BY(mutex_) = false;
   std::optional<DekId> stored_sealing_dek_ BULLA_GUARDED_BY(mutex_);  // to be sealed under
-  unsigned sealing_dek_failures_ BULLA_GUARDED_BY(mutex_) = 0;        // in a row
+  MonotonicTime sealing_dek_not_before_ BULLA_GUARDED_BY(mutex_){};
+  unsigned sealing_dek_failures_ BULLA_GUARDED_BY(mutex_) = 0;  // in a row
   std::shared_ptr<wire::v1::Enclave::Stub> control_ BULLA_GUARDED_BY(mutex_);
   Status status_ BULLA_GUARDED_BY(mutex_);
   // Of the last probes, the older the less.

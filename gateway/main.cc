@@ -87,6 +87,7 @@ absl::StatusOr<Router::Options> RouterOptions(const GatewayConfig& config) {
 void Apply(const GatewayConfig& config, std::string_view platform,
            std::vector<std::string>& enclaves, Router& router) {
   router.SetKeyPolicy(config.key_policy);
+  router.RetryRefused();
   if (config.enclaves == enclaves) return;
   enclaves = config.enclaves;
   absl::StatusOr<std::vector<EnclaveSpec>> specs = EnclaveSpecs(config.enclaves, platform);
@@ -270,7 +271,10 @@ absl::Status Serve(const Flags& flags) {
     MonotonicTime now = clock.Now();
     router.Tick(now);
     admission_feed.Tick(now);
-    if (hangup.exchange(false)) config_watch.ReadAnyway();
+    if (hangup.exchange(false)) {
+      config_watch.ReadAnyway();
+      router.RetryRefused();
+    }
     if (std::optional<GatewayConfig> changed = config_watch.Tick(now)) {
       Apply(*changed, config.platform, enclaves, router);
     }

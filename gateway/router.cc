@@ -17,6 +17,12 @@ namespace {
 // read: they are not stuck.
 constexpr std::chrono::milliseconds kLateTick{50};
 
+// A million disabled keys are read in a second. Until they are, signatures are UNAVAILABLE.
+constexpr std::chrono::milliseconds kDisabledKeysPatience{5000};
+
+// Renewed credentials are noticed by then.
+constexpr std::chrono::milliseconds kCredentialsLookInterval{1000};
+
 // What a caller learns when the store does not do what it should.
 Error StoreError(const absl::Status& status) {
   LogError("store_failed", {{"reason", status.ToString()}});
@@ -27,6 +33,9 @@ Error StoreError(const absl::Status& status) {
 
 // The store tries to write once a second while it cannot.
 constexpr std::uint32_t kStoreRetryMinMs = 1000;
+
+// KMS is asked again after a minute at most where it refused for good.
+constexpr std::uint32_t kRefusedRetryMinMs = 30'000;
 
 Error CannotStore(StoreFault fault) {
   return {ErrorCode::kUnavailable, std::string(StoreFaultForCallers(fault)), kStoreRetryMinMs};
@@ -104,6 +113,7 @@ Router::Router(Options options, KeyStore& store, Metrics& metrics, const Clock& 
                                      "Sealed keys sent to an enclave that was asked to sign with "
                                      "them and did not have them")),
       pool_metrics_(metrics),
+      disabled_(store, metrics),
       unlocker_(options_.deks_ahead_max, store, metrics, clock),
       fleet_([this](const Address& address, std::uint32_t id) { return MakeLink(address, id); },
              clock),
@@ -117,7 +127,12 @@ Router::Router(Options options, KeyStore& store, Metrics& metrics, const Clock& 
         }
         for (const auto& link : table->retiring) next = std::min(next, link->pool().SendDue(now));
         return next;
-      }) {}
+      }) {
+  disabled_.OnDisabled([this] {
+    const std::shared_ptr<const Fleet::Table> table = fleet_.table();
+    for (const auto& member : table->members) member->link()->ForgetSoon();
+  });
+}
 
 std::shared_ptr<EnclaveLink> Router::MakeLink(const Address& address, std::uint32_t id) {
   KeyPolicy key_policy;
@@ -135,12 +150,15 @@ std::shared_ptr<EnclaveLink> Router::MakeLink(const Address& address, std::uint3
           .key_policy = key_policy,
           .adopt = std::ranges::count(options_.adopt_enclaves, address.ToString()) > 0,
           .probe_interval = options_.probe_interval},
-      *this, store_, pool_metrics_, clock_);
+      *this, store_, disabled_, pool_metrics_, clock_);
 }
 
 Router::~Router() { Stop(); }
 
 void Router::Start() {
+  credentials_ = FileStamp::Of(options_.credentials_file);
+  disabled_.Tick(clock_.Now());
+  disabled_.AwaitFirst(kDisabledKeysPatience);
   fleet_.Become(options_.enclaves);
   migration_.Start();
 }
@@ -182,11 +200,18 @@ void Router::Sign(SignCall* first) {
 }
 
 void Router::Route(SignCall* first) {
+  const std::shared_ptr<const DisabledKeys::Snapshot> disabled = disabled_.snapshot();
+  if (disabled == nullptr) return FailAll(first, ErrorCode::kUnavailable);
   Sorted sorted(fleet_.table());
   CallList unroutable;
+  CallList refused;
   std::size_t crossed = 0;
   while (first != nullptr) {
     SignCall* call = PopFirst(first);
+    if (disabled->Contains(call->key_id)) {
+      refused.Append(call);
+      continue;
+    }
     std::size_t asked = 0;
     std::optional<std::size_t> member =
         sorted.table().ring.Find(call->key_id, [&](std::size_t index) {
@@ -201,6 +226,7 @@ void Router::Route(SignCall* first) {
     sorted.Append(*member, call);
   }
   if (crossed > 0) cross_enclave_.Increment(static_cast<double>(crossed));
+  FailAll(refused.first(), ErrorCode::kInvalidKey);
   FailAll(unroutable.first(), ErrorCode::kUnavailable);
   sorted.SendAll();
 }
@@ -211,12 +237,18 @@ void Router::OnLost(EnclaveLink& link, SignCall* first) {
 }
 
 void Router::OnNeedDek(EnclaveLink& link, SignCall* first) {
-  for (SignCall* call = first; call != nullptr; call = call->next) {
-    unlocker_.WantFor(link, call->key_id);
+  std::array<CallList, kErrorCodeCount> by_error;
+  while (first != nullptr) {
+    SignCall* call = PopFirst(first);
+    const ErrorCode error = unlocker_.WantFor(link, call->key_id);
+    by_error[static_cast<std::size_t>(error)].Append(call);
     MutexLock lock(mutex_);
     blob_loads_.Dropped(link.id(), call->key_id);
   }
-  Repeat(link, first, RepeatReason::kNoDek, ErrorCode::kUnlockRequired);
+  for (std::size_t error = 0; error < by_error.size(); ++error) {
+    if (by_error[error].empty()) continue;
+    Repeat(link, by_error[error].first(), RepeatReason::kNoDek, static_cast<ErrorCode>(error));
+  }
 }
 
 // The enclave goes on opening the keys meanwhile, so the next try there finds them open.
@@ -323,6 +355,21 @@ void Router::OnDeksToRenew(EnclaveLink& link, const std::vector<DekId>& deks) {
   for (const DekId& dek_id : deks) unlocker_.Want(link, dek_id);
 }
 
+void Router::OnSealingDekFailed(EnclaveLink&, UnlockCause cause) { unlocker_.CountFailure(cause); }
+
+void Router::RetryRefused() {
+  unlocker_.RetryRefused();
+  const std::shared_ptr<const Fleet::Table> table = fleet_.table();
+  for (const auto& member : table->members) member->link()->RetryRefused();
+}
+
+void Router::LookAtCredentials(MonotonicTime now) {
+  if (now < next_credentials_look_) return;
+  next_credentials_look_ = now + kCredentialsLookInterval;
+  const FileStamp stamp = FileStamp::Of(options_.credentials_file);
+  if (stamp != std::exchange(credentials_, stamp)) RetryRefused();
+}
+
 void Router::Tick(MonotonicTime now) {
   const bool late = now - std::exchange(last_tick_, now) >= kLateTick;
   retry_budget_.Tick(now);
@@ -331,6 +378,8 @@ void Router::Tick(MonotonicTime now) {
   for (const auto& link : table->retiring) link->pool().Expire(now);
   if (!late) TakeBackStuck(*table, now);
   fleet_.Tick(now, [this](const EnclaveLink& link) { return unlocker_.settled(link); });
+  disabled_.Tick(now);
+  LookAtCredentials(now);
   unlocker_.Tick(now);
   SignCall* held = nullptr;
   SignCall* expired = nullptr;  // the store is slow
@@ -375,7 +424,7 @@ void Router::MakeKey(CreateCall call, KeyDone done, bool again) {
         retry_budget_.Spend()) {
       return MakeKey(std::move(call), std::move(done), true);
     }
-    if (error != ErrorCode::kOk) return done({error, ""}, {});
+    if (error != ErrorCode::kOk) return done(CannotMakeKeys(error), {});
     StoreKey(*maker, key_id, std::move(call), std::move(reply), std::move(done));
   };
   ErrorCode otherwise = ErrorCode::kUnavailable;
@@ -386,7 +435,22 @@ void Router::MakeKey(CreateCall call, KeyDone done, bool again) {
     *maker = candidate.id();
     return candidate.link()->pool().Create(key_id, deadline, made);
   });
-  if (!member) done({otherwise, ""}, {});
+  if (!member) done(CannotMakeKeys(otherwise), {});
+}
+
+Error Router::CannotMakeKeys(ErrorCode code) const {
+  if (code != ErrorCode::kUnavailable) return {code, ""};
+  std::string refused;
+  for (const Fleet::Status& enclave : fleet_.statuses()) {
+    if (enclave.link.sealing_refused.empty()) return {code, ""};
+    refused = enclave.link.sealing_refused;
+  }
+  if (refused.empty()) return {code, ""};
+  return {code,
+          fmt::format("no key can be made: KMS refuses every enclave a data key to seal it under "
+                      "({})",
+                      refused),
+          kRefusedRetryMinMs};
 }
 
 void Router::StoreKey(std::uint32_t enclave, const KeyId& key_id, CreateCall call,

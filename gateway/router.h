@@ -18,7 +18,9 @@
 #include "base/mutex.h"
 #include "base/wake_timer.h"
 #include "gateway/blob_loads.h"
+#include "gateway/disabled_keys.h"
 #include "gateway/enclave_link.h"
+#include "gateway/file_stamp.h"
 #include "gateway/fleet.h"
 #include "gateway/migration.h"
 #include "gateway/repeat.h"
@@ -67,11 +69,16 @@ class Router final : public SignerService, public LinkEvents {
   void OnLost(EnclaveLink& link, SignCall* first) override;
   void OnLinkReady(EnclaveLink& link) override;
   void OnLinkLost(EnclaveLink& link) override;
+  void OnSealingDekFailed(EnclaveLink& link, UnlockCause cause) override;
   void OnDeksToRenew(EnclaveLink& link, const std::vector<DekId>& deks) override;
   void OnWaiting(MonotonicTime due) override { batch_timer_.WakeBy(due); }
 
   // What is asked of every enclave from now on. Does not block.
   void SetKeyPolicy(const KeyPolicy& policy) BULLA_EXCLUDES(mutex_);
+
+  // Something has changed that may have been why KMS refused data keys: asks again at once. Does
+  // not block.
+  void RetryRefused();
 
   // Called every few milliseconds: gives up what is past its deadline, takes back what is stuck,
   // judges the enclaves, starts unlocks that are due.
@@ -96,8 +103,13 @@ class Router final : public SignerService, public LinkEvents {
   void SendBlob(EnclaveLink& link, const KeyId& key_id, const Bytes* blob, ErrorCode otherwise)
       BULLA_EXCLUDES(mutex_);
   void MakeKey(CreateCall call, KeyDone done, bool again);
+  // Why no enclave makes keys, when KMS refuses all of them what they would seal it under; else
+  // nothing more than the code says.
+  Error CannotMakeKeys(ErrorCode code) const;
   void StoreKey(std::uint32_t enclave, const KeyId& key_id, CreateCall call, CreateReply reply,
                 KeyDone done);
+  // Notices that the credentials were renewed.
+  void LookAtCredentials(MonotonicTime now);
   void TakeBackStuck(const Fleet::Table& table, MonotonicTime now);
 
   const Options options_;
@@ -106,6 +118,8 @@ class Router final : public SignerService, public LinkEvents {
   std::atomic<bool> stopping_{false};  // what is lost then has nowhere to go
   RetryBudget retry_budget_;
   MonotonicTime last_tick_;
+  FileStamp credentials_;  // as they were at the last look; the ticking thread's own
+  MonotonicTime next_credentials_look_;
 
   Mutex mutex_;
   BlobLoads blob_loads_ BULLA_GUARDED_BY(mutex_);
@@ -118,6 +132,7 @@ class Router final : public SignerService, public LinkEvents {
   prometheus::Counter& blobs_sent_;
   PoolMetrics pool_metrics_;
 
+  DisabledKeys disabled_;
   Unlocker unlocker_;
   Fleet fleet_;
   Migration migration_;

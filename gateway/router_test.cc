@@ -500,6 +500,76 @@ TEST_F(RouterTest, AnUnknownKeyIsInvalid) {
   EXPECT_EQ(Sign(KeyId::New({})), ErrorCode::kInvalidKey);
 }
 
+TEST_F(RouterTest, ADisabledKeyIsInvalidAndForgottenInEveryEnclaveUntilItIsEnabled) {
+  StartAll(2);
+  const KeyRow key = Create().second;
+  ASSERT_EQ(Sign(key.key_id), ErrorCode::kOk);
+  ASSERT_TRUE(enclaves_[0]->Has(key.key_id) || enclaves_[1]->Has(key.key_id));
+  store_.SetEnabled(key.key_id, false);
+  WaitUntil([&] { return Sign(key.key_id) == ErrorCode::kInvalidKey; });
+  for (int i : {0, 1}) {
+    WaitUntil([&] { return !enclaves_[i]->forgotten().empty(); });
+    EXPECT_EQ(enclaves_[i]->forgotten().front(), key.key_id);
+    EXPECT_FALSE(enclaves_[i]->Has(key.key_id));
+  }
+  store_.SetEnabled(key.key_id, true);
+  WaitUntil([&] { return Sign(key.key_id) == ErrorCode::kOk; });
+}
+
+TEST_F(RouterTest, WhatWasDisabledBeforeTheGatewayStartedIsNotSignedWithAndForgotten) {
+  const DekRow dek{.dek_id = DekId::New({}), .wrapped = {1}};
+  const KeyRow key{
+      .key_id = KeyId::New({}), .dek_id = dek.dek_id, .blob = FakeBlob(key.key_id, dek.dek_id)};
+  store_.PutDek(dek, [](const absl::Status&) {});
+  store_.PutKey(key, std::nullopt, [](const absl::StatusOr<KeyRow>&) {});
+  store_.SetEnabled(key.key_id, false);
+  StartAll(1);
+  EXPECT_EQ(Sign(key.key_id), ErrorCode::kInvalidKey);
+  WaitUntil([&] { return !enclaves_[0]->forgotten().empty(); });
+  enclaves_[0].reset();
+  StartEnclave(0);
+  WaitUntil([&] { return !enclaves_[0]->forgotten().empty(); });
+}
+
+TEST_F(RouterTest, WhatKmsRefusesForGoodIsAnsweredForWhatItIsCountedAndShown) {
+  StartAll(1);
+  const KeyRow key = Create().second;
+  const DekRow dek{.dek_id = DekId::New({}), .wrapped = {1}};
+  const KeyRow locked{
+      .key_id = KeyId::New({}), .dek_id = dek.dek_id, .blob = FakeBlob(locked.key_id, dek.dek_id)};
+  store_.PutDek(dek, [](const absl::Status&) {});
+  store_.PutKey(locked, std::nullopt, [](const absl::StatusOr<KeyRow>&) {});
+  enclaves_[0]->RefuseUnlocks(UnlockCause::kAccessDenied);
+  WaitUntil([&] { return Sign(locked.key_id) == ErrorCode::kKmsAccessDenied; });
+  EXPECT_EQ(Sign(key.key_id), ErrorCode::kOk) << "other data keys are open";
+  const std::string status = StatusJson(*router_, {}, {});
+  EXPECT_NE(status.find(R"("unlocksRefused":{"access_denied":1})"), std::string::npos) << status;
+  EXPECT_NE(
+      metrics_.Exposition().find(R"(bulla_gateway_unlock_failures_total{cause="access_denied"} 1)"),
+      std::string::npos);
+  EXPECT_TRUE(router_->unlocker().settled()) << "nothing will come of waiting";
+
+  enclaves_[0]->RefuseUnlocks(std::nullopt);
+  std::ofstream(dir_ + "/credentials.json")
+      << R"({"accessKeyId": "AKIDEXAMPLERENEWED", "secretAccessKey": "exampleexampleexample"})";
+  WaitUntil([&] { return Sign(locked.key_id) == ErrorCode::kOk; });
+}
+
+TEST_F(RouterTest, AnEnclaveThatKmsRefusesASealingDekSaysWhyAndIsTriedAgainWhenAsked) {
+  StartEnclave(0);
+  enclaves_[0]->RefuseUnlocks(UnlockCause::kKeyDisabled);
+  StartRouter(1);
+  WaitUntil([&] { return Status().reconnects > 3; });
+  EXPECT_EQ(Status().sealing_refused, "key_disabled");
+  const Error error = Create().first;
+  EXPECT_EQ(error.code, ErrorCode::kUnavailable);
+  EXPECT_NE(error.message.find("KMS refuses"), std::string::npos) << error.message;
+  enclaves_[0]->RefuseUnlocks(std::nullopt);
+  router_->RetryRefused();
+  WaitUntil([&] { return router_->fleet().reliable() == 1; });
+  EXPECT_EQ(Status().sealing_refused, "");
+}
+
 TEST_F(RouterTest, CallsInFlightOnALostConnectionAreAnswered) {
   StartAll(1);
   KeyId key_id = Create().second.key_id;

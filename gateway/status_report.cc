@@ -1,6 +1,7 @@
 #include "gateway/status_report.h"
 
 #include <fmt/format.h>
+#include <map>
 
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
@@ -32,7 +33,15 @@ void DescribeReport(const EnclaveReport& report, json::object& object) {
   object["lockedBudgetBytes"] = report.locked_budget_bytes;
 }
 
-json::object Describe(const Fleet::Status& enclave) {
+// {"access_denied": 2}: data keys by why KMS does not open them.
+json::object DescribeRefused(const std::map<UnlockCause, std::size_t>& refused) {
+  json::object object;
+  for (const auto& [cause, count] : refused) object[NameOf(cause)] = count;
+  return object;
+}
+
+json::object Describe(const Fleet::Status& enclave,
+                      const std::map<UnlockCause, std::size_t>& refused) {
   const EnclaveLink::Status& link = enclave.link;
   json::object object;
   object["address"] = link.address;
@@ -51,6 +60,8 @@ json::object Describe(const Fleet::Status& enclave) {
   object["stickyHitRate"] = link.sticky_hit_rate;
   if (link.report) DescribeReport(*link.report, object);
   if (!link.foreign_store.empty()) object["foreignStore"] = link.foreign_store;
+  if (!refused.empty()) object["unlocksRefused"] = DescribeRefused(refused);
+  if (!link.sealing_refused.empty()) object["sealingRefused"] = link.sealing_refused;
   if (!link.policy_refused.empty()) object["policyRefused"] = link.policy_refused;
   if (!link.last_error.empty()) object["lastError"] = link.last_error;
   return object;
@@ -73,7 +84,7 @@ json::object Describe(const StoreStatus& store) {
 json::array DescribeAll(const Router& router) {
   json::array enclaves;
   for (const Fleet::Status& enclave : router.fleet().statuses()) {
-    enclaves.push_back(Describe(enclave));
+    enclaves.push_back(Describe(enclave, router.unlocker().Refused(enclave.link.id)));
   }
   return enclaves;
 }

@@ -11,8 +11,21 @@ constexpr std::chrono::milliseconds kBackoffMin{50};
 // an outage lasts for callers. An attempt every second or two for each DEK is nothing to KMS, and
 // the number at once is bounded.
 constexpr std::chrono::milliseconds kBackoffMax{2000};
+// The same for what KMS refuses for good: that somebody has mended it is noticed within minutes
+// without being told, and an account's quota is not spent on refusals.
+constexpr std::chrono::milliseconds kRefusedBackoffMin{5000};
+constexpr std::chrono::milliseconds kRefusedBackoffMax{240'000};
 
 }  // namespace
+
+std::chrono::milliseconds UnlockBackoff(unsigned attempts, UnlockCause cause,
+                                        std::uint64_t random) {
+  const auto min = IsFinal(cause) ? kRefusedBackoffMin : kBackoffMin;
+  const auto max = IsFinal(cause) ? kRefusedBackoffMax : kBackoffMax;
+  const auto wait = std::min(min * (1 << std::min(attempts - 1, 10u)), max);
+  return wait / 2 +
+         std::chrono::milliseconds(random % static_cast<std::uint64_t>(wait.count() / 2));
+}
 
 bool UnlockQueue::Want(const Task& task, MonotonicTime now) {
   auto it = flights_.find(task);
@@ -53,7 +66,8 @@ void UnlockQueue::Succeeded(const Task& task) { running_ -= flights_.erase(task)
 
 void UnlockQueue::GaveUp(const Task& task) { running_ -= flights_.erase(task); }
 
-unsigned UnlockQueue::Failed(const Task& task, MonotonicTime now, std::uint64_t random) {
+unsigned UnlockQueue::Failed(const Task& task, MonotonicTime now, std::uint64_t random,
+                             UnlockCause cause) {
   auto it = flights_.find(task);
   if (it == flights_.end()) return 0;
   --running_;
@@ -63,11 +77,26 @@ unsigned UnlockQueue::Failed(const Task& task, MonotonicTime now, std::uint64_t 
     flights_.erase(it);
     return attempts;
   }
-  auto wait = std::min(kBackoffMin * (1 << std::min(flight.attempts, 10u)), kBackoffMax);
-  auto jitter = std::chrono::milliseconds(random % static_cast<std::uint64_t>(wait.count() / 2));
   flight.running = false;
-  flight.not_before = now + wait / 2 + jitter;
-  return ++flight.attempts;
+  flight.cause = cause;
+  flight.refusals = IsFinal(cause) ? flight.refusals + 1 : 0;
+  ++flight.attempts;
+  flight.not_before =
+      now + UnlockBackoff(IsFinal(cause) ? flight.refusals : flight.attempts, cause, random);
+  return flight.attempts;
+}
+
+UnlockCause UnlockQueue::CauseOf(const Task& task) const {
+  auto it = flights_.find(task);
+  return it == flights_.end() ? UnlockCause::kOther : it->second.cause;
+}
+
+void UnlockQueue::RetryRefused(MonotonicTime now) {
+  for (auto& [task, flight] : flights_) {
+    if (!IsFinal(flight.cause)) continue;
+    flight.refusals = 0;
+    if (!flight.running) flight.not_before = now;
+  }
 }
 
 void UnlockQueue::Forget(std::uint32_t enclave) {
@@ -81,10 +110,25 @@ void UnlockQueue::Forget(std::uint32_t enclave) {
   }
 }
 
-std::size_t UnlockQueue::size(std::uint32_t enclave) const {
+std::map<UnlockCause, std::size_t> UnlockQueue::Refused(std::uint32_t enclave) const {
+  std::map<UnlockCause, std::size_t> refused;
+  for (const auto& [task, flight] : flights_) {
+    if (task.enclave == enclave && IsFinal(flight.cause)) ++refused[flight.cause];
+  }
+  return refused;
+}
+
+std::size_t UnlockQueue::hopeful(std::uint32_t enclave) const {
+  return static_cast<std::size_t>(
+      std::count_if(flights_.begin(), flights_.end(), [enclave](const auto& flight) {
+        return flight.first.enclave == enclave && !IsFinal(flight.second.cause);
+      }));
+}
+
+std::size_t UnlockQueue::hopeful() const {
   return static_cast<std::size_t>(
       std::count_if(flights_.begin(), flights_.end(),
-                    [enclave](const auto& flight) { return flight.first.enclave == enclave; }));
+                    [](const auto& flight) { return !IsFinal(flight.second.cause); }));
 }
 
 }  // namespace bulla

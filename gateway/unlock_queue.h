@@ -2,7 +2,9 @@
 
 // The cold path: which DEK is to be opened in which enclave, and when. One flight for each pair, a
 // bounded number of them at once, retried with backoff and jitter until it succeeds or is
-// forgotten. Callers are never kept waiting for it: they were told UNLOCK_REQUIRED and come back.
+// forgotten; what KMS refuses for good is tried every few minutes only, since somebody has to
+// change something there first. Callers are never kept waiting for it: they were told
+// UNLOCK_REQUIRED and come back.
 //
 // Pure: says what to start; the router starts it. Not thread-safe: the router guards it.
 
@@ -13,8 +15,14 @@
 
 #include "base/clock.h"
 #include "base/ids.h"
+#include "base/unlock_cause.h"
 
 namespace bulla {
+
+// How long to wait after the `attempts`th failure in a row (from 1) before KMS is asked again,
+// spread over the second half of it by `random`: from 50 ms, doubling, to 2 s; where the cause is
+// final from 5 s to 4 minutes.
+std::chrono::milliseconds UnlockBackoff(unsigned attempts, UnlockCause cause, std::uint64_t random);
 
 class UnlockQueue {
  public:
@@ -40,9 +48,13 @@ class UnlockQueue {
   std::vector<Task> Start(MonotonicTime now);
 
   void Succeeded(const Task& task);
-  // Tries again after a wait that doubles from 50 ms to 2 s, spread by `random`. Returns how often
-  // it has failed in a row.
-  unsigned Failed(const Task& task, MonotonicTime now, std::uint64_t random);
+  // Tries again after UnlockBackoff(). Returns how often it has failed in a row.
+  unsigned Failed(const Task& task, MonotonicTime now, std::uint64_t random,
+                  UnlockCause cause = UnlockCause::kUnavailable);
+  // Why it failed last; kOther when it did not.
+  UnlockCause CauseOf(const Task& task) const;
+  // What KMS has refused for good is due now: something has changed that may have been the reason.
+  void RetryRefused(MonotonicTime now);
   // What no repetition can help: it is dropped, and may be wanted again.
   void GaveUp(const Task& task);
 
@@ -51,14 +63,19 @@ class UnlockQueue {
 
   std::size_t size() const { return flights_.size(); }
   std::size_t running() const { return running_; }
-  // Those of one enclave.
-  std::size_t size(std::uint32_t enclave) const;
+  // Those that KMS has refused for good when it was asked last, of one enclave, by cause.
+  std::map<UnlockCause, std::size_t> Refused(std::uint32_t enclave) const;
+  // Those that are likely to be over soon: all but the refused ones. Of one enclave, or of all.
+  std::size_t hopeful(std::uint32_t enclave) const;
+  std::size_t hopeful() const;
 
  private:
   struct Flight {
     bool running = false;
     bool forgotten = false;
-    unsigned attempts = 0;
+    unsigned attempts = 0;  // failed in a row
+    unsigned refusals = 0;  // the same, each for a final cause
+    UnlockCause cause = UnlockCause::kOther;
     MonotonicTime not_before;
   };
 

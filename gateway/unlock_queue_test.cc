@@ -83,6 +83,77 @@ TEST(UnlockQueue, RetriesAreSpreadOverHalfTheWait) {
   }
 }
 
+// How long a task that has just failed waits.
+milliseconds WaitOf(UnlockQueue& queue, MonotonicTime now) {
+  milliseconds wait{0};
+  while (queue.Start(now + wait).empty()) wait += milliseconds(1);
+  return wait;
+}
+
+TEST(UnlockQueue, WhatKmsRefusesForGoodIsTriedLessAndLessUntilMinutesLieBetween) {
+  for (UnlockCause cause :
+       {UnlockCause::kAccessDenied, UnlockCause::kKeyNotFound, UnlockCause::kKeyDisabled,
+        UnlockCause::kForeignCiphertext, UnlockCause::kRefused}) {
+    UnlockQueue queue;
+    UnlockQueue::Task task = NewTask(1);
+    queue.Want(task, kStart);
+    ASSERT_EQ(queue.Start(kStart).size(), 1u);
+    MonotonicTime now = kStart;
+    std::vector<milliseconds> waits;
+    for (int failure = 0; failure < 10; ++failure) {
+      queue.Failed(task, now, /*random=*/0, cause);
+      queue.Want(task, now);  // callers ask on
+      waits.push_back(WaitOf(queue, now));
+      now += waits.back();
+    }
+    EXPECT_EQ(waits.front(), milliseconds(2500));
+    EXPECT_EQ(waits[1], milliseconds(5000));
+    EXPECT_EQ(waits.back(), seconds(120)) << "at most four minutes with the jitter";
+    EXPECT_TRUE(std::is_sorted(waits.begin(), waits.end()));
+  }
+}
+
+TEST(UnlockQueue, WhatPassesByItselfIsTriedAsOftenAsEverThoughKmsRefusedBefore) {
+  for (UnlockCause cause : {UnlockCause::kOther, UnlockCause::kUnavailable, UnlockCause::kThrottled,
+                            UnlockCause::kCredentials}) {
+    UnlockQueue queue;
+    UnlockQueue::Task task = NewTask(1);
+    queue.Want(task, kStart);
+    MonotonicTime now = kStart;
+    for (int failure = 0; failure < 8; ++failure) {
+      ASSERT_EQ(queue.Start(now).size(), 1u);
+      queue.Failed(task, now, 0, UnlockCause::kAccessDenied);
+      now += seconds(240);
+    }
+    ASSERT_EQ(queue.Start(now).size(), 1u);
+    queue.Failed(task, now, 0, cause);
+    EXPECT_TRUE(queue.Refused(1).empty());
+    EXPECT_LE(WaitOf(queue, now), seconds(2));
+    queue.Failed(task, now, 0, UnlockCause::kAccessDenied);
+    EXPECT_EQ(WaitOf(queue, now), milliseconds(2500)) << "and refusals count from one again";
+  }
+}
+
+TEST(UnlockQueue, AChangeHasWhatKmsRefusedTriedAtOnceAndNothingElse) {
+  UnlockQueue queue;
+  UnlockQueue::Task refused = NewTask(1);
+  UnlockQueue::Task failing = NewTask(1);
+  queue.Want(refused, kStart);
+  queue.Want(failing, kStart);
+  ASSERT_EQ(queue.Start(kStart).size(), 2u);
+  queue.Failed(refused, kStart, 0, UnlockCause::kKeyDisabled);
+  queue.Failed(failing, kStart, 0, UnlockCause::kUnavailable);
+  EXPECT_EQ(queue.Refused(1), (std::map<UnlockCause, std::size_t>{{UnlockCause::kKeyDisabled, 1}}));
+  EXPECT_TRUE(queue.Refused(0).empty());
+  EXPECT_EQ(queue.CauseOf(refused), UnlockCause::kKeyDisabled);
+  EXPECT_EQ(queue.hopeful(1), 1u);
+  queue.RetryRefused(kStart + milliseconds(1));
+  EXPECT_EQ(queue.Start(kStart + milliseconds(1)), std::vector<UnlockQueue::Task>{refused});
+  queue.Succeeded(refused);
+  EXPECT_TRUE(queue.Refused(1).empty());
+  EXPECT_EQ(queue.CauseOf(refused), UnlockCause::kOther);
+}
+
 TEST(UnlockQueue, WhatHasWaitedLongestGoesFirst) {
   UnlockQueue queue;
   UnlockQueue::Task early = NewTask(1);

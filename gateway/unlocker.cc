@@ -38,7 +38,15 @@ Unlocker::Unlocker(std::size_t deks_ahead_max, KeyStore& store, Metrics& metrics
           metrics.AddCounter("unlock_fail_total", "Unlocks that failed; each is retried")),
       latency_(metrics.AddHistogram("unlock_latency_ms",
                                     "Time of an unlock that succeeded, from its start, in ms",
-                                    BucketsMs())) {}
+                                    BucketsMs())) {
+  for (int i = 0; i < kUnlockCauseCount; ++i) {
+    failed_by_cause_[static_cast<std::size_t>(i)] = &metrics.AddCounter(
+        "bulla_gateway_unlock_failures_total",
+        "Unlocks that failed, by cause; of access_denied, key_not_found, key_disabled, "
+        "foreign_ciphertext and refused none passes by itself",
+        {{"cause", std::string(NameOf(static_cast<UnlockCause>(i)))}});
+  }
+}
 
 void Unlocker::Attach(const std::shared_ptr<EnclaveLink>& link) {
   const std::uint32_t id = link->id();
@@ -76,16 +84,21 @@ void Unlocker::WantId(std::uint32_t enclave, const DekId& dek_id) {
   Start(now);
 }
 
-void Unlocker::WantFor(const EnclaveLink& link, const KeyId& key_id) {
+ErrorCode Unlocker::WantFor(const EnclaveLink& link, const KeyId& key_id) {
   std::optional<DekId> known;
+  UnlockCause cause = UnlockCause::kOther;
   {
     MutexLock lock(mutex_);
     if (dek_of_.size() >= kKeysRememberedMax) dek_of_.clear();
     auto [it, is_new] = dek_of_.try_emplace(key_id);
-    if (!is_new && !it->second) return;  // asked for already
+    if (!is_new && !it->second) return ErrorCode::kUnlockRequired;  // asked for already
     known = it->second;
+    if (known) cause = queue_.CauseOf({link.id(), *known});
   }
-  if (known) return Want(link, *known);
+  if (known) {
+    Want(link, *known);
+    return ErrorOf(cause);
+  }
   store_.FindKey(key_id, [this, id = link.id(), key_id](absl::StatusOr<std::optional<KeyRow>> row) {
     const bool found = row.ok() && row->has_value();
     {
@@ -98,6 +111,21 @@ void Unlocker::WantFor(const EnclaveLink& link, const KeyId& key_id) {
     }
     if (found) WantId(id, (*row)->dek_id);
   });
+  return ErrorCode::kUnlockRequired;
+}
+
+void Unlocker::RetryRefused() {
+  const MonotonicTime now = clock_.Now();
+  {
+    MutexLock lock(mutex_);
+    queue_.RetryRefused(now);
+  }
+  Start(now);
+}
+
+void Unlocker::CountFailure(UnlockCause cause) {
+  failed_total_.Increment();
+  failed_by_cause_[static_cast<std::size_t>(cause)]->Increment();
 }
 
 void Unlocker::Share(std::uint32_t owner, const DekId& dek_id) {
@@ -162,18 +190,20 @@ void Unlocker::Finish(const UnlockQueue::Task& task, const absl::Status& status)
     if (auto it = enclaves_.find(task.enclave); it != enclaves_.end()) {
       it->second.open.insert(task.dek_id);
     }
-    LogInfo("dek_opened", {{"enclave", NameOf(task.enclave)}, {"dek", task.dek_id.Short()}});
+    LogInfo("dek_opened", {{"enclave", LinkName(task.enclave)}, {"dek", task.dek_id.Short()}});
     queue_.Succeeded(task);
     return;
   }
-  failed_total_.Increment();
+  const UnlockCause cause = CauseOf(status);
+  CountFailure(cause);
   MutexLock lock(mutex_);
   ++failed_;
-  const unsigned attempts = queue_.Failed(task, clock_.Now(), RandomUint64());
+  const unsigned attempts = queue_.Failed(task, clock_.Now(), RandomUint64(), cause);
   if (!std::has_single_bit(attempts)) return;  // an outage with many DEKs must not fill the log
-  LogWarn("unlock_failed", {{"enclave", NameOf(task.enclave)},
+  LogWarn("unlock_failed", {{"enclave", LinkName(task.enclave)},
                             {"dek", task.dek_id.Short()},
                             {"attempts", attempts},
+                            {"cause", NameOf(cause)},
                             {"reason", status.ToString()}});
 }
 
@@ -181,17 +211,22 @@ void Unlocker::Finish(const UnlockQueue::Task& task, const absl::Status& status)
 // nothing under it is here to be signed with, and no repetition helps. An enclave that has it open
 // names it again at each probe until its hard TTL; each costs one look at the store.
 void Unlocker::GiveUp(const UnlockQueue::Task& task) {
-  failed_total_.Increment();
+  CountFailure(UnlockCause::kOther);
   const MonotonicTime now = clock_.Now();
   MutexLock lock(mutex_);
   ++failed_;
   queue_.GaveUp(task);
   if (now < missing_dek_silence_until_) return;
   missing_dek_silence_until_ = now + kMissingDekSilence;
-  LogWarn("dek_not_in_store", {{"enclave", NameOf(task.enclave)}, {"dek", task.dek_id.Short()}});
+  LogWarn("dek_not_in_store", {{"enclave", LinkName(task.enclave)}, {"dek", task.dek_id.Short()}});
 }
 
-std::string Unlocker::NameOf(std::uint32_t enclave) const {
+std::map<UnlockCause, std::size_t> Unlocker::Refused(std::uint32_t enclave) const {
+  MutexLock lock(mutex_);
+  return queue_.Refused(enclave);
+}
+
+std::string Unlocker::LinkName(std::uint32_t enclave) const {
   auto it = enclaves_.find(enclave);
   return it == enclaves_.end() ? "(gone)" : it->second.link->name();
 }
@@ -204,12 +239,12 @@ Unlocker::Progress Unlocker::progress() const {
 bool Unlocker::settled(const EnclaveLink& link) const {
   MutexLock lock(mutex_);
   auto it = enclaves_.find(link.id());
-  return it != enclaves_.end() && !it->second.list_awaited && queue_.size(link.id()) == 0;
+  return it != enclaves_.end() && !it->second.list_awaited && queue_.hopeful(link.id()) == 0;
 }
 
 bool Unlocker::settled() const {
   MutexLock lock(mutex_);
-  if (queue_.size() > 0) return false;
+  if (queue_.hopeful() > 0) return false;
   for (const auto& [id, enclave] : enclaves_) {
     if (enclave.list_awaited) return false;
   }

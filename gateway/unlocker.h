@@ -3,8 +3,10 @@
 // Opens DEKs in enclaves, in the background: gateway/unlock_queue says which and when, this looks
 // them up and has the enclave do it.
 
+#include <array>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -15,6 +17,7 @@
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "base/mutex.h"
+#include "base/unlock_cause.h"
 #include "gateway/enclave_link.h"
 #include "gateway/unlock_queue.h"
 #include "store/key_store.h"
@@ -39,8 +42,8 @@ class Unlocker {
   // Nothing is done for an enclave that is not attached.
   void Want(const EnclaveLink& link, const DekId& dek_id) BULLA_EXCLUDES(mutex_);
   // The DEK of a key that an enclave cannot open. Looks at the store once for a key, however many
-  // ask.
-  void WantFor(const EnclaveLink& link, const KeyId& key_id) BULLA_EXCLUDES(mutex_);
+  // ask. Returns what they are to be told: kUnlockRequired, or how KMS refuses that DEK.
+  ErrorCode WantFor(const EnclaveLink& link, const KeyId& key_id) BULLA_EXCLUDES(mutex_);
   // A key was sealed under a DEK for the first time: the other enclaves open it too, so that
   // failing over needs no KMS.
   void Share(std::uint32_t owner, const DekId& dek_id) BULLA_EXCLUDES(mutex_);
@@ -48,6 +51,11 @@ class Unlocker {
   // Whether an enclave is known to have the DEK of a key open. May be out of date; false for a key
   // that no enclave was refused lately.
   bool Holds(std::uint32_t enclave, const KeyId& key_id) const BULLA_EXCLUDES(mutex_);
+
+  // Something has changed that may have been why KMS refused: asks again at once.
+  void RetryRefused() BULLA_EXCLUDES(mutex_);
+  // An enclave could not get a DEK to seal under; counted here with the rest.
+  void CountFailure(UnlockCause cause);
 
   // Called every few milliseconds: starts what is due.
   void Tick(MonotonicTime now) BULLA_EXCLUDES(mutex_);
@@ -59,8 +67,10 @@ class Unlocker {
     std::uint64_t failed = 0;
   };
   Progress progress() const BULLA_EXCLUDES(mutex_);
-  // Nothing is being opened or about to be: what was in use before is usable. Of one enclave, or
-  // of all.
+  // Data keys that KMS refuses to open for an enclave, by cause.
+  std::map<UnlockCause, std::size_t> Refused(std::uint32_t enclave) const BULLA_EXCLUDES(mutex_);
+  // Nothing is being opened or about to be: what was in use before is usable, or KMS refuses it. Of
+  // one enclave, or of all.
   bool settled(const EnclaveLink& link) const BULLA_EXCLUDES(mutex_);
   bool settled() const BULLA_EXCLUDES(mutex_);
 
@@ -78,7 +88,7 @@ class Unlocker {
   void Finish(const UnlockQueue::Task& task, const absl::Status& status) BULLA_EXCLUDES(mutex_);
   // For a DEK that is not in the store.
   void GiveUp(const UnlockQueue::Task& task) BULLA_EXCLUDES(mutex_);
-  std::string NameOf(std::uint32_t enclave) const BULLA_REQUIRES(mutex_);
+  std::string LinkName(std::uint32_t enclave) const BULLA_REQUIRES(mutex_);
 
   const std::size_t deks_ahead_max_;
   KeyStore& store_;
@@ -98,6 +108,7 @@ class Unlocker {
   prometheus::Counter& started_total_;
   prometheus::Counter& done_total_;
   prometheus::Counter& failed_total_;
+  std::array<prometheus::Counter*, kUnlockCauseCount> failed_by_cause_{};
   prometheus::Histogram& latency_;
 };
 

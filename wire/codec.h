@@ -33,6 +33,8 @@ inline constexpr std::size_t kFrameLoadsMax = 16;
 inline constexpr std::size_t kSealedBlobBytesMax = 512;
 // Data keys named for renewal in one probe; the rest follow in the next.
 inline constexpr std::size_t kDeksToRenewMax = 64;
+// Keys to forget in one call: 32 KiB, of 64 that an enclave takes.
+inline constexpr std::size_t kKeysToForgetMax = 2048;
 
 // What became of one item of a batch, as the enclave says it.
 enum class ItemStatus : std::uint8_t {

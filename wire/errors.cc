@@ -7,6 +7,10 @@ namespace {
 
 constexpr std::uint32_t kRetryAfterMinMs = 50;  // spec, "Configuration baseline"
 constexpr std::uint32_t kRetryAfterMaxMs = 200;
+// Somebody has to change something in KMS first; what is refused is tried there every few minutes
+// (gateway/unlock_queue.h), and sooner when somebody says so.
+constexpr std::uint32_t kRefusedRetryAfterMinMs = 30'000;
+constexpr std::uint32_t kRefusedRetryAfterMaxMs = 60'000;
 
 // The gRPC numbers: INVALID_ARGUMENT 3, NOT_FOUND 5, PERMISSION_DENIED 7, RESOURCE_EXHAUSTED 8,
 // INTERNAL 13, UNAVAILABLE 14, UNAUTHENTICATED 16 (grpc.io, "Status codes").
@@ -28,6 +32,19 @@ constexpr ErrorRow kRows[kErrorCodeCount] = {
      "no enclave can take the call now; try again after the given delay"},
     {ErrorCode::kInternal, "INTERNAL", 500, 13, false,
      "an internal error; the request id names it in the logs"},
+    {ErrorCode::kKmsAccessDenied, "UNLOCK_REQUIRED", 503, 14, true,
+     "this key's data key cannot be opened: KMS refuses it (access denied)"},
+    {ErrorCode::kKmsKeyNotFound, "UNLOCK_REQUIRED", 503, 14, true,
+     "this key's data key cannot be opened: the KMS key that wrapped it is not there (not found)"},
+    {ErrorCode::kKmsKeyDisabled, "UNLOCK_REQUIRED", 503, 14, true,
+     "this key's data key cannot be opened: the KMS key that wrapped it is disabled, or about to "
+     "be "
+     "deleted"},
+    {ErrorCode::kKmsForeignCiphertext, "UNLOCK_REQUIRED", 503, 14, true,
+     "this key's data key cannot be opened: KMS does not know what is stored of it (invalid "
+     "ciphertext)"},
+    {ErrorCode::kKmsRefused, "UNLOCK_REQUIRED", 503, 14, true,
+     "this key's data key cannot be opened: KMS refuses it; the gateway's status says why"},
 };
 
 }  // namespace
@@ -38,10 +55,33 @@ const ErrorRow& ErrorRowOf(ErrorCode code) {
   return kRows[index];
 }
 
+ErrorCode ErrorOf(UnlockCause cause) {
+  switch (cause) {
+    case UnlockCause::kAccessDenied:
+      return ErrorCode::kKmsAccessDenied;
+    case UnlockCause::kKeyNotFound:
+      return ErrorCode::kKmsKeyNotFound;
+    case UnlockCause::kKeyDisabled:
+      return ErrorCode::kKmsKeyDisabled;
+    case UnlockCause::kForeignCiphertext:
+      return ErrorCode::kKmsForeignCiphertext;
+    case UnlockCause::kRefused:
+      return ErrorCode::kKmsRefused;
+    case UnlockCause::kOther:
+    case UnlockCause::kUnavailable:
+    case UnlockCause::kThrottled:
+    case UnlockCause::kCredentials:
+      break;
+  }
+  return ErrorCode::kUnlockRequired;
+}
+
 std::uint32_t RetryAfterMs(ErrorCode code, std::uint64_t random) {
   if (!ErrorRowOf(code).retryable) return 0;
-  return kRetryAfterMinMs +
-         static_cast<std::uint32_t>(random % (kRetryAfterMaxMs - kRetryAfterMinMs + 1));
+  const bool refused = code >= ErrorCode::kKmsAccessDenied;
+  const std::uint32_t min = refused ? kRefusedRetryAfterMinMs : kRetryAfterMinMs;
+  const std::uint32_t max = refused ? kRefusedRetryAfterMaxMs : kRetryAfterMaxMs;
+  return min + static_cast<std::uint32_t>(random % (max - min + 1));
 }
 
 std::uint32_t RetryAfterMs(const Error& error, std::uint64_t random) {

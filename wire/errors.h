@@ -7,6 +7,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/unlock_cause.h"
+
 namespace bulla {
 
 enum class ErrorCode : std::uint8_t {
@@ -20,8 +22,15 @@ enum class ErrorCode : std::uint8_t {
   kUnlockRequired,    // the key's data key is not open in an enclave; an unlock is under way
   kUnavailable,       // no enclave can take the call now, or the one that had it was lost
   kInternal,          // our own fault
+  // UNLOCK_REQUIRED to callers, who are told that waiting is not enough: KMS refuses the key's data
+  // key. One for each final UnlockCause.
+  kKmsAccessDenied,
+  kKmsKeyNotFound,
+  kKmsKeyDisabled,
+  kKmsForeignCiphertext,
+  kKmsRefused,
 };
-inline constexpr int kErrorCodeCount = 10;
+inline constexpr int kErrorCodeCount = 15;
 
 struct ErrorRow {
   ErrorCode code;
@@ -34,6 +43,10 @@ struct ErrorRow {
 
 // The row of `code`. kOk has one too: "OK", 200, 0.
 const ErrorRow& ErrorRowOf(ErrorCode code);
+
+// What callers are told whose keys are under a data key that could not be had; kUnlockRequired
+// where it may pass.
+ErrorCode ErrorOf(UnlockCause cause);
 
 // An error on its way to a caller. An empty message stands for the row's.
 struct Error {
@@ -48,8 +61,9 @@ struct Error {
   }
 };
 
-// How long a caller should wait: 50 to 200 ms, spread evenly by `random` so that callers do not
-// come back together. 0 for an error that is not retryable.
+// How long a caller should wait: 50 to 200 ms, or half a minute to a minute where KMS refuses,
+// spread evenly by `random` so that callers do not come back together. 0 for an error that is not
+// retryable.
 std::uint32_t RetryAfterMs(ErrorCode code, std::uint64_t random);
 // The same for one that may know better: from what it says to half as much again.
 std::uint32_t RetryAfterMs(const Error& error, std::uint64_t random);

@@ -53,5 +53,22 @@ TEST(Errors, AnErrorThatKnowsBetterHintsAtMore) {
   EXPECT_LE(RetryAfterMs(Error{ErrorCode::kUnavailable, ""}, 7), 200u);
 }
 
+TEST(Errors, AFinalUnlockCauseHasAnAnswerOfItsOwnAndALongHint) {
+  std::set<std::string_view> messages;
+  for (int i = 0; i < kUnlockCauseCount; ++i) {
+    const auto cause = static_cast<UnlockCause>(i);
+    const ErrorRow& row = ErrorRowOf(ErrorOf(cause));
+    EXPECT_EQ(row.name, "UNLOCK_REQUIRED");
+    EXPECT_EQ(row.http_status, 503);
+    if (IsFinal(cause)) {
+      EXPECT_TRUE(messages.insert(row.message).second) << row.message;
+      EXPECT_GE(RetryAfterMs(row.code, 0), 30'000u);
+    } else {
+      EXPECT_EQ(row.code, ErrorCode::kUnlockRequired);
+      EXPECT_LE(RetryAfterMs(row.code, ~std::uint64_t{0}), 200u);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace bulla

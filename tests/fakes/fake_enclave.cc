@@ -73,6 +73,21 @@ void FakeEnclave::HoldUnlocks(bool hold) {
   released_.NotifyAll();
 }
 
+void FakeEnclave::RefuseUnlocks(std::optional<UnlockCause> cause) {
+  MutexLock lock(mutex_);
+  unlock_refusal_ = cause;
+}
+
+bool FakeEnclave::Has(const KeyId& key_id) const {
+  MutexLock lock(mutex_);
+  return keys_.contains(key_id);
+}
+
+std::vector<KeyId> FakeEnclave::forgotten() const {
+  MutexLock lock(mutex_);
+  return forgotten_;
+}
+
 void FakeEnclave::SetProbe(wire::v1::ProbeReply reply) {
   MutexLock lock(mutex_);
   probe_ = std::move(reply);
@@ -111,6 +126,12 @@ grpc::Status FakeEnclave::Unlock(grpc::ServerContext*, const wire::v1::UnlockReq
     ++unlocks_begun_;
     MutexLock lock(mutex_);
     released_.Wait(mutex_, [this]() BULLA_NO_THREAD_SAFETY_ANALYSIS { return !holding_unlocks_; });
+  }
+  {
+    MutexLock lock(mutex_);
+    if (unlock_refusal_) {
+      return {grpc::StatusCode::PERMISSION_DENIED, "KMS says no", EncodeCause(*unlock_refusal_)};
+    }
   }
   if (unlocks_to_fail_ > 0) {
     --unlocks_to_fail_;
@@ -158,6 +179,17 @@ grpc::Status FakeEnclave::KeysInUse(grpc::ServerContext*, const wire::v1::KeysIn
   reply->set_parts(2);
   for (const KeyId& id : keys_) {
     if (id.bytes[15] % 2 == request->part()) reply->mutable_key_ids()->append(AsText(id.bytes));
+  }
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeEnclave::Forget(grpc::ServerContext*, const wire::v1::ForgetRequest* request,
+                                 wire::v1::ForgetReply*) {
+  const ByteSpan ids = AsBytes(request->key_ids());
+  MutexLock lock(mutex_);
+  for (std::size_t at = 0; at < ids.size(); at += KeyId::kBytes) {
+    forgotten_.push_back(KeyId::FromBytes(ids.subspan(at, KeyId::kBytes)));
+    keys_.erase(forgotten_.back());
   }
   return grpc::Status::OK;
 }

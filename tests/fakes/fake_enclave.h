@@ -11,10 +11,12 @@
 #include <set>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "base/fd.h"
 #include "base/ids.h"
 #include "base/mutex.h"
+#include "base/unlock_cause.h"
 #include "wire/address.h"
 #include "wire/codec.h"
 #include "wire/enclave.grpc.pb.h"
@@ -37,6 +39,11 @@ class FakeEnclave final : public wire::v1::Enclave::Service {
 
   // Unlocks of DEKs wait until it is false again.
   void HoldUnlocks(bool hold) BULLA_EXCLUDES(mutex_);
+  // Unlocks, of DEKs and for sealing, fail for this cause from now on; nothing: they succeed.
+  void RefuseUnlocks(std::optional<UnlockCause> cause) BULLA_EXCLUDES(mutex_);
+  // Whether it has the key; and what it was told to forget, in this order.
+  bool Has(const KeyId& key_id) const BULLA_EXCLUDES(mutex_);
+  std::vector<KeyId> forgotten() const BULLA_EXCLUDES(mutex_);
   // What it answers to probes from now on.
   void SetProbe(wire::v1::ProbeReply reply) BULLA_EXCLUDES(mutex_);
   // Refuses key policies with this message; nothing: takes them.
@@ -71,6 +78,8 @@ class FakeEnclave final : public wire::v1::Enclave::Service {
                          wire::v1::ConfigureReply* reply) override;
   grpc::Status KeysInUse(grpc::ServerContext*, const wire::v1::KeysInUseRequest* request,
                          wire::v1::KeysInUseReply* reply) override;
+  grpc::Status Forget(grpc::ServerContext*, const wire::v1::ForgetRequest* request,
+                      wire::v1::ForgetReply* reply) override;
   grpc::Status Probe(grpc::ServerContext*, const wire::v1::ProbeRequest*,
                      wire::v1::ProbeReply* reply) override;
   grpc::Status Session(
@@ -95,6 +104,8 @@ class FakeEnclave final : public wire::v1::Enclave::Service {
   mutable Mutex mutex_;
   CondVar released_;
   bool holding_unlocks_ BULLA_GUARDED_BY(mutex_) = false;
+  std::optional<UnlockCause> unlock_refusal_ BULLA_GUARDED_BY(mutex_);
+  std::vector<KeyId> forgotten_ BULLA_GUARDED_BY(mutex_);
   wire::v1::ProbeReply probe_ BULLA_GUARDED_BY(mutex_);
   KeyPolicy key_policy_ BULLA_GUARDED_BY(mutex_) = NothingWanted();
   std::optional<std::string> policy_refusal_ BULLA_GUARDED_BY(mutex_);

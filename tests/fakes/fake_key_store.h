@@ -11,7 +11,7 @@
 namespace bulla {
 
 // Thread-safe.
-class FakeKeyStore final : public KeyStore {
+class FakeKeyStore : public KeyStore {
  private:
   // Runs `body` with the lock; callbacks run without it.
   template <typename Body>

@@ -556,7 +556,7 @@ void GatewayModel::FinishUnlock(const UnlockQueue::Task& task, bool opened) {
 }
 
 bool GatewayModel::Settled(const Member& member) const {
-  return member.attached && unlock_queue_.size(member.id()) == 0;
+  return member.attached && unlock_queue_.hopeful(member.id()) == 0;
 }
 
 // ---- What must never be ----------------------------------------------------------------------
