@@ -4,10 +4,11 @@
 #include <sys/stat.h>
 
 namespace bulla {
-namespace {
 
-const char* KindOf(mode_t mode) {
+const char* FileKind(mode_t mode) {
   switch (mode & S_IFMT) {
+    case S_IFREG:
+      return "a regular file";
     case S_IFDIR:
       return "a directory";
     case S_IFIFO:
@@ -21,14 +22,12 @@ const char* KindOf(mode_t mode) {
   }
 }
 
-}  // namespace
-
 absl::Status CheckReplaceable(const std::string& path) {
   struct stat there {};
   if (::lstat(path.c_str(), &there) != 0 || S_ISREG(there.st_mode)) return absl::OkStatus();
   return absl::FailedPreconditionError(
       fmt::format("cannot write {}: {} is there, want a regular file or nothing; name another path",
-                  path, KindOf(there.st_mode)));
+                  path, FileKind(there.st_mode)));
 }
 
 }  // namespace bulla

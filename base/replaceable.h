@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <sys/types.h>
 
 #include "base/status.h"
 
@@ -10,5 +11,8 @@ namespace bulla {
 // FAILED_PRECONDITION says what is there instead, a device say, which renaming a file over it would
 // remove from the system.
 absl::Status CheckReplaceable(const std::string& path);
+
+// What an inode of this mode is, as an error says it: "a directory", "a device".
+const char* FileKind(mode_t mode);
 
 }  // namespace bulla

@@ -13,6 +13,7 @@
 #include <fcntl.h>
 
 #include "base/log.h"
+#include "base/replaceable.h"
 #include "store/store_health.h"
 
 namespace bulla {
@@ -30,24 +31,6 @@ absl::Status SystemError(const char* what, const std::string& path) {
 absl::Status Refused(const std::string& path, const std::string& why) {
   return absl::FailedPreconditionError(
       fmt::format("{}: {}. Nothing was changed. Name another file in `store`", path, why));
-}
-
-const char* KindOf(mode_t mode) {
-  switch (mode & S_IFMT) {
-    case S_IFDIR:
-      return "a directory";
-    case S_IFIFO:
-      return "a FIFO";
-    case S_IFSOCK:
-      return "a socket";
-    case S_IFCHR:
-    case S_IFBLK:
-      return "a device";
-    case S_IFLNK:
-      return "a symbolic link";
-    default:
-      return "no regular file";
-  }
 }
 
 bool IsSame(const struct stat& a, const struct stat& b) {
@@ -78,7 +61,8 @@ absl::Status CheckCompanions(const std::string& real_path) {
     const std::string path = real_path + suffix;
     if (::lstat(path.c_str(), &companion) != 0) continue;
     if (!S_ISREG(companion.st_mode)) {
-      return Refused(path, fmt::format("it is {}, want a regular file", KindOf(companion.st_mode)));
+      return Refused(path,
+                     fmt::format("it is {}, want a regular file", FileKind(companion.st_mode)));
     }
   }
   return absl::OkStatus();
@@ -128,7 +112,7 @@ bool IsOfKernel(int fd) {
 
 absl::Status CheckFound(const std::string& path, int fd, const struct stat& found) {
   if (!S_ISREG(found.st_mode)) {
-    return Refused(path, fmt::format("it is {}, want a regular file", KindOf(found.st_mode)));
+    return Refused(path, fmt::format("it is {}, want a regular file", FileKind(found.st_mode)));
   }
   if (IsOfKernel(fd)) return Refused(path, "it is a file of the kernel's");
   if (found.st_nlink != 1) {

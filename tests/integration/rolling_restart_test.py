@@ -126,7 +126,9 @@ class SecondGateway:
         for name in ("http", "grpc", "admin"):
             text = text.replace(f'"{system.addresses[name]}"', '"127.0.0.1:0"')
         # The enclaves' way to KMS is the first one's; a way of its own is not asked for.
-        self.config.write_text(text.replace("kms-forwarder.sock", "kms-forwarder-2.sock"))
+        for socket in ("kms-forwarder", "admin"):
+            text = text.replace(f"{socket}.sock", f"{socket}-2.sock")
+        self.config.write_text(text)
         self.addresses = {}
         self.process = None
 
