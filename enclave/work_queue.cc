@@ -27,7 +27,8 @@ bool WorkQueue::TryPush(RequestBatch& batch, MonotonicTime received,
   std::size_t wake = 0;
   {
     MutexLock lock(mutex_);
-    if (closed_ || size_ == ring_.size()) return false;
+    const bool only_creates = batch.signs.empty();
+    if (closed_ || (only_creates ? creates_.size() : size_) == ring_.size()) return false;
     if (free_.empty()) {
       frames_.push_back(std::make_unique<Frame>());
       free_.reserve(frames_.size());
@@ -39,7 +40,11 @@ bool WorkQueue::TryPush(RequestBatch& batch, MonotonicTime received,
     frame->received_ = received;
     frame->sink_ = sink;
     frame->claimed_ = 0;
-    PushEntry() = frame;
+    if (only_creates) {
+      creates_.push_back(frame);
+    } else {
+      PushEntry() = frame;
+    }
     wake = std::min(idle_, std::max<std::size_t>(1, frame->batch_.signs.size() / kShareMin));
   }
   for (; wake > 0; --wake) not_empty_.NotifyOne();
@@ -59,10 +64,18 @@ bool WorkQueue::TryPush(Resumption& tasks) {
 std::optional<WorkQueue::Work> WorkQueue::Pop() {
   MutexLock lock(mutex_);
   ++idle_;
-  not_empty_.Wait(mutex_,
-                  [this]() BULLA_NO_THREAD_SAFETY_ANALYSIS { return closed_ || size_ > 0; });
+  not_empty_.Wait(mutex_, [this]() BULLA_NO_THREAD_SAFETY_ANALYSIS {
+    return closed_ || size_ > 0 || !creates_.empty();
+  });
   --idle_;
+  if (IsCreatesTurn()) {
+    Frame* const frame = creates_.front();
+    creates_.pop_front();
+    shares_since_create_ = 0;
+    return Claim(*frame);
+  }
   if (size_ == 0) return std::nullopt;
+  ++shares_since_create_;
   Entry& entry = ring_[first_];
   std::optional<Work> work;
   bool taken = true;
@@ -117,7 +130,7 @@ void WorkQueue::Close() {
 
 std::size_t WorkQueue::size() const {
   MutexLock lock(mutex_);
-  return size_;
+  return size_ + creates_.size();
 }
 
 }  // namespace bulla

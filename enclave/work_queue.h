@@ -5,9 +5,13 @@
 // one frame when they have the time, and nothing in it waits behind one of them. Who finishes the
 // last share sends the answers of all: a frame in, a frame out.
 //
+// Keys that are to be made stand behind signatures, whoever came first: making one takes as long as
+// several signatures, and a burst of them would put off what is promised within milliseconds.
+//
 // Frames are used again, so that in the steady state none is allocated.
 
 #include <cstddef>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <variant>
@@ -53,11 +57,16 @@ class WorkQueue {
   using Resumption = std::vector<SignTask>;
   using Work = std::variant<Share, Resumption>;
 
-  // At most `max` frames and resumptions wait.
+  // With so many shares taken since the last key was made, the next that waits has its turn:
+  // however much there is to sign, some keys are made.
+  static constexpr std::size_t kSharesBeforeCreate = 16;
+
+  // At most `max` frames and resumptions wait, and as many frames of keys to make.
   WorkQueue(std::size_t max, std::size_t workers);
 
   // False when it is full or closed, and nothing is taken. True: what was in `batch` is taken, and
   // what is in it now is to be overwritten. Requires: there are signatures or keys to make in it.
+  // Only where there are no signatures beside them are keys put behind others' signatures.
   bool TryPush(RequestBatch& batch, MonotonicTime received, const std::shared_ptr<ReplySink>& sink)
       BULLA_EXCLUDES(mutex_);
   bool TryPush(Resumption& tasks) BULLA_EXCLUDES(mutex_);
@@ -79,6 +88,9 @@ class WorkQueue {
   using Entry = std::variant<Frame*, Resumption>;
 
   Entry& PushEntry() BULLA_REQUIRES(mutex_);
+  bool IsCreatesTurn() const BULLA_REQUIRES(mutex_) {
+    return !creates_.empty() && (size_ == 0 || shares_since_create_ >= kSharesBeforeCreate);
+  }
   Share Claim(Frame& frame) BULLA_REQUIRES(mutex_);
 
   const std::size_t workers_;
@@ -87,6 +99,8 @@ class WorkQueue {
   std::vector<Entry> ring_ BULLA_GUARDED_BY(mutex_);
   std::size_t first_ BULLA_GUARDED_BY(mutex_) = 0;
   std::size_t size_ BULLA_GUARDED_BY(mutex_) = 0;
+  std::deque<Frame*> creates_ BULLA_GUARDED_BY(mutex_);  // frames of keys to make alone
+  std::size_t shares_since_create_ BULLA_GUARDED_BY(mutex_) = 0;
   std::size_t idle_ BULLA_GUARDED_BY(mutex_) = 0;  // workers that wait
   bool closed_ BULLA_GUARDED_BY(mutex_) = false;
   std::vector<std::unique_ptr<Frame>> frames_ BULLA_GUARDED_BY(mutex_);

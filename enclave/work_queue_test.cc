@@ -171,5 +171,54 @@ TEST_F(WorkQueueTest, ManyThreadsLoseNothing) {
   EXPECT_EQ(count, 2u * (15 * (32 * 33 / 2) + 20 * 21 / 2));
 }
 
+RequestBatch OneCreate(std::uint32_t sequence) {
+  RequestBatch batch;
+  batch.creates.push_back({.sequence = sequence});
+  return batch;
+}
+
+TEST_F(WorkQueueTest, ASignatureStandsBeforeKeysThatWereAskedForFirst) {
+  WorkQueue queue(4, 1);
+  for (std::uint32_t i = 0; i < 3; ++i) ASSERT_TRUE(Push(queue, OneCreate(i)));
+  ASSERT_TRUE(Push(queue, Signs(1)));
+  EXPECT_EQ(queue.size(), 4u);
+  WorkQueue::Share share = PopShare(queue);
+  EXPECT_FALSE(share.creates);
+  EXPECT_EQ(share.end - share.begin, 1u);
+  Answer(queue, share);
+  for (std::uint32_t i = 0; i < 3; ++i) {  // in the order in which they came
+    share = PopShare(queue);
+    ASSERT_TRUE(share.creates);
+    EXPECT_EQ(share.frame->batch().creates[0].sequence, i);
+    Answer(queue, share);
+  }
+  EXPECT_EQ(answers_->frames().size(), 4u);
+}
+
+TEST_F(WorkQueueTest, HoweverManySignaturesThereAreSomeKeysAreMade) {
+  WorkQueue queue(4, 1);
+  ASSERT_TRUE(Push(queue, OneCreate(0)));
+  std::size_t shares = 0;
+  for (;; ++shares) {
+    ASSERT_LE(shares, WorkQueue::kSharesBeforeCreate);
+    ASSERT_TRUE(Push(queue, Signs(1)));
+    const WorkQueue::Share share = PopShare(queue);
+    Answer(queue, share);
+    if (share.creates) break;
+  }
+  EXPECT_EQ(shares, WorkQueue::kSharesBeforeCreate);
+}
+
+TEST_F(WorkQueueTest, KeysToMakeHaveABoundOfTheirOwn) {
+  WorkQueue queue(2, 1);
+  EXPECT_TRUE(Push(queue, OneCreate(0)));
+  EXPECT_TRUE(Push(queue, OneCreate(1)));
+  EXPECT_FALSE(Push(queue, OneCreate(2)));
+  EXPECT_TRUE(Push(queue, Signs(1)));
+  queue.Close();
+  for (int i = 0; i < 3; ++i) Answer(queue, PopShare(queue));
+  EXPECT_FALSE(queue.Pop().has_value());
+}
+
 }  // namespace
 }  // namespace bulla

@@ -41,16 +41,22 @@ void Workers::Submit(RequestBatch& batch, MonotonicTime received,
     // A blob that is none leaves its key unknown; the signature that follows it says so.
     if (!operations_.Load(blob)) LogWarn("load_refused", {});
   }
-  if (batch.signs.empty() && batch.creates.empty()) return;
-  if (queue_.TryPush(batch, received, sink)) return;
-  ReplyBatch replies;
-  for (const SignItem& item : batch.signs) {
-    replies.signs.push_back(operations_.Refusal(item, ItemStatus::kBusy));
+  // Each key on its own: no signature is answered with keys that take long, and all workers make
+  // them.
+  const std::vector<CreateItem> creates = std::exchange(batch.creates, {});
+  ReplyBatch refused;
+  if (!batch.signs.empty() && !queue_.TryPush(batch, received, sink)) {
+    for (const SignItem& item : batch.signs) {
+      refused.signs.push_back(operations_.Refusal(item, ItemStatus::kBusy));
+    }
   }
-  for (const CreateItem& item : batch.creates) {
-    replies.creates.push_back({.sequence = item.sequence, .status = ItemStatus::kBusy});
+  for (const CreateItem& item : creates) {
+    RequestBatch one;
+    one.creates.push_back(item);
+    if (queue_.TryPush(one, received, sink)) continue;
+    refused.creates.push_back({.sequence = item.sequence, .status = ItemStatus::kBusy});
   }
-  sink->Send(replies);
+  if (!refused.empty()) sink->Send(refused);
 }
 
 void Workers::Run(std::size_t index) {

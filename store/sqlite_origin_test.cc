@@ -93,9 +93,9 @@ const std::vector<Foreign>& Foreigners() {
        }},
       {"another application's by its id",
        [](const TempDir& dir) {
-         fs::copy_file(
-             std::string(std::getenv("BULLA_SOURCE_DIR")) + "/store/testdata/version_2.db",
-             dir.File());
+         const char* source = std::getenv("BULLA_SOURCE_DIR");
+         ASSERT_NE(source, nullptr) << "set BULLA_SOURCE_DIR to the root of the tree";
+         fs::copy_file(std::string(source) + "/store/testdata/version_2.db", dir.File());
          SqliteConnection connection = SqliteConnection::OpenAsItIs(dir.File()).value();
          ASSERT_EQ(connection.Execute("PRAGMA application_id = 77"), absl::OkStatus());
          ASSERT_TRUE(connection.Checkpoint(true).value());
@@ -262,7 +262,9 @@ struct OldStore {
 class OldStoreTest : public ::testing::TestWithParam<OldStore> {};
 
 TEST_P(OldStoreTest, IsTakenWithEverythingInIt) {
-  const fs::path data = fs::path(std::getenv("BULLA_SOURCE_DIR")) / "store" / "testdata";
+  const char* source = std::getenv("BULLA_SOURCE_DIR");
+  ASSERT_NE(source, nullptr) << "set BULLA_SOURCE_DIR to the root of the tree";
+  const fs::path data = fs::path(source) / "store" / "testdata";
   TempDir dir;
   fs::copy_file(data / GetParam().file, dir.File());
   if (GetParam().log != nullptr) fs::copy_file(data / GetParam().log, dir.In("bulla.db-wal"));
