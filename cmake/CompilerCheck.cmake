@@ -3,7 +3,7 @@
 
 function(bulla_check_compiler source level)
   string(MAKE_C_IDENTIFIER "bulla_keeps_stores_${source}_${level}" checked)
-  # A folder of options that were tried is tried once: the answer is in the cache.
+  # What was right with these options is not tried again: the answer is in the cache.
   if("${${checked}}" STREQUAL "${BULLA_COMPILE_OPTIONS}")
     return()
   endif()
