@@ -1,14 +1,23 @@
 # A room is a folder: its .cc files make one static library `bulla_<room>`; the tests, fuzz targets
-# and micro-benchmarks that lie beside them make programs of their own.
+# and micro-benchmarks that lie beside them make programs of their own. A room in another's folder
+# has both names: gateway/http is `gateway_http`.
 
-# bulla_room(<name> LINKS <libraries...>): what the room links is what it may include.
+# bulla_room(<name> LINKS <libraries...> [TEST_LINKS <libraries...>] [RECURSE]): what the room links
+# is what it may include; its tests may include TEST_LINKS too. With RECURSE its folders are part of
+# it, without they are rooms of their own.
 function(bulla_room name)
-  cmake_parse_arguments(ARG "" "" "LINKS" ${ARGN})
-  file(GLOB sources CONFIGURE_DEPENDS *.cc)
-  file(GLOB tests CONFIGURE_DEPENDS *_test.cc)
-  file(GLOB fuzzers CONFIGURE_DEPENDS *_fuzz.cc)
-  file(GLOB benches CONFIGURE_DEPENDS *_bench.cc)
-  list(FILTER sources EXCLUDE REGEX "(_test|_fuzz|_bench|/main)\\.cc$")
+  cmake_parse_arguments(ARG "RECURSE" "" "LINKS;TEST_LINKS" ${ARGN})
+  set(glob GLOB)
+  if(ARG_RECURSE)
+    set(glob GLOB_RECURSE)
+  endif()
+  file(${glob} sources CONFIGURE_DEPENDS *.cc)
+  list(FILTER sources EXCLUDE REGEX "/main\\.cc$")
+  foreach(kind test fuzz bench)
+    set(${kind}_sources ${sources})
+    list(FILTER ${kind}_sources INCLUDE REGEX "_${kind}\\.cc$")
+    list(FILTER sources EXCLUDE REGEX "_${kind}\\.cc$")
+  endforeach()
 
   if(sources)
     add_library(bulla_${name} STATIC ${sources})
@@ -23,18 +32,30 @@ function(bulla_room name)
   if(NOT BULLA_TESTS)
     return()
   endif()
-  if(tests)
-    bulla_test(${name}_tests SOURCES ${tests} LINKS bulla_${name})
+  if(test_sources)
+    bulla_test(${name}_tests SOURCES ${test_sources} LINKS bulla_${name} ${ARG_TEST_LINKS})
   endif()
-  foreach(source ${fuzzers})
+  foreach(source ${fuzz_sources})
     bulla_fuzzer(${source} bulla_${name})
   endforeach()
-  foreach(source ${benches})
-    get_filename_component(program ${source} NAME_WE)
+  foreach(source ${bench_sources})
+    bulla_program_name(${source} program)
     add_executable(${program} ${source})
     target_link_libraries(${program} PRIVATE bulla_${name} benchmark::benchmark_main)
     set_target_properties(${program} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bench)
   endforeach()
+endfunction()
+
+# The name of a program that is made of one file: the file's, with the room's in front where the room
+# lies in another's folder, since file names there leave it away.
+function(bulla_program_name source result)
+  get_filename_component(name ${source} NAME_WE)
+  get_filename_component(folder ${source} DIRECTORY)
+  file(RELATIVE_PATH room ${PROJECT_SOURCE_DIR} ${folder})
+  if(room MATCHES "/([^/]+)$")
+    string(PREPEND name "${CMAKE_MATCH_1}_")
+  endif()
+  set(${result} ${name} PARENT_SCOPE)
 endfunction()
 
 # bulla_program(<name> ROOM <room>): the room's main.cc, as build/<preset>/bin/<name>.
@@ -70,18 +91,18 @@ function(bulla_test name)
 endfunction()
 
 # A fuzz target runs in two ways: with libFuzzer (preset `fuzz`), and as a plain test that feeds it
-# its corpus, `<name>_corpus/` beside the source, and a bounded number of mutations of it.
+# its corpus, `x_corpus/` beside x_fuzz.cc, and a bounded number of mutations of it.
 function(bulla_fuzzer source library)
-  get_filename_component(program ${source} NAME_WE)
-  get_filename_component(folder ${source} DIRECTORY)
-  string(REGEX REPLACE "_fuzz$" "_corpus" corpus ${program})
+  bulla_program_name(${source} program)
+  string(REGEX REPLACE "_fuzz\\.cc$" "_corpus" corpus ${source})
   add_executable(${program} ${source})
   target_link_libraries(${program} PRIVATE ${library})
   set_target_properties(${program} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/fuzz)
   if(BULLA_FUZZ)
     target_link_options(${program} PRIVATE -fsanitize=fuzzer)
+    file(WRITE ${CMAKE_BINARY_DIR}/fuzz/${program}.corpus ${corpus})  # for scripts/fuzz
   else()
     target_sources(${program} PRIVATE ${PROJECT_SOURCE_DIR}/tests/fuzz_replay.cc)
-    add_test(NAME ${program} COMMAND ${program} ${folder}/${corpus})
+    add_test(NAME ${program} COMMAND ${program} ${corpus})
   endif()
 endfunction()

@@ -83,7 +83,7 @@ class Programs(unittest.TestCase):
 
     def test_what_is_marked_for_cet_was_compiled_for_it(self):
         """The linker marks a program as it is told, whatever it is made of."""
-        archives = sorted(BUILD.glob("*/libbulla_*.a"))
+        archives = sorted(BUILD.rglob("libbulla_*.a"))
         engine = SOURCE / "build" / "engine" / "lib" / "libsecp256k1.a"
         if engine.exists():
             archives.append(engine)

@@ -27,7 +27,7 @@ def main():
     types = 0
     for program, rooms in PROGRAMS.items():
         places = collections.defaultdict(list)
-        for header in (h for room in [*rooms, "tests/fakes"] for h in (root / room).glob("*.h")):
+        for header in (h for room in [*rooms, "tests/fakes"] for h in (root / room).rglob("*.h")):
             for name in TYPE.findall(header.read_text()):
                 places[name].append(str(header.relative_to(root)))
                 types += 1
