@@ -25,6 +25,7 @@
 #include "base/thread.h"
 #include "gateway/call_rules.h"
 #include "gateway/http_answer.h"
+#include "gateway/http_host_check.h"
 #include "gateway/http_json.h"
 #include "gateway/http_request.h"
 #include "gateway/http_routes.h"
@@ -307,7 +308,7 @@ class AdminServer::Impl : public std::enable_shared_from_this<Impl> {
 
     // What is wrong with a request whose header is there, and whose body need not be.
     HttpRefusal CheckHeader(const HttpRequest& request) const {
-      if (HttpRefusal wrong = server_.options_.hosts.Check(request); wrong.any()) return wrong;
+      if (HttpRefusal wrong = CheckHost(server_.options_.hosts, request); wrong.any()) return wrong;
       if (HttpRefusal wrong = CheckKnown(request); wrong.any()) return wrong;
       const std::string_view path = PathOf(request);
       if (!IsPath(path)) return NoSuchPath(path);

@@ -16,20 +16,6 @@ bool IsHexDigit(char c) {
 
 }  // namespace
 
-Error InvalidArgument(std::string message) {
-  return {ErrorCode::kInvalidArgument, std::move(message)};
-}
-
-std::string Quoted(std::string_view text) {
-  std::string out = "'";
-  for (char c : text.substr(0, limits::kEchoCharsMax)) {
-    bool plain = c >= ' ' && c <= '~' && c != '\'' && c != '"' && c != '\\' && c != '<' && c != '>';
-    out.push_back(plain ? c : '?');
-  }
-  out += text.size() > limits::kEchoCharsMax ? "'..." : "'";
-  return out;
-}
-
 Error ParseKeyId(std::string_view text, KeyId& out) {
   if (std::optional<KeyId> id = KeyId::Parse(text)) {
     out = *id;

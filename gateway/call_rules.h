@@ -2,9 +2,6 @@
 
 // The rules of the public contract, and the words in which a breach is refused: one place for both
 // faces, so that HTTP and gRPC accept the same and say the same. Pure functions.
-//
-// A message names the field, what arrived and what was wanted. What arrived is repeated only in a
-// short and printable form.
 
 #include <string>
 #include <string_view>
@@ -12,15 +9,10 @@
 #include "base/clock.h"
 #include "base/ids.h"
 #include "base/values.h"
+#include "gateway/refusal.h"
 #include "wire/errors.h"
 
 namespace bulla {
-
-Error InvalidArgument(std::string message);
-
-// `text` in single quotes, at most limits::kEchoCharsMax characters of it, with everything that is
-// not plain printable ASCII replaced by '?'.
-std::string Quoted(std::string_view text);
 
 // What each field has to be, as messages say it.
 inline constexpr std::string_view kKeyIdWanted = "a key id: a UUID of 36 characters";

@@ -11,7 +11,7 @@
 #include "base/random.h"
 #include "base/thread.h"
 #include "gateway/credentials.h"
-#include "gateway/unlock_queue.h"
+#include "gateway/unlock_backoff.h"
 #include "wire/grpc_callbacks.h"
 
 namespace bulla {

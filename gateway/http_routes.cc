@@ -6,6 +6,7 @@
 #include <string>
 
 #include "gateway/call_rules.h"
+#include "gateway/http_host_check.h"
 #include "gateway/http_media_type.h"
 #include "gateway/http_text.h"
 
@@ -113,7 +114,7 @@ HttpRefusal CheckContent(const HttpRequest& request) {
 }
 
 HttpRefusal CheckHeader(const HttpRequest& request, const HostRules& hosts, HttpRoute& out) {
-  if (HttpRefusal refusal = hosts.Check(request); refusal.any()) return refusal;
+  if (HttpRefusal refusal = CheckHost(hosts, request); refusal.any()) return refusal;
   if (HttpRefusal refusal = CheckKnown(request); refusal.any()) return refusal;
   if (HttpRefusal refusal = FindRoute(request, out); refusal.any()) return refusal;
   if (HttpRefusal refusal = CheckMethod(request, out.allow); refusal.any()) return refusal;

@@ -6,9 +6,9 @@
 
 #include <absl/container/inlined_vector.h>
 
-#include "base/log.h"
 #include "gateway/call_list.h"
-#include "gateway/call_rules.h"
+#include "gateway/refusal.h"
+#include "gateway/store_errors.h"
 
 namespace bulla {
 namespace {
@@ -23,29 +23,8 @@ constexpr std::chrono::milliseconds kDisabledKeysPatience{5000};
 // Renewed credentials are noticed by then.
 constexpr std::chrono::milliseconds kCredentialsLookInterval{1000};
 
-// What a caller learns when the store does not do what it should.
-Error StoreError(const absl::Status& status) {
-  LogError("store_failed", {{"reason", status.ToString()}});
-  if (absl::IsResourceExhausted(status)) return {ErrorCode::kRetryLater, ""};
-  return {ErrorCode::kUnavailable,
-          "the key store does not answer; try again after the given delay"};
-}
-
-// The store tries to write once a second while it cannot.
-constexpr std::uint32_t kStoreRetryMinMs = 1000;
-
 // KMS is asked again after a minute at most where it refused for good.
 constexpr std::uint32_t kRefusedRetryMinMs = 30'000;
-
-Error CannotStore(StoreFault fault) {
-  return {ErrorCode::kUnavailable, std::string(StoreFaultForCallers(fault)), kStoreRetryMinMs};
-}
-
-// A write that failed, for a reason that the store knows by now.
-Error StoreWriteError(const KeyStore& store, const absl::Status& status) {
-  const StoreFault fault = store.fault();
-  return fault == StoreFault::kNone ? StoreError(status) : CannotStore(fault);
-}
 
 // What of a request decides what is made: the call, and the version of its meaning. A parameter of
 // `create` that changes the key goes in here too, or a repeat with another value gets the key of

@@ -16,13 +16,9 @@
 #include "base/clock.h"
 #include "base/ids.h"
 #include "base/unlock_cause.h"
+#include "gateway/unlock_backoff.h"
 
 namespace bulla {
-
-// How long to wait after the `attempts`th failure in a row (from 1) before KMS is asked again,
-// spread over the second half of it by `random`: from 50 ms, doubling, to 2 s; where the cause is
-// final from 5 s to 4 minutes.
-std::chrono::milliseconds UnlockBackoff(unsigned attempts, UnlockCause cause, std::uint64_t random);
 
 class UnlockQueue {
  public:
