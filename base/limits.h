@@ -35,7 +35,7 @@ inline constexpr std::size_t kIdempotencyKeyCharsMax = 255;
 
 // Signatures asked for and not yet answered, over both faces. At 30 us each on one core this is two
 // seconds of work: more than any deadline allows, so more would only be refused later. What the
-// enclaves take is less and is found out: gateway/concurrency_limit.
+// enclaves take is less and is found out: gateway/link/concurrency_limit.
 inline constexpr std::size_t kCallsInFlightMax = 64 * 1024;
 
 // ---- The HTTP face as a whole ----------------------------------------------------------------

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "base/command_line.h"
-#include "bench/command_line.h"
+#include "bench/commands/command_line.h"
 
 int main(int argc, char** argv) {
   bulla::HoldStandardDescriptors();

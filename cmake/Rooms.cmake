@@ -2,17 +2,18 @@
 # and micro-benchmarks that lie beside them make programs of their own. A room in another's folder
 # has both names: gateway/http is `gateway_http`.
 
-# bulla_room(<name> LINKS <libraries...> [TEST_LINKS <libraries...>] [RECURSE]): what the room links
-# is what it may include; its tests may include TEST_LINKS too. With RECURSE its folders are part of
-# it, without they are rooms of their own.
+# bulla_room(<name> LINKS <libraries...> [TEST_LINKS <libraries...>]): what the room links is what
+# it may include; its tests may include TEST_LINKS too. A folder in it is part of it, unless it has a
+# CMakeLists.txt of its own.
 function(bulla_room name)
-  cmake_parse_arguments(ARG "RECURSE" "" "LINKS;TEST_LINKS" ${ARGN})
-  set(glob GLOB)
-  if(ARG_RECURSE)
-    set(glob GLOB_RECURSE)
-  endif()
-  file(${glob} sources CONFIGURE_DEPENDS *.cc)
+  cmake_parse_arguments(ARG "" "" "LINKS;TEST_LINKS" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS *.cc)
   list(FILTER sources EXCLUDE REGEX "/main\\.cc$")
+  file(GLOB_RECURSE inner */CMakeLists.txt)
+  foreach(list ${inner})
+    get_filename_component(folder ${list} DIRECTORY)
+    list(FILTER sources EXCLUDE REGEX "^${folder}/")
+  endforeach()
   foreach(kind test fuzz bench)
     set(${kind}_sources ${sources})
     list(FILTER ${kind}_sources INCLUDE REGEX "_${kind}\\.cc$")
@@ -58,11 +59,11 @@ function(bulla_program_name source result)
   set(${result} ${name} PARENT_SCOPE)
 endfunction()
 
-# bulla_program(<name> ROOM <room>): the room's main.cc, as build/<preset>/bin/<name>.
+# bulla_program(<name> LINKS <libraries...>): the folder's main.cc, as build/<preset>/bin/<name>.
 function(bulla_program name)
-  cmake_parse_arguments(ARG "" "ROOM" "LINKS" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "LINKS" ${ARGN})
   add_executable(${name} main.cc)
-  target_link_libraries(${name} PRIVATE bulla_${ARG_ROOM} ${ARG_LINKS})
+  target_link_libraries(${name} PRIVATE ${ARG_LINKS})
   add_dependencies(programs ${name})
 endfunction()
 

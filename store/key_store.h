@@ -17,7 +17,7 @@
 #include "base/ids.h"
 #include "base/status.h"
 #include "base/values.h"
-#include "store/store_health.h"
+#include "store/health.h"
 
 namespace bulla {
 

@@ -8,7 +8,7 @@ namespace {
 constexpr std::uint32_t kRetryAfterMinMs = 50;  // spec, "Configuration baseline"
 constexpr std::uint32_t kRetryAfterMaxMs = 200;
 // Somebody has to change something in KMS first; what is refused is tried there every few minutes
-// (gateway/unlock_queue.h), and sooner when somebody says so.
+// (gateway/unlock/queue.h), and sooner when somebody says so.
 constexpr std::uint32_t kRefusedRetryAfterMinMs = 30'000;
 constexpr std::uint32_t kRefusedRetryAfterMaxMs = 60'000;
 

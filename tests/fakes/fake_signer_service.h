@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "base/mutex.h"
-#include "gateway/signer_service.h"
+#include "gateway/call/signer_service.h"
 
 namespace bulla {
 

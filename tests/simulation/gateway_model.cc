@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <fmt/format.h>
 
-#include "gateway/fleet.h"
-#include "gateway/router.h"
+#include "gateway/routing/fleet.h"
+#include "gateway/routing/router.h"
 
 namespace bulla {
 namespace {
@@ -12,7 +12,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-// Of gateway/enclave_link.
+// Of gateway/link/enclave_link.
 constexpr milliseconds kDial{2};
 constexpr milliseconds kHelloTimeout{2000};
 constexpr milliseconds kReconnectMax{100};

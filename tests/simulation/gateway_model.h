@@ -20,15 +20,15 @@
 #include <utility>
 #include <vector>
 
-#include "gateway/blob_loads.h"
-#include "gateway/call_list.h"
-#include "gateway/concurrency_limit.h"
-#include "gateway/hash_ring.h"
-#include "gateway/repeat.h"
-#include "gateway/retry_budget.h"
-#include "gateway/sign_batcher.h"
-#include "gateway/standing.h"
-#include "gateway/unlock_queue.h"
+#include "gateway/call/call_list.h"
+#include "gateway/link/concurrency_limit.h"
+#include "gateway/link/sign_batcher.h"
+#include "gateway/routing/blob_loads.h"
+#include "gateway/routing/hash_ring.h"
+#include "gateway/routing/repeat.h"
+#include "gateway/routing/retry_budget.h"
+#include "gateway/routing/standing.h"
+#include "gateway/unlock/queue.h"
 #include "tests/simulation/enclave_model.h"
 
 namespace bulla {

@@ -41,7 +41,7 @@ class GatewayLink(unittest.TestCase):
 
     def test_no_crypto_and_no_kms_room_on_the_link_line(self):
         line = link_line("bulla-gateway")
-        self.assertIn("libbulla_gateway.a", line, "this is not the link line")
+        self.assertIn("libbulla_gateway_routing.a", line, "this is not the link line")
         for room in ("libbulla_crypto", "libbulla_kms", "libsecp256k1"):
             self.assertNotIn(room, line)
 

@@ -15,7 +15,7 @@
 #include <boost/json.hpp>
 
 #include "base/thread.h"
-#include "bench/answer_log.h"
+#include "bench/load/answer_log.h"
 #include "bench/peers/raw/engine.h"
 
 namespace peers {

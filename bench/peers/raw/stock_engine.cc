@@ -8,7 +8,7 @@
 #include <secp256k1.h>
 
 #include "base/random.h"
-#include "bench/answer_log.h"
+#include "bench/load/answer_log.h"
 #include "bench/peers/raw/engine.h"
 
 namespace peers {

@@ -1,0 +1,14 @@
+#pragma once
+
+#include <string>
+
+#include "bench/report/page.h"
+
+namespace bulla {
+
+// A report as one HTML page that needs nothing else: no script, nothing from outside, light and
+// dark as the reader's system is. Plots are inline SVG: latency by percentile, latency and rate
+// over time.
+std::string RenderHtml(const ReportPage& page);
+
+}  // namespace bulla

@@ -1,0 +1,217 @@
+#include "gateway/access/admission.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+namespace bulla {
+namespace {
+
+// A client counts as one that asks for this long, so that one that asks for one signature after
+// the other keeps its share in between.
+constexpr Duration kEpoch = std::chrono::seconds(1);
+
+prometheus::Counter& Refused(Metrics& metrics, const std::string& reason) {
+  return metrics.AddCounter("bulla_gateway_admission_refusals_total",
+                            "Signatures refused with RETRY_LATER for overload, by reason; creates "
+                            "and look-ups among them, as the signatures that they count for",
+                            {{"reason", reason}});
+}
+
+}  // namespace
+
+ClientAddress ClientOf(const IpAddress& address) {
+  if (IsMappedV4(address)) return address;
+  ClientAddress client{};
+  std::copy_n(address.begin(), 8, client.begin());
+  return client;
+}
+
+// ---- Clients ---------------------------------------------------------------------------------
+
+Admission::Client::Client(Admission& admission, const ClientAddress& address)
+    : admission_(&admission), account_(admission.Hold(address)) {}
+
+Admission::Client::Client(const Client& other)
+    : admission_(other.admission_), account_(admission_->Hold(other.account_->address)) {}
+
+Admission::Client::Client(Client&& other) noexcept
+    : admission_(std::exchange(other.admission_, nullptr)), account_(other.account_) {}
+
+Admission::Client::~Client() {
+  if (admission_ != nullptr) admission_->LetGo(account_);
+}
+
+Admission::Account* Admission::Hold(const ClientAddress& address) {
+  MutexLock lock(mutex_);
+  Account& account = accounts_[address];
+  account.address = address;
+  ++account.holders;
+  return &account;
+}
+
+// Who lets go may be back with its next call, and is to be the same client then: its account stays
+// for as long as its having asked counts.
+void Admission::LetGo(Account* account) {
+  MutexLock lock(mutex_);
+  if (--account->holders > 0 || accounts_.size() <= kAccountsKeptMax) return;
+  accounts_.erase(ClientAddress(account->address));
+}
+
+void Admission::ForgetAccounts(std::uint32_t epoch) {
+  MutexLock lock(mutex_);
+  std::erase_if(accounts_, [epoch](const auto& entry) {
+    const Account& account = entry.second;
+    return account.holders == 0 && account.epoch.load(std::memory_order_relaxed) + 1 < epoch;
+  });
+}
+
+// ---- Letting in ------------------------------------------------------------------------------
+
+Admission::Admission(Options options, Metrics& metrics)
+    : options_(options),
+      limit_(options.in_flight_max),
+      in_flight_gauge_(metrics.AddGauge("bulla_gateway_in_flight",
+                                        "Signatures let in and not yet answered, over all faces")),
+      limit_gauge_(metrics.AddGauge("bulla_gateway_in_flight_max",
+                                    "How many there may be: what the enclaves take now")),
+      refused_limit_(Refused(metrics, "limit")),
+      refused_fairness_(Refused(metrics, "fairness")),
+      refused_deadline_(Refused(metrics, "deadline")),
+      refused_enclave_limit_(Refused(metrics, "enclave_limit")),
+      refused_creates_(Refused(metrics, "creates")),
+      creates_max_gauge_(metrics.AddGauge("bulla_gateway_creates_in_flight_max",
+                                          "How many creates there may be under way now")),
+      clients_gauge_(metrics.AddGauge("bulla_gateway_clients",
+                                      "Clients that have asked lately, each with its share")) {}
+
+void Admission::NoteActive(Account& account) {
+  const std::uint32_t epoch = epoch_.load(std::memory_order_relaxed);
+  if (account.epoch.load(std::memory_order_relaxed) == epoch) return;
+  if (account.epoch.exchange(epoch, std::memory_order_relaxed) == epoch) return;
+  clients_this_epoch_.fetch_add(1, std::memory_order_relaxed);
+}
+
+// The counts are raised before they are looked at: two that ask at once see each other, and
+// together they never get more than there is, at worst less.
+std::size_t Admission::Admit(const Client& client, std::size_t asked, Duration time_left) {
+  Account& account = *client.account_;
+  if (time_left.count() <= usual_latency_.load(std::memory_order_relaxed)) {
+    refused_deadline_.Increment(static_cast<double>(asked));
+    return 0;
+  }
+  NoteActive(account);
+  const std::size_t clients =
+      std::max({std::size_t{1}, clients_this_epoch_.load(std::memory_order_relaxed),
+                clients_last_epoch_.load(std::memory_order_relaxed)});
+  const std::size_t limit = limit_.load(std::memory_order_relaxed);
+  const std::size_t share = std::max(std::size_t{1}, limit / clients);
+  const std::size_t mine = account.in_flight.fetch_add(asked, std::memory_order_relaxed) + asked;
+  const std::size_t all = in_flight_.fetch_add(asked, std::memory_order_relaxed) + asked;
+
+  const auto over = [asked](std::size_t count, std::size_t max) {
+    return std::min(asked, count - std::min(count, max));
+  };
+  if (const std::size_t excess = over(all, options_.in_flight_max); excess > 0) {
+    return asked - Refuse(account, excess, refused_limit_);
+  }
+  const std::size_t excess = std::min(over(all, limit / 2), over(mine, share));
+  if (excess == 0) return asked;
+  return asked - Refuse(account, excess, clients == 1 ? refused_limit_ : refused_fairness_);
+}
+
+std::size_t Admission::Refuse(Account& account, std::size_t over, prometheus::Counter& reason) {
+  account.in_flight.fetch_sub(over, std::memory_order_relaxed);
+  in_flight_.fetch_sub(over, std::memory_order_relaxed);
+  reason.Increment(static_cast<double>(over));
+  return over;
+}
+
+void Admission::Release(const Client& client, std::size_t count) {
+  client.account_->in_flight.fetch_sub(count, std::memory_order_relaxed);
+  in_flight_.fetch_sub(count, std::memory_order_relaxed);
+}
+
+// ---- Creates and look-ups --------------------------------------------------------------------
+
+bool Admission::AdmitWhole(const Client& client, std::size_t cost, Duration time_left) {
+  const std::size_t admitted = Admit(client, cost, time_left);
+  if (admitted == cost) return true;
+  Release(client, admitted);
+  return false;
+}
+
+std::optional<Admission::Pass> Admission::AdmitCreate(const Client& client, Duration time_left) {
+  if (creates_.fetch_add(1, std::memory_order_relaxed) >=
+      creates_max_.load(std::memory_order_relaxed)) {
+    refused_creates_.Increment(static_cast<double>(kCreateCost));
+  } else {
+    // No bound is so small that none is let in.
+    const std::size_t cost =
+        std::clamp(limit_.load(std::memory_order_relaxed), std::size_t{1}, kCreateCost);
+    if (AdmitWhole(client, cost, time_left)) return Pass(client, cost, /*is_create=*/true);
+  }
+  creates_.fetch_sub(1, std::memory_order_relaxed);
+  return std::nullopt;
+}
+
+std::optional<Admission::Pass> Admission::AdmitLookUp(const Client& client) {
+  // It has no deadline and does not queue behind signatures.
+  if (!AdmitWhole(client, kLookUpCost, Duration::max())) return std::nullopt;
+  return Pass(client, kLookUpCost, /*is_create=*/false);
+}
+
+void Admission::Pass::Return() {
+  const std::size_t cost = std::exchange(cost_, 0);
+  if (cost == 0 || client_.admission_ == nullptr) return;
+  client_.admission_->Release(client_, cost);
+  if (is_create_) client_.admission_->creates_.fetch_sub(1, std::memory_order_relaxed);
+}
+
+// Fast down and slowly up, as TCP does it: halved each tick, an eighth more each tick.
+void Admission::AdjustCreates(bool signatures_answered) {
+  const Duration usual(usual_latency_.load(std::memory_order_relaxed));
+  const std::size_t now = creates_max_.load(std::memory_order_relaxed);
+  const bool aside = signatures_answered && usual > kSignLatencyAside;
+  const std::size_t wanted = aside ? now / 2 : now + std::max(std::size_t{1}, now / 8);
+  const std::size_t quarter = limit_.load(std::memory_order_relaxed) / (4 * kCreateCost);
+  const std::size_t most = std::clamp(quarter, kCreatesMin, kCreatesMax);
+  creates_max_.store(std::clamp(wanted, kCreatesMin, most), std::memory_order_relaxed);
+}
+
+// ---- Time ------------------------------------------------------------------------------------
+
+void Admission::OnAnswered(Duration latency) {
+  latency_sum_.fetch_add(latency.count(), std::memory_order_relaxed);
+  latency_count_.fetch_add(1, std::memory_order_relaxed);
+}
+
+void Admission::Tick(MonotonicTime now, const Enclaves& enclaves) {
+  if (enclaves.in_flight_max > 0) {
+    limit_.store(std::min(enclaves.in_flight_max, options_.in_flight_max),
+                 std::memory_order_relaxed);
+  }
+  // Halfway to the mean of the last tick. When nothing is answered it fades, so that those who are
+  // in a hurry are tried again.
+  const std::int64_t count = latency_count_.exchange(0, std::memory_order_relaxed);
+  const Duration::rep sum = latency_sum_.exchange(0, std::memory_order_relaxed);
+  const Duration::rep mean = count == 0 ? 0 : sum / count;
+  usual_latency_.store((usual_latency_.load(std::memory_order_relaxed) + mean) / 2,
+                       std::memory_order_relaxed);
+  AdjustCreates(count > 0);
+  if (now >= epoch_end_) {
+    epoch_end_ = now + kEpoch;
+    ForgetAccounts(epoch_.fetch_add(1, std::memory_order_relaxed) + 1);
+    const std::size_t clients = clients_this_epoch_.exchange(0, std::memory_order_relaxed);
+    clients_last_epoch_.store(clients, std::memory_order_relaxed);
+    clients_gauge_.Set(static_cast<double>(clients));
+  }
+  in_flight_gauge_.Set(static_cast<double>(in_flight()));
+  limit_gauge_.Set(static_cast<double>(limit_.load(std::memory_order_relaxed)));
+  creates_max_gauge_.Set(static_cast<double>(creates_max_.load(std::memory_order_relaxed)));
+  const std::uint64_t refused = std::max(enclaves.refused, refused_by_enclaves_);
+  refused_enclave_limit_.Increment(
+      static_cast<double>(refused - std::exchange(refused_by_enclaves_, refused)));
+}
+
+}  // namespace bulla

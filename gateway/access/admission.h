@@ -1,0 +1,178 @@
+#pragma once
+
+// Who is let in: a bound on the signatures under way, shared by both faces and fairly among their
+// callers. What cannot be answered in good time is refused at the door, before anything is done for
+// it, so that what is let in is answered.
+//
+// The bound is what the enclaves take now (the sum of gateway/link/concurrency_limit). While no
+// more than half of it is used everybody is let in. Above that a client gets no more than its
+// share, the bound divided by the clients that have asked lately: one alone may use all of it, and
+// a second one gets its half at once, whatever the first has under way. Half of the bound is enough
+// to keep the enclaves busy, so nothing is lost when clients do not use their shares.
+//
+// A new key counts as the signatures that it costs the enclave, and a look-up as one, so they have
+// their part in all that. Creates are held tighter: they take no more than a quarter of the bound,
+// and give way to signatures. While those take longer than kSignLatencyAside, fewer and fewer
+// creates are let in, down to kCreatesMin; they become more again when the signatures are quick. So
+// creates use what signatures leave, and however many are asked for, they put off a signature by
+// the work of a few.
+//
+// A client is the network address that calls, of IPv6 its /64. It is looked up once for a
+// connection, a stream or a unary call of gRPC; to admit and to release is then a few atomics.
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <utility>
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/metrics.h"
+#include "base/mutex.h"
+#include "gateway/call/ip_address.h"
+
+namespace bulla {
+
+// Who a client is: an address, the last eight bytes zero unless it is an IPv4 one.
+using ClientAddress = std::array<std::uint8_t, 16>;
+ClientAddress ClientOf(const IpAddress& address);
+
+// Thread-safe, except that Tick is for one thread.
+class Admission {
+ private:
+  struct Account;
+
+ public:
+  struct Options {
+    std::size_t in_flight_max = limits::kCallsInFlightMax;  // whatever the enclaves would take
+  };
+
+  // A client, for as long as somebody holds it. `admission` outlives it. Movable; thread-safe.
+  class Client {
+   public:
+    Client(Admission& admission, const ClientAddress& address);
+    Client(const Client& other);
+    Client(Client&& other) noexcept;
+    Client& operator=(Client&&) = delete;
+    ~Client();
+
+   private:
+    friend class Admission;
+    Admission* admission_;  // null when moved from
+    Account* account_;
+  };
+
+  // The room that a create or a look-up takes, until it is given back or goes. `admission` outlives
+  // it. Movable; for one thread at a time.
+  class Pass {
+   public:
+    Pass(Pass&&) noexcept = default;
+    Pass& operator=(Pass&& other) = delete;
+    ~Pass() { Return(); }
+    void Return();  // idempotent
+
+   private:
+    friend class Admission;
+    Pass(Client client, std::size_t cost, bool is_create)
+        : client_(std::move(client)), cost_(cost), is_create_(is_create) {}
+    Client client_;
+    std::size_t cost_;
+    bool is_create_;
+  };
+
+  // A new key in signatures: its secret is drawn, multiplied into a point and sealed, then opened,
+  // signed with and verified once more before it is acknowledged.
+  static constexpr std::size_t kCreateCost = 8;
+  static constexpr std::size_t kLookUpCost = 1;  // the store's work, not the enclave's
+  // Creates under way at a time. A burst of them stands before a signature with all its work, 130
+  // us each with the new key's check: 2 ms on two workers. Six thousand a second when each takes 5
+  // ms with its fsync.
+  static constexpr std::size_t kCreatesMax = 32;
+  static constexpr std::size_t kCreatesMin = 4;  // however slow signatures are: some keys are made
+  // On average, where creates begin to give way: several times what a signature takes with nothing
+  // before it, a tenth of what is promised for the slowest of a hundred.
+  static constexpr Duration kSignLatencyAside = std::chrono::milliseconds(1);
+
+  // `metrics` must outlive it.
+  Admission(Options options, Metrics& metrics);
+
+  // How many of `asked` signatures, to be answered within `time_left`, are let in; the rest is to
+  // be refused with kRetryLater. Those let in are to be released.
+  std::size_t Admit(const Client& client, std::size_t asked, Duration time_left);
+  void Release(const Client& client, std::size_t count);
+  // One create, to be answered within `time_left`, or one look-up. Nothing: to be refused with
+  // kRetryLater.
+  std::optional<Pass> AdmitCreate(const Client& client, Duration time_left);
+  std::optional<Pass> AdmitLookUp(const Client& client);
+  // A signature was answered, `latency` after it was let in. One of each list is enough.
+  void OnAnswered(Duration latency);
+
+  // What the enclaves take, all together.
+  struct Enclaves {
+    std::size_t in_flight_max = 0;  // 0: none is there, and calls are for the router to refuse
+    std::uint64_t refused = 0;      // since the start, over their limits
+  };
+  // To be called every kTick or so.
+  static constexpr Duration kTick = std::chrono::milliseconds(20);
+  void Tick(MonotonicTime now, const Enclaves& enclaves);
+
+  std::size_t in_flight() const { return in_flight_.load(std::memory_order_relaxed); }
+
+ private:
+  // One client's, however often it is held.
+  struct Account {
+    ClientAddress address;
+    std::atomic<std::size_t> in_flight{0};
+    std::atomic<std::uint32_t> epoch{0};  // in which it last asked
+    std::size_t holders = 0;              // guarded by mutex_
+  };
+  // Each count that decides is alone on its cache line: they are what I/O threads share.
+  static constexpr std::size_t kCacheLine = 64;
+  // With more than these, an account goes as soon as nobody holds it.
+  static constexpr std::size_t kAccountsKeptMax = 64 * 1024;
+
+  Account* Hold(const ClientAddress& address) BULLA_EXCLUDES(mutex_);
+  void LetGo(Account* account) BULLA_EXCLUDES(mutex_);
+  // Those that nobody holds and that have not asked in this epoch or the last.
+  void ForgetAccounts(std::uint32_t epoch) BULLA_EXCLUDES(mutex_);
+  void NoteActive(Account& account);
+  // Takes room for all of `cost` or for none of it.
+  bool AdmitWhole(const Client& client, std::size_t cost, Duration time_left);
+  void AdjustCreates(bool signatures_answered);
+  std::size_t Refuse(Account& account, std::size_t over, prometheus::Counter& reason);
+
+  const Options options_;
+
+  alignas(kCacheLine) std::atomic<std::size_t> in_flight_{0};
+  alignas(kCacheLine) std::atomic<std::size_t> limit_;
+  std::atomic<std::uint32_t> epoch_{1};
+  std::atomic<std::size_t> clients_this_epoch_{0};
+  std::atomic<std::size_t> clients_last_epoch_{0};
+  std::atomic<Duration::rep> usual_latency_{0};
+  alignas(kCacheLine) std::atomic<std::size_t> creates_{0};  // under way
+  std::atomic<std::size_t> creates_max_{kCreatesMax};
+  alignas(kCacheLine) std::atomic<Duration::rep> latency_sum_{0};  // since the last tick
+  std::atomic<std::int64_t> latency_count_{0};
+
+  Mutex mutex_;
+  // Of clients that are held, or have asked lately.
+  std::map<ClientAddress, Account> accounts_ BULLA_GUARDED_BY(mutex_);
+
+  // Of the ticking thread.
+  MonotonicTime epoch_end_;
+  std::uint64_t refused_by_enclaves_ = 0;
+
+  prometheus::Gauge& in_flight_gauge_;
+  prometheus::Gauge& limit_gauge_;
+  prometheus::Counter& refused_limit_;
+  prometheus::Counter& refused_fairness_;
+  prometheus::Counter& refused_deadline_;
+  prometheus::Counter& refused_enclave_limit_;
+  prometheus::Counter& refused_creates_;
+  prometheus::Gauge& creates_max_gauge_;
+  prometheus::Gauge& clients_gauge_;
+};
+
+}  // namespace bulla

@@ -1,0 +1,145 @@
+#include "gateway/admin/status_report.h"
+
+#include <fmt/format.h>
+#include <map>
+
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
+
+#include "gateway/frontend/call_rules.h"
+
+namespace bulla {
+namespace {
+
+namespace json = boost::json;
+
+void DescribeReport(const EnclaveReport& report, json::object& object) {
+  object["signatures"] = report.signatures;
+  object["keysCreated"] = report.keys_created;
+  object["keysWarm"] = report.keys_warm;
+  object["keysCool"] = report.keys_cool;
+  object["keysInvalid"] = report.keys_invalid;
+  object["deksOpen"] = report.deks_open;
+  object["rehydrations"] = report.rehydrations;
+  object["rehydrationsFailed"] = report.rehydrations_failed;
+  object["refreshes"] = report.refreshes;
+  object["hardExpiredRejections"] = report.hard_expired_rejections;
+  object["singleflightWaiters"] = report.singleflight_waiters;
+  object["queueDepth"] = report.queue_depth;
+  object["keyMemoryBytes"] = report.key_memory_bytes;
+  object["keyMemoryBudgetBytes"] = report.key_memory_budget_bytes;
+  object["lockedBytes"] = report.locked_bytes;
+  object["lockedBudgetBytes"] = report.locked_budget_bytes;
+}
+
+// {"access_denied": 2}: data keys by why KMS does not open them.
+json::object DescribeRefused(const std::map<UnlockCause, std::size_t>& refused) {
+  json::object object;
+  for (const auto& [cause, count] : refused) object[NameOf(cause)] = count;
+  return object;
+}
+
+json::object Describe(const Fleet::Status& enclave,
+                      const std::map<UnlockCause, std::size_t>& refused) {
+  const EnclaveLink::Status& link = enclave.link;
+  json::object object;
+  object["address"] = link.address;
+  object["ready"] = link.ready;
+  object["serving"] = enclave.serves && !enclave.ejected;
+  object["ejected"] = enclave.ejected;
+  object["weight"] = enclave.weight;
+  object["weightTarget"] = enclave.weight_target;
+  object["leaving"] = enclave.leaving;
+  object["platform"] = link.platform;
+  object["bootId"] = link.boot_id;
+  object["streamsOpen"] = link.streams_open;
+  object["inFlight"] = link.in_flight;
+  object["reconnects"] = link.reconnects;
+  object["streamResets"] = link.stream_resets;
+  object["stickyHitRate"] = link.sticky_hit_rate;
+  if (link.report) DescribeReport(*link.report, object);
+  if (!link.foreign_store.empty()) object["foreignStore"] = link.foreign_store;
+  if (!refused.empty()) object["unlocksRefused"] = DescribeRefused(refused);
+  if (!link.sealing_refused.empty()) object["sealingRefused"] = link.sealing_refused;
+  if (!link.policy_refused.empty()) object["policyRefused"] = link.policy_refused;
+  if (!link.last_error.empty()) object["lastError"] = link.last_error;
+  return object;
+}
+
+json::object Describe(const StoreStatus& store) {
+  json::object object;
+  object["path"] = store.path;
+  object["id"] = store.identity.id.ToString();
+  object["createdAt"] = FormatTime(store.identity.created_at);
+  object["isNew"] = store.is_new;
+  object["writable"] = store.health.writable();
+  if (store.health.writable()) return object;
+  object["fault"] = std::string(StoreFaultName(store.health.fault));
+  object["reason"] = store.health.reason;
+  object["since"] = FormatTime(store.health.since);
+  return object;
+}
+
+json::array DescribeAll(const Router& router) {
+  json::array enclaves;
+  for (const Fleet::Status& enclave : router.fleet().statuses()) {
+    enclaves.push_back(Describe(enclave, router.unlocker().Refused(enclave.link.id)));
+  }
+  return enclaves;
+}
+
+}  // namespace
+
+std::string EnclavesJson(const Router& router) {
+  json::object object;
+  object["enclaves"] = DescribeAll(router);
+  return json::serialize(object);
+}
+
+std::string StatusJson(const Router& router, const StoreStatus& store,
+                       const ConfigReport::State& config) {
+  const Unlocker::Progress unlocks = router.unlocker().progress();
+  json::object object;
+  object["ready"] = NotReadyBecause(router, store.health).empty();
+  object["store"] = Describe(store);
+  object["unlocksPending"] = unlocks.pending;
+  object["unlocksRunning"] = unlocks.running;
+  object["unlocksDone"] = unlocks.done;
+  object["unlocksFailed"] = unlocks.failed;
+  if (!config.refused.empty()) object["configRefused"] = config.refused;
+  if (!config.restart_needed.empty()) {
+    object["configNeedsRestart"] =
+        json::array(config.restart_needed.begin(), config.restart_needed.end());
+  }
+  object["enclaves"] = DescribeAll(router);
+  return json::serialize(object);
+}
+
+std::vector<std::string> NotReadyBecause(const Router& router, const StoreHealth& store) {
+  std::vector<std::string> reasons = NotReadyToSignBecause(router);
+  if (!store.writable()) reasons.push_back(fmt::format("key store: {}", store.reason));
+  const bool explained = router.fleet().reliable() == 0;
+  for (const Fleet::Status& enclave : router.fleet().statuses()) {
+    if (explained || enclave.link.foreign_store.empty()) continue;
+    reasons.push_back(fmt::format("enclave {}: {}", enclave.link.address, enclave.link.last_error));
+  }
+  return reasons;
+}
+
+std::vector<std::string> NotReadyToSignBecause(const Router& router) {
+  if (router.fleet().reliable() > 0) return {};
+  std::vector<std::string> reasons;
+  for (const Fleet::Status& enclave : router.fleet().statuses()) {
+    const std::string& error = enclave.link.last_error;
+    reasons.push_back(fmt::format("enclave {}: {}", enclave.link.address,
+                                  enclave.ejected      ? "does not answer"
+                                  : enclave.link.ready ? "opening the data keys in use"
+                                  : error.empty()      ? "connecting"
+                                                       : error));
+  }
+  if (reasons.empty()) reasons.push_back("no enclave is configured");
+  return reasons;
+}
+
+}  // namespace bulla

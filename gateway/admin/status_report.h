@@ -1,0 +1,37 @@
+#pragma once
+
+// What the admin listener shows of a gateway: its state as one JSON object, and why it is not
+// ready.
+
+#include <string>
+#include <vector>
+
+#include "gateway/config/watch.h"
+#include "gateway/routing/router.h"
+
+namespace bulla {
+
+// A store as the status shows it.
+struct StoreStatus {
+  std::string path;
+  StoreIdentity identity;
+  bool is_new = false;  // made by this gateway's start
+  StoreHealth health;
+};
+
+// {"ready", "store": {...}, "unlocksPending", ..., "enclaves": [{"address", "ready", "serving",
+// "ejected", "weight", "platform", ...}]}. An enclave that was never reached has no counters, one
+// that took the key policy no "policyRefused". "configRefused" and "configNeedsRestart" are there
+// while there is something to say.
+std::string StatusJson(const Router& router, const StoreStatus& store,
+                       const ConfigReport::State& config);
+
+// {"enclaves": [...]}, as in StatusJson.
+std::string EnclavesJson(const Router& router);
+
+// In words; empty when the gateway does all that it is there for.
+std::vector<std::string> NotReadyBecause(const Router& router, const StoreHealth& store);
+// In words; empty when signatures can be asked for, whatever else is amiss.
+std::vector<std::string> NotReadyToSignBecause(const Router& router);
+
+}  // namespace bulla

@@ -1,0 +1,23 @@
+#include "gateway/call/refusal.h"
+
+#include <utility>
+
+#include "base/limits.h"
+
+namespace bulla {
+
+Error InvalidArgument(std::string message) {
+  return {ErrorCode::kInvalidArgument, std::move(message)};
+}
+
+std::string Quoted(std::string_view text) {
+  std::string out = "'";
+  for (char c : text.substr(0, limits::kEchoCharsMax)) {
+    bool plain = c >= ' ' && c <= '~' && c != '\'' && c != '"' && c != '\\' && c != '<' && c != '>';
+    out.push_back(plain ? c : '?');
+  }
+  out += text.size() > limits::kEchoCharsMax ? "'..." : "'";
+  return out;
+}
+
+}  // namespace bulla

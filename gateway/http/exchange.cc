@@ -1,0 +1,217 @@
+#include "gateway/http/exchange.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "gateway/frontend/call_rules.h"
+#include "gateway/http/connection.h"
+#include "gateway/http/shared.h"
+#include "gateway/http/worker.h"
+
+namespace bulla {
+
+HttpExchange::HttpExchange(HttpWorker& worker, HttpConnection& connection)
+    : worker_(worker), connection_(connection) {
+  sign_.connection = &connection;
+}
+
+void HttpExchange::Begin(const HttpRequest& request) {
+  worker_.ids().TakeInto(request.request_id, answer_.request_id);
+  answer_.body.clear();
+  method_ = FaceMethod::kOther;
+}
+
+void HttpExchange::Reset() {
+  if (answer_.body.capacity() > kHttpKeptBytesMax) {
+    answer_.body.clear();
+    answer_.body.shrink_to_fit();
+  }
+  // An assignment of {} would keep what a batch of 1024 took: hundreds of KiB.
+  std::vector<BatchItem>().swap(items_);
+  std::vector<HttpSignCall>().swap(batch_);
+}
+
+// ---- Serving ---------------------------------------------------------------------------------
+
+HttpRefusal HttpExchange::CheckHeader(const HttpRequest& request) const {
+  HttpRoute route;
+  return bulla::CheckHeader(request, worker_.shared().options.hosts, route);
+}
+
+void HttpExchange::ServeRefusal(const HttpRequest& request, const HttpRefusal& refusal) {
+  Begin(request);
+  AnswerError(refusal);
+}
+
+bool HttpExchange::Serve(const HttpRequest& request, MonotonicTime read_at) {
+  Begin(request);
+  read_at_ = read_at;
+  HttpRoute route;
+  const HttpRefusal refusal = bulla::CheckHeader(request, worker_.shared().options.hosts, route);
+  method_ = route.method;
+  if (refusal.any()) return Refused(refusal);
+  if (request.method == "OPTIONS") {
+    Answer(204, ErrorCode::kOk, 0, {"Allow", route.allow});
+    return true;
+  }
+  return ServeRoute(route, request);
+}
+
+bool HttpExchange::ServeRoute(const HttpRoute& route, const HttpRequest& request) {
+  switch (route.method) {
+    case FaceMethod::kSign:
+      return ServeSign(request);
+    case FaceMethod::kBatch:
+      return ServeBatch(request);
+    case FaceMethod::kCreate:
+      return ServeCreate(request);
+    default:
+      return ServeGetKey(route.key_id);
+  }
+}
+
+bool HttpExchange::ServeSign(const HttpRequest& request) {
+  SignRequest asked;
+  if (Error error = ParseSign(request.body, asked); !error.ok()) {
+    return Refused(Refuse(std::move(error)));
+  }
+  if (worker_.Admit(connection_.client(), 1) == 0) {
+    return Refused(Refuse(ErrorCode::kRetryLater, ""));
+  }
+  MonotonicTime now = worker_.Now();
+  worker_.parse_latency().Observe(now - read_at_);
+  sign_.key_id = asked.key_id;
+  sign_.digest = asked.digest;
+  sign_.der = asked.der;
+  sign_.no_wait = asked.no_wait;
+  sign_.deadline = now + worker_.shared().options.sign_timeout;
+  sign_.error = ErrorCode::kOk;
+  calls_out_ = 1;
+  worker_.Submit(&sign_);
+  return false;
+}
+
+bool HttpExchange::ServeBatch(const HttpRequest& request) {
+  if (Error error = ParseSignBatch(request.body, items_); !error.ok()) {
+    return Refused(Refuse(std::move(error)));
+  }
+  auto good = static_cast<std::size_t>(std::count_if(
+      items_.begin(), items_.end(), [](const BatchItem& item) { return item.error.ok(); }));
+  std::size_t admitted = good == 0 ? 0 : worker_.Admit(connection_.client(), good);
+  if (good > 0 && admitted == 0) return Refused(Refuse(ErrorCode::kRetryLater, ""));
+  MonotonicTime deadline = worker_.Now() + worker_.shared().options.sign_timeout;
+  batch_ = std::vector<HttpSignCall>(items_.size());
+  for (std::size_t i = 0; i < items_.size(); ++i) {
+    if (!items_[i].error.ok()) continue;
+    if (admitted == 0) {
+      items_[i].error.code = ErrorCode::kRetryLater;
+      continue;
+    }
+    --admitted;
+    HttpSignCall& call = batch_[i];
+    call.connection = &connection_;
+    call.key_id = items_[i].request.key_id;
+    call.digest = items_[i].request.digest;
+    call.der = items_[i].request.der;
+    call.no_wait = items_[i].request.no_wait;
+    call.deadline = deadline;
+    ++calls_out_;
+    worker_.Submit(&call);
+  }
+  if (calls_out_ > 0) return false;
+  AnswerBatch();
+  return true;
+}
+
+bool HttpExchange::ServeCreate(const HttpRequest& request) {
+  Error error = ParseCreate(request.body);
+  if (error.ok()) error = CheckIdempotencyKey(request.idempotency_key);
+  if (!error.ok()) return Refused(Refuse(std::move(error)));
+  HttpShared& shared = worker_.shared();
+  TakePass(shared.admission.AdmitCreate(connection_.client(), shared.options.create_timeout));
+  if (!pass_) return Refused(Refuse(ErrorCode::kRetryLater, ""));
+  CreateCall call;
+  call.idempotency_key = request.idempotency_key;
+  call.deadline = worker_.Now() + shared.options.create_timeout;
+  call.request_id = answer_.request_id;
+  calls_out_ = 1;
+  shared.service.Create(std::move(call), KeyDone());
+  return false;
+}
+
+bool HttpExchange::ServeGetKey(std::string_view text) {
+  KeyId key_id;
+  if (Error error = ParseKeyId(text, key_id); !error.ok()) {
+    return Refused(Refuse(std::move(error)));
+  }
+  TakePass(worker_.shared().admission.AdmitLookUp(connection_.client()));
+  if (!pass_) return Refused(Refuse(ErrorCode::kRetryLater, ""));
+  calls_out_ = 1;
+  worker_.shared().service.GetKey(key_id, KeyDone());
+  return false;
+}
+
+// Called on any thread: it touches nothing of this object.
+std::function<void(Error, const KeyRow&)> HttpExchange::KeyDone() {
+  return [connection = &connection_, worker = &worker_](Error error, const KeyRow& key) {
+    HttpKeyAnswer answer{connection, std::move(error), {}};
+    if (answer.error.ok()) answer.key = key;
+    worker->DeliverKey(std::move(answer));
+  };
+}
+
+// ---- Answering -------------------------------------------------------------------------------
+
+void HttpExchange::AnswerSigned(const HttpSignCall& last) {
+  if (method_ == FaceMethod::kBatch) return AnswerBatch();
+  if (last.error != ErrorCode::kOk) return AnswerError(Refuse(last.error, ""));
+  AppendSignature(last.signature, last.der, answer_.body);
+  Answer(200, ErrorCode::kOk);
+  worker_.total_latency().Observe(worker_.Now() - read_at_);
+}
+
+void HttpExchange::AnswerKey(const Error& error, const KeyRow& key) {
+  pass_.reset();
+  if (!error.ok()) return AnswerError(Refuse(error));
+  method_ == FaceMethod::kCreate ? AppendCreated(key, answer_.body) : AppendKey(key, answer_.body);
+  Answer(200, ErrorCode::kOk);
+}
+
+void HttpExchange::AnswerBatch() {
+  std::string& body = answer_.body;
+  body = R"({"results":[)";
+  for (std::size_t i = 0; i < items_.size(); ++i) {
+    if (i > 0) body += ',';
+    const HttpSignCall& call = batch_[i];
+    Error error = items_[i].error;
+    if (error.ok()) error.code = call.error;
+    worker_.shared().metrics.Count(FaceMethod::kBatchItem, error.code);
+    if (error.ok()) {
+      AppendSignature(call.signature, call.der, body);
+    } else {
+      AppendError(error, answer_.request_id, NextRetryAfterMs(error), body);
+    }
+  }
+  body += "]}";
+  Answer(200, ErrorCode::kOk);
+}
+
+void HttpExchange::AnswerError(const HttpRefusal& refusal) {
+  std::uint32_t retry_after_ms = NextRetryAfterMs(refusal.error);
+  AppendError(refusal.error, answer_.request_id, retry_after_ms, answer_.body);
+  Answer(refusal.status, refusal.error.code, retry_after_ms, refusal.field);
+}
+
+void HttpExchange::Answer(int status, ErrorCode code, std::uint32_t retry_after_ms,
+                          HttpField field) {
+  worker_.shared().metrics.Count(method_, code);
+  answer_.status = status;
+  answer_.retry_after_ms = retry_after_ms;
+  answer_.field = field;
+}
+
+std::uint32_t HttpExchange::NextRetryAfterMs(const Error& error) {
+  return RetryAfterMs(error, worker_.NextJitter() >> 33);
+}
+
+}  // namespace bulla

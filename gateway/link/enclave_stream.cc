@@ -1,0 +1,331 @@
+#include "gateway/link/enclave_stream.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/log.h"
+#include "gateway/call/call_list.h"
+
+namespace bulla {
+namespace {
+
+// A sequence number is the slot's index in the low bits and its generation above.
+constexpr std::uint32_t kSlotBits = 8;
+static_assert(EnclaveStream::kSlotsMax == 1u << kSlotBits);
+constexpr std::uint32_t kSlotMask = (1u << kSlotBits) - 1;
+constexpr std::uint32_t kGenerationMask = 0xffffffffu >> kSlotBits;
+
+// What the caller learns. Those that the router handles first are not in it.
+ErrorCode ErrorOf(ItemStatus status) {
+  switch (status) {
+    case ItemStatus::kOk:
+      return ErrorCode::kOk;
+    case ItemStatus::kBusy:
+      return ErrorCode::kRetryLater;
+    case ItemStatus::kExpired:
+    case ItemStatus::kNoSealingDek:
+      return ErrorCode::kUnavailable;
+    case ItemStatus::kWaitedOut:
+    case ItemStatus::kNeedBlob:
+    case ItemStatus::kNeedDek:
+    case ItemStatus::kRefused:
+    case ItemStatus::kFault:
+      break;
+  }
+  return ErrorCode::kInternal;
+}
+
+std::uint32_t BudgetUs(MonotonicTime deadline, MonotonicTime now) {
+  auto left = std::chrono::duration_cast<std::chrono::microseconds>(deadline - now).count();
+  return static_cast<std::uint32_t>(std::clamp<std::int64_t>(left, 0, 0xffffffff));
+}
+
+template <typename T>
+void DropFront(std::vector<T>& from, std::size_t count) {
+  from.erase(from.begin(), from.begin() + static_cast<std::ptrdiff_t>(count));
+}
+
+}  // namespace
+
+std::shared_ptr<EnclaveStream> EnclaveStream::Open(std::shared_ptr<grpc::Channel> channel,
+                                                   StreamEvents& events, const Clock& clock,
+                                                   std::size_t frame_signs_max) {
+  std::shared_ptr<EnclaveStream> stream(
+      new EnclaveStream(std::move(channel), events, clock, frame_signs_max));
+  stream->self_ = stream;
+  stream->stub_->async()->Session(&stream->context_, stream.get());
+  stream->AddHold();  // writes start outside gRPC's own reactions
+  stream->StartRead(&stream->incoming_);
+  stream->StartCall();
+  return stream;
+}
+
+EnclaveStream::EnclaveStream(std::shared_ptr<grpc::Channel> channel, StreamEvents& events,
+                             const Clock& clock, std::size_t frame_signs_max)
+    : channel_(std::move(channel)),
+      stub_(wire::v1::Enclave::NewStub(channel_)),
+      events_(events),
+      clock_(clock),
+      frame_signs_max_(frame_signs_max),
+      slots_(kSlotsMax) {
+  for (std::uint32_t i = 0; i < kSlotsMax; ++i) free_slots_.push_back(kSlotsMax - 1 - i);
+}
+
+SignCall* EnclaveStream::Sign(SignCall* first) {
+  {
+    MutexLock lock(mutex_);
+    while (first != nullptr && HasRoom()) QueueSign(PopFirst(first));
+    if (!BeginWrite()) return first;
+  }
+  Write();
+  return first;
+}
+
+SignCall* EnclaveStream::SignWithBlob(SignCall* first, const Bytes& blob) {
+  {
+    MutexLock lock(mutex_);
+    // Blobs leave with the next frame, so never behind the calls that they precede.
+    if (!HasRoom() || queued_loads_.size() >= kFrameLoadsMax) return first;
+    queued_loads_.push_back(blob);
+    while (first != nullptr && HasRoom()) QueueSign(PopFirst(first));
+    if (!BeginWrite()) return first;
+  }
+  Write();
+  return first;
+}
+
+bool EnclaveStream::Load(const Bytes& blob) {
+  {
+    MutexLock lock(mutex_);
+    if (closed_ || queued_loads_.size() >= kFrameLoadsMax) return false;
+    queued_loads_.push_back(blob);
+    if (!BeginWrite()) return true;
+  }
+  Write();
+  return true;
+}
+
+bool EnclaveStream::Create(const KeyId& key_id, MonotonicTime deadline, CreateDone& done) {
+  {
+    MutexLock lock(mutex_);
+    if (!HasRoom()) return false;
+    queued_creates_.push_back({TakeSlot(deadline, nullptr, std::move(done)), key_id});
+    if (!BeginWrite()) return true;
+  }
+  Write();
+  return true;
+}
+
+void EnclaveStream::QueueSign(SignCall* call) {
+  SignItem item{.sequence = TakeSlot(call->deadline, call, nullptr),
+                .key_id = call->key_id,
+                .digest = call->digest};
+  queued_signs_.push_back({item, call->deadline});
+}
+
+std::uint32_t EnclaveStream::TakeSlot(MonotonicTime deadline, SignCall* sign, CreateDone create) {
+  std::uint32_t index = free_slots_.back();
+  free_slots_.pop_back();
+  Slot& slot = slots_[index];
+  slot.in_use = true;
+  slot.deadline = deadline;
+  slot.sign = sign;
+  slot.create = std::move(create);
+  return slot.generation << kSlotBits | index;
+}
+
+EnclaveStream::Slot EnclaveStream::ReleaseSlot(std::uint32_t sequence) {
+  std::uint32_t index = sequence & kSlotMask;
+  Slot& slot = slots_[index];
+  if (!slot.in_use || slot.generation != sequence >> kSlotBits) return {};
+  Slot released = std::exchange(slot, Slot{.generation = (slot.generation + 1) & kGenerationMask});
+  free_slots_.push_back(index);
+  return released;
+}
+
+bool EnclaveStream::BeginWrite() {
+  if (writing_ || closed_) return false;
+  if (queued_loads_.empty() && queued_signs_.empty() && queued_creates_.empty()) return false;
+  sending_.clear();
+  sending_.loads = std::exchange(queued_loads_, {});
+
+  MonotonicTime now = clock_.Now();
+  std::size_t signs = std::min(queued_signs_.size(), frame_signs_max_);
+  for (std::size_t i = 0; i < signs; ++i) {
+    sending_.signs.push_back(queued_signs_[i].item);
+    sending_.signs.back().budget_us = BudgetUs(queued_signs_[i].deadline, now);
+  }
+  DropFront(queued_signs_, signs);
+
+  std::size_t creates = std::min(queued_creates_.size(), kFrameCreatesMax);
+  sending_.creates.assign(queued_creates_.begin(),
+                          queued_creates_.begin() + static_cast<std::ptrdiff_t>(creates));
+  DropFront(queued_creates_, creates);
+  writing_ = true;
+  return true;
+}
+
+// Requires: BeginWrite() said so. While writing_ is set the hold stays, so gRPC cannot finish.
+void EnclaveStream::Write() {
+  EncodeRequest(sending_, outgoing_);
+  StartWrite(&outgoing_);
+}
+
+void EnclaveStream::OnWriteDone(bool ok) {
+  bool more = false;
+  {
+    MutexLock lock(mutex_);
+    writing_ = false;
+    more = ok && BeginWrite();
+  }
+  if (more) {
+    Write();
+  } else {
+    ReleaseHoldOnce();
+  }
+}
+
+void EnclaveStream::OnReadDone(bool ok) {
+  if (!ok) return LoseAllInFlight();
+  absl::Status decoded = DecodeReply(incoming_, replies_);
+  if (!decoded.ok()) {
+    LogError("reply_frame_refused", {{"reason", std::string(decoded.message())}});
+    Close();
+    return LoseAllInFlight();
+  }
+  HandleSignReplies(replies_.signs);
+  HandleCreateReplies(replies_.creates);
+  StartRead(&incoming_);
+}
+
+void EnclaveStream::HandleSignReplies(const std::vector<SignReply>& replies) {
+  CallList done;
+  CallList need_blob;
+  CallList need_dek;
+  CallList waited_out;
+  std::size_t answered = 0;
+  MonotonicTime oldest = MonotonicTime::max();
+  {
+    MutexLock lock(mutex_);
+    for (const SignReply& reply : replies) {
+      SignCall* call = ReleaseSlot(reply.sequence).sign;
+      if (call == nullptr) continue;
+      ++answered;
+      if (reply.status != ItemStatus::kBusy) oldest = std::min(oldest, call->gathered_at);
+      if (reply.status == ItemStatus::kNeedBlob) {
+        need_blob.Append(call);
+      } else if (reply.status == ItemStatus::kNeedDek) {
+        need_dek.Append(call);
+      } else if (reply.status == ItemStatus::kWaitedOut) {
+        waited_out.Append(call);
+      } else {
+        call->error = ErrorOf(reply.status);
+        call->signature = reply.signature;
+        done.Append(call);
+      }
+    }
+  }
+  if (!done.empty()) DeliverAll(done.first());
+  // Before what follows sends them again: a signature counts as under way once.
+  if (answered > 0) events_.OnAnswered(answered, oldest);
+  if (!need_blob.empty()) events_.OnNeedBlob(need_blob.first());
+  if (!need_dek.empty()) events_.OnNeedDek(need_dek.first());
+  if (!waited_out.empty()) events_.OnWaitedOut(waited_out.first());
+}
+
+void EnclaveStream::HandleCreateReplies(std::vector<CreateReply>& replies) {
+  for (CreateReply& reply : replies) {
+    CreateDone done;
+    {
+      MutexLock lock(mutex_);
+      done = ReleaseSlot(reply.sequence).create;
+    }
+    if (done) done(ErrorOf(reply.status), std::move(reply));
+  }
+}
+
+template <typename IsDue>
+EnclaveStream::Released EnclaveStream::ReleaseIf(IsDue is_due) {
+  Released released;
+  if (free_slots_.size() == kSlotsMax) return released;
+  for (std::uint32_t i = 0; i < kSlotsMax; ++i) {
+    if (!slots_[i].in_use || !is_due(slots_[i], released)) continue;
+    Slot slot = ReleaseSlot(slots_[i].generation << kSlotBits | i);
+    if (slot.sign != nullptr) {
+      released.signs.Append(slot.sign);
+      ++released.sign_count;
+    }
+    if (slot.create) released.creates.push_back(std::move(slot.create));
+  }
+  return released;
+}
+
+void EnclaveStream::Expire(MonotonicTime now) {
+  Released expired;
+  {
+    MutexLock lock(mutex_);
+    expired = ReleaseIf([now](const Slot& slot, const Released&) { return now >= slot.deadline; });
+  }
+  FailAll(expired.signs.first(), ErrorCode::kUnavailable);
+  for (CreateDone& done : expired.creates) done(ErrorCode::kUnavailable, {});
+  if (expired.sign_count > 0) events_.OnExpired(expired.sign_count);
+}
+
+std::size_t EnclaveStream::TakeBack(MonotonicTime since, std::size_t count_max) {
+  Released late;
+  {
+    MutexLock lock(mutex_);
+    late = ReleaseIf([since, count_max](const Slot& slot, const Released& so_far) {
+      return slot.sign != nullptr && slot.sign->gathered_at < since &&
+             so_far.sign_count < count_max;
+    });
+  }
+  if (late.sign_count > 0) events_.OnLost(late.signs.first(), late.sign_count);
+  return late.sign_count;
+}
+
+void EnclaveStream::LoseAllInFlight() {
+  Released lost;
+  {
+    MutexLock lock(mutex_);
+    closed_ = true;
+    queued_loads_.clear();
+    queued_signs_.clear();
+    queued_creates_.clear();
+    lost = ReleaseIf([](const Slot&, const Released&) { return true; });
+  }
+  if (lost.sign_count > 0) events_.OnLost(lost.signs.first(), lost.sign_count);
+  for (CreateDone& done : lost.creates) done(ErrorCode::kUnavailable, {});
+  ReleaseHoldOnce();
+}
+
+void EnclaveStream::ReleaseHoldOnce() {
+  {
+    MutexLock lock(mutex_);
+    if (!closed_ || writing_ || !std::exchange(held_, false)) return;
+  }
+  RemoveHold();
+}
+
+void EnclaveStream::Close() {
+  // Ends the read under way; its reaction answers what is in flight.
+  context_.TryCancel();
+}
+
+void EnclaveStream::OnDone(const grpc::Status&) {
+  LoseAllInFlight();
+  events_.OnStreamClosed();
+  self_.reset();  // may delete this
+}
+
+std::size_t EnclaveStream::in_flight() const {
+  MutexLock lock(mutex_);
+  return kSlotsMax - free_slots_.size();
+}
+
+bool EnclaveStream::closed() const {
+  MutexLock lock(mutex_);
+  return closed_;
+}
+
+}  // namespace bulla

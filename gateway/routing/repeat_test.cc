@@ -1,0 +1,105 @@
+#include "gateway/routing/repeat.h"
+
+#include <gtest/gtest.h>
+#include <memory>
+#include <vector>
+
+namespace bulla {
+namespace {
+
+using std::chrono::milliseconds;
+
+struct TestCall final : SignCall {};
+
+struct TestMember {
+  std::uint32_t number = 0;
+  bool relied_on = true;
+  bool takes = true;
+  bool holds = true;
+  std::uint32_t id() const { return number; }
+  bool reliable() const { return relied_on; }
+  bool Takes() { return takes; }
+};
+
+// Members 1 to 4, in the order in which the call's key asks for them.
+class RepeatTest : public testing::Test {
+ protected:
+  RepeatTest() {
+    call_.key_id = KeyId::New({});
+    call_.deadline = now_ + std::chrono::seconds(1);
+    for (std::size_t i = 0; i < 4; ++i) members_.push_back(std::make_unique<TestMember>());
+    std::uint32_t number = 0;
+    ring_.Find(call_.key_id, [&](std::size_t index) {
+      members_[index]->number = ++number;
+      return false;
+    });
+  }
+  TestMember& Member(std::uint32_t number) {
+    return **std::ranges::find(members_, number, [](const auto& member) { return member->number; });
+  }
+  // The number of the member to ask; 0: none.
+  std::uint32_t Another(std::uint32_t from, RepeatReason reason) {
+    std::optional<std::size_t> index =
+        FindAnother(ring_, members_, call_, from, reason,
+                    [](const TestMember& member) { return member.holds; });
+    return index ? members_[*index]->number : 0;
+  }
+
+  MonotonicTime now_{std::chrono::hours(1)};
+  const HashRing ring_{{{"a", 100}, {"b", 100}, {"c", 100}, {"d", 100}}};
+  std::vector<std::unique_ptr<TestMember>> members_;
+  TestCall call_;
+};
+
+TEST_F(RepeatTest, WhatIsLostGoesToTheNextThatTakesIt) {
+  EXPECT_EQ(Another(1, RepeatReason::kLost), 2u);
+  EXPECT_EQ(Another(2, RepeatReason::kLost), 1u);
+  Member(2).takes = false;
+  EXPECT_EQ(Another(1, RepeatReason::kLost), 3u);
+}
+
+TEST_F(RepeatTest, WhoHasNotAnsweredBeforeIsNotAskedAgain) {
+  CountRepeat(call_, 1, now_);
+  EXPECT_EQ(Another(2, RepeatReason::kLost), 3u);
+}
+
+TEST_F(RepeatTest, WhatOnlyAStreamHasLostGoesBackWhenThereIsNobodyElse) {
+  for (std::uint32_t number : {2u, 3u, 4u}) Member(number).takes = Member(number).relied_on = false;
+  EXPECT_EQ(Another(1, RepeatReason::kLost), 1u);
+  Member(1).relied_on = false;
+  EXPECT_EQ(Another(1, RepeatReason::kLost), 0u);
+}
+
+TEST_F(RepeatTest, WithoutItsDekItGoesOnlyWhereThatIsOpen) {
+  Member(2).holds = false;
+  EXPECT_EQ(Another(1, RepeatReason::kNoDek), 3u);
+  Member(3).holds = Member(4).holds = false;
+  EXPECT_EQ(Another(1, RepeatReason::kNoDek), 0u);
+}
+
+TEST_F(RepeatTest, AKeyThatIsBeingOpenedIsAskedForInTheSamePlace) {
+  EXPECT_EQ(Another(2, RepeatReason::kWaitedOut), 2u);
+  Member(2).takes = false;
+  EXPECT_EQ(Another(2, RepeatReason::kWaitedOut), 0u);
+}
+
+TEST_F(RepeatTest, TwiceAndNotForLong) {
+  const MonotonicTime end = now_ + kRepeatPatience;
+  for (std::uint32_t from : {1u, 2u}) {
+    EXPECT_TRUE(MayRepeat(call_, now_));
+    CountRepeat(call_, from, now_);
+    EXPECT_EQ(call_.deadline, end) << "from the first one on";
+    now_ += milliseconds(1);
+  }
+  EXPECT_FALSE(MayRepeat(call_, now_));
+}
+
+TEST_F(RepeatTest, NothingIsRepeatedAfterItsDeadlineNorMadeToLiveLonger) {
+  call_.deadline = now_ + milliseconds(1);
+  CountRepeat(call_, 1, now_);
+  EXPECT_EQ(call_.deadline, now_ + milliseconds(1));
+  EXPECT_FALSE(MayRepeat(call_, call_.deadline));
+}
+
+}  // namespace
+}  // namespace bulla
