@@ -6,18 +6,14 @@
 #include <openssl/ec.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include <fcntl.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 
 #include "base/errno_text.h"
-#include "base/fd.h"
+#include "base/file.h"
 #include "base/owned.h"
 #include "base/random.h"
-#include "base/replaceable.h"
 
 namespace bulla {
 namespace {
@@ -51,20 +47,10 @@ bool AddExtension(X509* certificate, X509* issuer, int nid, const std::string& v
   return extension && X509_add_ext(certificate, extension.get(), -1) == 1;
 }
 
-// Through a temporary name, so that no reader sees half a file.
-absl::Status WriteWhole(BIO* content, const std::string& path, mode_t mode) {
+absl::Status WriteContent(BIO* content, const std::string& path, mode_t mode) {
   char* data = nullptr;
-  long size = BIO_get_mem_data(content, &data);
-  std::string temporary = path + ".new";
-  BULLA_RETURN_IF_ERROR(CheckReplaceable(path));
-  BULLA_RETURN_IF_ERROR(CheckReplaceable(temporary));
-  UniqueFd fd(
-      ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, mode));
-  bool written = fd.valid() && ::fchmod(fd.get(), mode) == 0 &&
-                 ::write(fd.get(), data, static_cast<std::size_t>(size)) == size &&
-                 ::fsync(fd.get()) == 0 && ::rename(temporary.c_str(), path.c_str()) == 0;
-  if (written) return absl::OkStatus();
-  return absl::UnavailableError(fmt::format("cannot write {}: {}", path, ErrnoText(errno)));
+  const long size = BIO_get_mem_data(content, &data);
+  return WriteFileAtomically(path, std::string_view(data, static_cast<std::size_t>(size)), mode);
 }
 
 absl::StatusOr<BioPtr> OpenFile(const std::string& path) {
@@ -125,7 +111,7 @@ absl::Status WriteKeyPem(const KeyHandle& key, const std::string& path) {
                                             nullptr) != 1) {
     return OpensslError("encoding a key");
   }
-  return WriteWhole(pem.get(), path, 0600);
+  return WriteContent(pem.get(), path, 0600);
 }
 
 absl::Status WriteCertificatePem(const CertificateHandle& certificate, const std::string& path) {
@@ -133,7 +119,7 @@ absl::Status WriteCertificatePem(const CertificateHandle& certificate, const std
   if (!pem || PEM_write_bio_X509(pem.get(), certificate.get()) != 1) {
     return OpensslError("encoding a certificate");
   }
-  return WriteWhole(pem.get(), path, 0644);
+  return WriteContent(pem.get(), path, 0644);
 }
 
 absl::StatusOr<KeyHandle> ReadKeyPem(const std::string& path) {

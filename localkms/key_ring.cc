@@ -14,6 +14,7 @@
 #include "base/check.h"
 #include "base/errno_text.h"
 #include "base/fd.h"
+#include "base/file.h"
 #include "base/ids.h"
 #include "base/owned.h"
 #include "base/random.h"
@@ -39,16 +40,6 @@ absl::Status FileError(std::string_view doing, const std::string& path) {
   return absl::UnavailableError(fmt::format("cannot {} {}: {}", doing, path, ErrnoText(errno)));
 }
 
-absl::Status WriteAll(int fd, ByteSpan bytes, const std::string& path) {
-  while (!bytes.empty()) {
-    ssize_t written = ::write(fd, bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return FileError("write", path);
-    bytes = bytes.subspan(static_cast<std::size_t>(written));
-  }
-  return absl::OkStatus();
-}
-
 absl::Status ReadAll(int fd, MutableByteSpan out, const std::string& path) {
   while (!out.empty()) {
     ssize_t got = ::read(fd, out.data(), out.size());
@@ -56,12 +47,6 @@ absl::Status ReadAll(int fd, MutableByteSpan out, const std::string& path) {
     if (got <= 0) return absl::FailedPreconditionError(fmt::format("{}: damaged key file", path));
     out = out.subspan(static_cast<std::size_t>(got));
   }
-  return absl::OkStatus();
-}
-
-absl::Status SyncFolder(const std::string& dir) {
-  UniqueFd fd(::open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!fd.valid() || ::fsync(fd.get()) != 0) return FileError("sync", dir);
   return absl::OkStatus();
 }
 
@@ -171,19 +156,11 @@ absl::Status KeyRing::Load(const std::string& path) {
 }
 
 absl::Status KeyRing::Write(const CustomerKey& key) const {
-  std::string path = fmt::format("{}/{}{}", dir_, key.id, kFileSuffix);
-  std::string temporary = path + ".new";
-  UniqueFd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-  if (!fd.valid()) return FileError("make", temporary);
   ByteArray<16> head;
   std::copy(kFileMagic.begin(), kFileMagic.end(), head.begin());
   StoreBigEndian64(static_cast<std::uint64_t>(UnixMillis(key.created_at)), head.data() + 8);
-  BULLA_RETURN_IF_ERROR(WriteAll(fd.get(), head, temporary));
-  BULLA_RETURN_IF_ERROR(WriteAll(fd.get(), key.key.Expose(), temporary));
-  BULLA_RETURN_IF_ERROR(WriteAll(fd.get(), AsBytes(key.description), temporary));
-  if (::fsync(fd.get()) != 0) return FileError("sync", temporary);
-  if (::rename(temporary.c_str(), path.c_str()) != 0) return FileError("rename", temporary);
-  return SyncFolder(dir_);
+  const ByteSpan parts[] = {head, key.key.Expose(), AsBytes(key.description)};
+  return WriteFileAtomically(fmt::format("{}/{}{}", dir_, key.id, kFileSuffix), parts);
 }
 
 absl::StatusOr<const CustomerKey*> KeyRing::Create(std::string description, WallTime now) {
