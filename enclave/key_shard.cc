@@ -98,10 +98,13 @@ KeyFacts KeyShard::FactsOf(const KeyId& id, MonotonicTime now) const {
 }
 
 KeyAction KeyShard::ActionFor(const KeyId& id, KeyEvent event, MonotonicTime now) {
-  KeyTransition transition = Next(FactsOf(id, now), event, now);
-  if (transition.action != KeyAction::kWipeAndRetry) return transition.action;
-  Wipe(id);
-  return Next(FactsOf(id, now), event, now).action;
+  KeyAction action = Next(FactsOf(id, now), event, now).action;
+  if (action == KeyAction::kWipeAndRetry) {
+    Wipe(id);
+    action = Next(FactsOf(id, now), event, now).action;
+  }
+  BULLA_CHECK(action != KeyAction::kCannotHappen, "an event comes only in a state that knows it");
+  return action;
 }
 
 KeyShard::Answer KeyShard::Sign(const KeyId& id, MonotonicTime now, KeyLoan& loan,
@@ -302,7 +305,8 @@ void KeyShard::EvictKey(MonotonicTime now) {
   }
   if (idle_.size() == 0) return;  // what is left is being opened at this moment
   const KeyId id = ParseSealedKey(keys_[idle_.oldest()].blob)->key_id;
-  if (ActionFor(id, KeyEvent::kDrop, now) != KeyAction::kForget) return;
+  BULLA_CHECK(ActionFor(id, KeyEvent::kDrop, now) == KeyAction::kForget,
+              "what nobody is at work on can be dropped");
   ForgetBlob(id);
   ++blobs_evicted_;
 }

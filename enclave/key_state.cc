@@ -11,14 +11,16 @@ using A = KeyAction;
 
 constexpr KeyTransition Stay(KeyState state, KeyAction action) { return {state, action}; }
 constexpr KeyTransition Nothing(KeyState state) { return {state, A::kNone}; }
+constexpr KeyTransition Never(KeyState state) { return {state, A::kCannotHappen}; }
 // Of a plain key that may not be used: first it goes, then the event meets what is left.
 constexpr KeyTransition kSpentFirst{S::kCool, A::kWipeAndRetry};
 
 using Row = std::array<KeyTransition, kKeyEventCount>;
 
 // Columns in the order of KeyEvent: kSign, kLoad, kOpened, kOpenFailed, kBlobBad, kTimer, kEvict,
-// kDrop. A flight may end when its blob or its DEK is gone: it has waiters to answer all the same,
-// so that is no kNone.
+// kDrop. A flight may end when its blob or its DEK is gone: it has waiters to answer all the same.
+// Without a flight none ends; the timer and evictions are of plain keys; and what is dropped is a
+// blob that nobody is at work on.
 constexpr std::array<Row, kKeyStateCount> kTable = {{
     // kAbsent
     {{Stay(S::kAbsent, A::kAskBlob),
@@ -26,26 +28,26 @@ constexpr std::array<Row, kKeyStateCount> kTable = {{
       Stay(S::kAbsent, A::kFailFlight),
       Stay(S::kAbsent, A::kFailFlight),
       Stay(S::kAbsent, A::kFailFlight),
-      Nothing(S::kAbsent),
-      Nothing(S::kAbsent),
-      Nothing(S::kAbsent)}},
+      Never(S::kAbsent),
+      Never(S::kAbsent),
+      Never(S::kAbsent)}},
     // kLocked
     {{Stay(S::kLocked, A::kAskDek),
       Nothing(S::kLocked),
       Stay(S::kLocked, A::kFailFlight),  // the DEK lapsed while it was at work
       Stay(S::kLocked, A::kFailFlight),
       {S::kAbsent, A::kDropAll},
-      Nothing(S::kLocked),
-      Nothing(S::kLocked),
+      Never(S::kLocked),
+      Never(S::kLocked),
       {S::kAbsent, A::kForget}}},
     // kCool
     {{{S::kOpening, A::kOpenAndWait},
       Nothing(S::kCool),
-      Nothing(S::kCool),
-      Nothing(S::kCool),
-      Nothing(S::kCool),
-      Nothing(S::kCool),
-      Nothing(S::kCool),
+      Never(S::kCool),
+      Never(S::kCool),
+      Never(S::kCool),
+      Never(S::kCool),
+      Never(S::kCool),
       {S::kAbsent, A::kForget}}},
     // kOpening
     {{Stay(S::kOpening, A::kWait),
@@ -53,18 +55,18 @@ constexpr std::array<Row, kKeyStateCount> kTable = {{
       {S::kWarm, A::kTakeSecret},
       {S::kCool, A::kFailFlight},
       {S::kAbsent, A::kDropAll},
-      Nothing(S::kOpening),
-      Nothing(S::kOpening),
-      Nothing(S::kOpening)}},
+      Never(S::kOpening),
+      Never(S::kOpening),
+      Never(S::kOpening)}},
     // kOverdue
     {{Stay(S::kOverdue, A::kRefuse),
       Nothing(S::kOverdue),
       {S::kWarm, A::kTakeSecret},
       {S::kCool, A::kFailFlight},
       {S::kAbsent, A::kDropAll},
-      Nothing(S::kOverdue),
-      Nothing(S::kOverdue),
-      Nothing(S::kOverdue)}},
+      Never(S::kOverdue),
+      Never(S::kOverdue),
+      Never(S::kOverdue)}},
     // kSpent
     {{kSpentFirst,
       kSpentFirst,
@@ -73,25 +75,25 @@ constexpr std::array<Row, kKeyStateCount> kTable = {{
       kSpentFirst,
       {S::kCool, A::kWipe},
       {S::kCool, A::kWipe},
-      kSpentFirst}},
+      Never(S::kSpent)}},
     // kWarm
     {{Stay(S::kWarm, A::kGrant),
       Nothing(S::kWarm),
-      Nothing(S::kWarm),
-      Nothing(S::kWarm),
-      Nothing(S::kWarm),
+      Never(S::kWarm),
+      Never(S::kWarm),
+      Never(S::kWarm),
       Stay(S::kWarm, A::kRearm),  // its DEK was renewed since the timer was set
       {S::kCool, A::kWipe},
-      Nothing(S::kWarm)}},
+      Never(S::kWarm)}},
     // kAging
     {{{S::kRefreshing, A::kGrantAndRefresh},
       Nothing(S::kAging),
-      Nothing(S::kAging),
-      Nothing(S::kAging),
-      Nothing(S::kAging),
+      Never(S::kAging),
+      Never(S::kAging),
+      Never(S::kAging),
       Stay(S::kAging, A::kRearm),
       {S::kCool, A::kWipe},
-      Nothing(S::kAging)}},
+      Never(S::kAging)}},
     // kRefreshing
     {{Stay(S::kRefreshing, A::kGrant),
       Nothing(S::kRefreshing),
@@ -100,7 +102,7 @@ constexpr std::array<Row, kKeyStateCount> kTable = {{
       {S::kAbsent, A::kDropAll},
       Stay(S::kRefreshing, A::kRearm),
       {S::kOpening, A::kWipe},
-      Nothing(S::kRefreshing)}},
+      Never(S::kRefreshing)}},
 }};
 
 constexpr KeyDrift kDrifts[] = {
@@ -120,6 +122,7 @@ constexpr std::array<const char*, kKeyStateCount> kStateNames = {
 constexpr std::array<const char*, kKeyEventCount> kEventNames = {
     "sign", "load", "opened", "open failed", "blob bad", "timer", "evict", "drop"};
 constexpr std::array<const char*, kKeyActionCount> kActionNames = {"none",
+                                                                   "cannot happen",
                                                                    "grant",
                                                                    "grant and refresh",
                                                                    "open and wait",

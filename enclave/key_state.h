@@ -55,7 +55,8 @@ enum class KeyEvent : std::uint8_t {
 inline constexpr int kKeyEventCount = 8;
 
 enum class KeyAction : std::uint8_t {
-  kNone,
+  kNone,             // there is nothing to do
+  kCannotHappen,     // the event does not belong to the state: the caller has a fault
   kGrant,            // take a use and sign
   kGrantAndRefresh,  // the same, and begin a flight behind it
   kOpenAndWait,      // begin a flight; the signature waits for it
@@ -72,7 +73,7 @@ enum class KeyAction : std::uint8_t {
   kForget,           // forget the blob; a flight goes on, and finds nothing when it ends
   kDropAll,          // wipe the plain key, forget the blob, end the flight as failed
 };
-inline constexpr int kKeyActionCount = 16;
+inline constexpr int kKeyActionCount = 17;
 
 struct KeyTransition {
   KeyState next;
@@ -82,7 +83,9 @@ struct KeyTransition {
 
 KeyState StateOf(const KeyFacts& facts, MonotonicTime now);
 
-// The table. Total: every pair has an answer, and what cannot happen changes nothing.
+// The table. Total: every pair has an answer, be it that it cannot happen. Those pairs are of
+// events that the enclave itself brings about (the end of a flight, the timer, evictions), never of
+// what a gateway asks for.
 KeyTransition Next(KeyState state, KeyEvent event);
 
 inline KeyTransition Next(const KeyFacts& facts, KeyEvent event, MonotonicTime now) {

@@ -91,8 +91,8 @@ TEST(KeyState, NothingIsOpenedWithoutBlobAndDek) {
 }
 
 TEST(KeyState, ASpentPlainKeyGoesBeforeAnythingElseHappens) {
-  ForEachPair([](KeyState state, KeyEvent, KeyTransition transition) {
-    if (state != KeyState::kSpent) return;
+  ForEachPair([](KeyState state, KeyEvent event, KeyTransition transition) {
+    if (state != KeyState::kSpent || event == KeyEvent::kDrop) return;
     EXPECT_TRUE(transition.action == KeyAction::kWipeAndRetry ||
                 transition.action == KeyAction::kWipe);
     EXPECT_EQ(transition.next, KeyState::kCool);
@@ -124,19 +124,52 @@ TEST(KeyState, EveryEndOfAFlightEndsIt) {
   }
 }
 
-TEST(KeyState, MemoryIsMadeOnlyOfWhatNobodyIsAtWorkOn) {
+// No request of a gateway is among them: it could end the enclave.
+TEST(KeyState, WhatCannotHappenIsAnEndWithoutAFlightOrTheRemovalOfWhatIsNotThereOrInUse) {
+  for (const KeyFacts& facts : AllFacts()) {
+    for (int e = 0; e < kKeyEventCount; ++e) {
+      const auto event = static_cast<KeyEvent>(e);
+      if (Next(facts, event, kNow).action != KeyAction::kCannotHappen) continue;
+      switch (event) {
+        case KeyEvent::kSign:
+        case KeyEvent::kLoad:
+          FAIL() << NameOf(StateOf(facts, kNow)) << " x " << NameOf(event);
+        case KeyEvent::kOpened:
+        case KeyEvent::kOpenFailed:
+        case KeyEvent::kBlobBad:
+          ASSERT_FALSE(facts.flight) << NameOf(StateOf(facts, kNow));
+          break;
+        case KeyEvent::kTimer:
+        case KeyEvent::kEvict:
+          ASSERT_FALSE(facts.secret) << NameOf(StateOf(facts, kNow));
+          break;
+        case KeyEvent::kDrop:
+          ASSERT_TRUE(!facts.blob || facts.secret || facts.flight) << NameOf(StateOf(facts, kNow));
+          break;
+      }
+    }
+  }
+}
+
+TEST(KeyState, MemoryIsMadeOnlyOfWhatIsThereAndNobodyIsAtWorkOn) {
   ForEachPair([](KeyState state, KeyEvent event, KeyTransition transition) {
-    if (event != KeyEvent::kDrop || transition.action == KeyAction::kNone) return;
-    EXPECT_TRUE(state == KeyState::kCool || state == KeyState::kLocked ||
-                state == KeyState::kSpent);
+    if (event == KeyEvent::kEvict) {
+      EXPECT_EQ(transition.action, HasSecret(state) ? KeyAction::kWipe : KeyAction::kCannotHappen);
+    }
+    if (event == KeyEvent::kDrop) {
+      const bool idle = state == KeyState::kCool || state == KeyState::kLocked;
+      EXPECT_EQ(transition.action, idle ? KeyAction::kForget : KeyAction::kCannotHappen);
+    }
   });
 }
 
-TEST(KeyState, WhatChangesNothingSaysSo) {
-  ForEachPair([](KeyState state, KeyEvent, KeyTransition transition) {
-    if (transition.action == KeyAction::kNone) {
+TEST(KeyState, NothingIsToBeDoneOnlyForABlobThatIsHereAlready) {
+  ForEachPair([](KeyState state, KeyEvent event, KeyTransition transition) {
+    if (transition.action == KeyAction::kNone || transition.action == KeyAction::kCannotHappen) {
       EXPECT_EQ(transition.next, state);
     }
+    EXPECT_EQ(transition.action == KeyAction::kNone,
+              event == KeyEvent::kLoad && state != KeyState::kAbsent && state != KeyState::kSpent);
   });
 }
 

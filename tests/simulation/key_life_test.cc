@@ -90,6 +90,7 @@ class Simulation {
   }
 
   std::uint64_t history() const { return history_; }
+  std::uint64_t forgotten() const { return forgotten_; }
   std::uint64_t answers(ItemStatus status) const {
     return answers_[static_cast<std::size_t>(status)];
   }
@@ -100,13 +101,15 @@ class Simulation {
         "{} steps, {:.1f} simulated hours, {} DEKs opened, {} unlocks failed, {} policies set\n"
         "answers: {} signatures, {} need a blob, {} need a DEK, {} waited out, {} told of a bad "
         "blob, {} of a fault\n"
-        "openings: {}, failed {}, ahead of time {}; evicted: {} plain keys, {} blobs\n"
+        "openings: {}, failed {}, ahead of time {}, of keys forgotten meanwhile {}; evicted: {} "
+        "plain "
+        "keys, {} blobs\n"
         "asked of COOL keys: {}, signed within the budget: {:.3f} %; history {:016x}\n",
         step_ - 1, std::chrono::duration<double, std::ratio<3600>>(now_ - kStart).count(),
         deks_opened_, unlocks_failed_, policies_, count(ItemStatus::kOk),
         count(ItemStatus::kNeedBlob), count(ItemStatus::kNeedDek), count(ItemStatus::kWaitedOut),
         count(ItemStatus::kRefused), count(ItemStatus::kFault), flights_, flights_failed_,
-        refreshes_, totals_.secrets_evicted, totals_.blobs_evicted, cool_asked_,
+        refreshes_, forgotten_, totals_.secrets_evicted, totals_.blobs_evicted, cool_asked_,
         100.0 * CoolServed(), history_);
   }
   double CoolServed() const {
@@ -224,7 +227,8 @@ class Simulation {
     if (what < 9800) return Load(any);
     if (what < 9990) return Create(any);
     if (what < 9995) return SetPolicy();
-    if (what < 9996) kms_back_at_ = now_ + dice_.Between(minutes(1), minutes(12));
+    if (what < 9996) return Forget(any);
+    if (what < 9997) kms_back_at_ = now_ + dice_.Between(minutes(1), minutes(12));
   }
 
   void Crowd(std::size_t key) {
@@ -291,10 +295,17 @@ class Simulation {
 
   // A worker takes the blob and the DEK when it comes to it, and is back when it has opened it.
   void BeginFlight(std::size_t key) {
+    if (dice_.OneIn(1'000)) {
+      agenda_.At(now_ + dice_.Between(Duration(0), microseconds(100)),
+                 [this, key] { Forget(key); });
+    }
     agenda_.At(now_ + dice_.Between(Duration(0), microseconds(20)), [this, key] {
       SealedBlob blob;
-      EXPECT_TRUE(ShardOf(key).BlobOf(keys_[key].header.key_id, blob)) << "of a flight: " << key;
-      EXPECT_EQ(blob, keys_[key].blob);
+      const bool here = ShardOf(key).BlobOf(keys_[key].header.key_id, blob);
+      EXPECT_EQ(here, model_.blob(key)) << "of a flight: " << key;
+      if (here) {
+        EXPECT_EQ(blob, keys_[key].blob);
+      }
       std::shared_ptr<const DekValidity> dek = deks_->Validity(data_keys_[keys_[key].dek].id, now_);
       EXPECT_EQ(dek != nullptr, model_.DekOpen(keys_[key].dek, now_));
       const std::size_t generation = model_.GenerationOf(keys_[key].dek);
@@ -302,6 +313,7 @@ class Simulation {
       if (dice_.OneIn(2'000)) fault = ItemStatus::kRefused;
       if (dice_.OneIn(2'000)) fault = ItemStatus::kFault;
       if (dek == nullptr) fault = ItemStatus::kNeedDek;
+      if (!here) fault = ItemStatus::kNeedBlob;
       agenda_.At(now_ + FlightTime(),
                  [this, key, fault, dek, generation] { EndFlight(key, fault, dek, generation); });
     });
@@ -356,6 +368,14 @@ class Simulation {
     ShardOf(key).Adopt(keys_[key].header, keys_[key].blob, {SecretOf(keys_[key]), {}, dek}, now_,
                        dice_.Roll());
     model_.Adopted(key, keys_[key].dek, now_);
+  }
+
+  // The key was disabled; and is enabled again, for it is asked for as before.
+  void Forget(std::size_t key) {
+    Look(key);
+    ShardOf(key).Forget(keys_[key].header.key_id);
+    model_.Forgotten(key);
+    forgotten_ += model_.flight(key) ? 1 : 0;
   }
 
   // ---- DEKs
@@ -470,6 +490,7 @@ class Simulation {
   std::uint64_t flights_ = 0;
   std::uint64_t flights_failed_ = 0;
   std::uint64_t refreshes_ = 0;
+  std::uint64_t forgotten_ = 0;  // while they were being opened
   std::uint64_t deks_opened_ = 0;
   std::uint64_t unlocks_failed_ = 0;
   std::uint64_t policies_ = 0;
@@ -498,6 +519,7 @@ TEST(KeyLife, NoOrderOfEventsLetsAKeySignBeyondItsRightsOrACallerWaitInVain) {
                             ItemStatus::kRefused, ItemStatus::kFault}) {
     EXPECT_GT(simulation.answers(status), 0u) << "what leads to that was not tested";
   }
+  EXPECT_GT(simulation.forgotten(), 0u);
 }
 
 TEST(KeyLife, OneSeedIsOneHistory) {

@@ -143,11 +143,14 @@ void KeyModel::Adopted(std::size_t number, std::size_t dek, MonotonicTime now) {
   if (DekOpen(dek, now)) Open(number, GenerationOf(dek), now);
 }
 
+void KeyModel::Forgotten(std::size_t number) { keys_[number].blob = keys_[number].secret = false; }
+
 void KeyModel::Landed(std::size_t number, std::size_t generation, ItemStatus status,
                       MonotonicTime now) {
-  const bool open = DekOpen(keys_[number].dek, now);
+  const bool open = keys_[number].blob && DekOpen(keys_[number].dek, now);
+  const ItemStatus missing = keys_[number].blob ? ItemStatus::kNeedDek : ItemStatus::kNeedBlob;
   // What is there meanwhile signs on, whatever became of the flight.
-  Expect(status == (open ? ItemStatus::kOk : ItemStatus::kNeedDek), "a flight's wrong end", number);
+  Expect(status == (open ? ItemStatus::kOk : missing), "a flight's wrong end", number);
   End(number);
   if (open) Open(number, generation, now);
 }

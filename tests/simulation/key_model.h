@@ -29,6 +29,7 @@ class KeyModel {
   void Asked(std::size_t key, const KeyShard::Answer& answer, MonotonicTime now);
   void Loaded(std::size_t key, std::size_t dek);
   void Adopted(std::size_t key, std::size_t dek, MonotonicTime now);
+  void Forgotten(std::size_t key);  // a flight goes on
   // A flight ended with what was opened under this generation of its DEK.
   void Landed(std::size_t key, std::size_t generation, ItemStatus status, MonotonicTime now);
   void LandedFailed(std::size_t key, ItemStatus given, ItemStatus status);
@@ -46,6 +47,7 @@ class KeyModel {
 
   bool DekOpen(std::size_t dek, MonotonicTime now) const;
   std::size_t GenerationOf(std::size_t dek) const { return deks_[dek].untils.size(); }
+  bool blob(std::size_t key) const { return keys_[key].blob; }
   bool flight(std::size_t key) const { return keys_[key].flight; }
   std::size_t flights() const { return flights_; }
   std::size_t waiters() const { return waiters_.size(); }
