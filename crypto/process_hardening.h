@@ -13,7 +13,8 @@ absl::Status HardenProcess();
 
 // Locks what the calling thread will use of its stack, where copies of plain keys lie for the time
 // of a signature. For threads other than the first. False when the kernel refuses.
-inline constexpr std::size_t kLockedStackBytes = 256 * 1024;  // a batch takes 165 KiB: stack_wipe_test
+inline constexpr std::size_t kLockedStackBytes =
+    256 * 1024;  // a batch takes 165 KiB: stack_wipe_test
 [[nodiscard]] bool LockThreadStack();
 
 }  // namespace bulla

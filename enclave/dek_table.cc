@@ -37,17 +37,17 @@ const DekTable::OpenDek* DekTable::Find(const DekId& id, MonotonicTime now) cons
   return it == open_.end() || now >= it->second.validity->until() ? nullptr : &it->second;
 }
 
-std::optional<DekLoan> DekTable::Lend(const DekId& id, MonotonicTime now) const {
+std::optional<DekLease> DekTable::Lease(const DekId& id, MonotonicTime now) const {
   const OpenDek* dek = Find(id, now);
   if (dek == nullptr) return std::nullopt;
-  DekLoan loan{id, {}, dek->validity};
-  std::ranges::copy(std::as_const(*arena_).Expose(dek->slot), loan.key.Expose().begin());
-  return loan;
+  DekLease lease{id, {}, dek->validity};
+  std::ranges::copy(std::as_const(*arena_).Expose(dek->slot), lease.key.Expose().begin());
+  return lease;
 }
 
-std::optional<DekLoan> DekTable::Borrow(const DekId& id, MonotonicTime now) const {
+std::optional<DekLease> DekTable::Acquire(const DekId& id, MonotonicTime now) const {
   MutexLock lock(mutex_);
-  return Lend(id, now);
+  return Lease(id, now);
 }
 
 std::shared_ptr<const DekValidity> DekTable::Validity(const DekId& id, MonotonicTime now) const {
@@ -174,11 +174,11 @@ bool DekTable::WantsSealing(MonotonicTime now) const {
   return Seals(next_, now) || !Seals(sealing_, now) || NearlyUsedUp(*sealing_);
 }
 
-std::optional<DekLoan> DekTable::BorrowToSeal(MonotonicTime now) {
+std::optional<DekLease> DekTable::AcquireToSeal(MonotonicTime now) {
   MutexLock lock(mutex_);
   if (!Seals(sealing_, now)) return std::nullopt;
   --sealing_->seals_left;
-  return Lend(sealing_->dek.id, now);
+  return Lease(sealing_->dek.id, now);
 }
 
 Duration DekTable::ReportPatience() const {

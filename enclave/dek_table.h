@@ -52,7 +52,7 @@ class DekValidity {
 };
 
 // A DEK to open or seal a key with: a private copy, to be gone within microseconds.
-struct DekLoan {
+struct DekLease {
   DekId id;
   Secret<32> key;
   std::shared_ptr<const DekValidity> validity;
@@ -81,7 +81,7 @@ class DekTable {
                                                           std::uint64_t seals_max = kKeysPerDekMax);
 
   // For one use now; nothing when that DEK is not open.
-  std::optional<DekLoan> Borrow(const DekId& id, MonotonicTime now) const BULLA_EXCLUDES(mutex_);
+  std::optional<DekLease> Acquire(const DekId& id, MonotonicTime now) const BULLA_EXCLUDES(mutex_);
   // Its deadline alone; null when it is not open.
   std::shared_ptr<const DekValidity> Validity(const DekId& id, MonotonicTime now) const
       BULLA_EXCLUDES(mutex_);
@@ -113,7 +113,7 @@ class DekTable {
   bool WantsSealing(MonotonicTime now) const BULLA_EXCLUDES(mutex_);
   // To seal one key. Nothing when there is no DEK to seal under: it has lapsed, or has sealed as
   // many as one may (kKeysPerDekMax of kms/sealed_key.h).
-  std::optional<DekLoan> BorrowToSeal(MonotonicTime now) BULLA_EXCLUDES(mutex_);
+  std::optional<DekLease> AcquireToSeal(MonotonicTime now) BULLA_EXCLUDES(mutex_);
 
   // Up to `max` DEKs past their soft TTL, which KMS should open again. Each is named once; again
   // when RenewalFailed() said so, or nothing came of it.
@@ -147,7 +147,7 @@ class DekTable {
   DekTable(const KeyPolicy& policy, std::uint64_t seals_max, std::unique_ptr<SecretArena> arena);
   // Null when it is not open at `now`.
   const OpenDek* Find(const DekId& id, MonotonicTime now) const BULLA_REQUIRES(mutex_);
-  std::optional<DekLoan> Lend(const DekId& id, MonotonicTime now) const BULLA_REQUIRES(mutex_);
+  std::optional<DekLease> Lease(const DekId& id, MonotonicTime now) const BULLA_REQUIRES(mutex_);
   // Whether keys may be sealed under it: it is open, made here, and not used up.
   bool Seals(const std::optional<Sealing>& sealing, MonotonicTime now) const BULLA_REQUIRES(mutex_);
   bool IsSealing(const std::optional<Sealing>& sealing, const DekId& id) const

@@ -38,12 +38,12 @@ class DekTableTest : public testing::Test {
 };
 
 TEST_F(DekTableTest, AnOpenDekIsLentUntilItsHardTtlAndNotAMomentLonger) {
-  EXPECT_FALSE(deks_->Borrow(id_, kStart).has_value());
+  EXPECT_FALSE(deks_->Acquire(id_, kStart).has_value());
   ASSERT_TRUE(Open(kStart).ok());
-  std::optional<DekLoan> loan = deks_->Borrow(id_, kStart + minutes(60) - milliseconds(1));
-  ASSERT_TRUE(loan.has_value());
-  EXPECT_EQ(loan->key.Expose()[5], 7);
-  EXPECT_FALSE(deks_->Borrow(id_, kStart + minutes(60)).has_value());
+  std::optional<DekLease> lease = deks_->Acquire(id_, kStart + minutes(60) - milliseconds(1));
+  ASSERT_TRUE(lease.has_value());
+  EXPECT_EQ(lease->key.Expose()[5], 7);
+  EXPECT_FALSE(deks_->Acquire(id_, kStart + minutes(60)).has_value());
   EXPECT_EQ(deks_->Validity(id_, kStart + minutes(60)), nullptr);
 }
 
@@ -68,8 +68,8 @@ TEST_F(DekTableTest, ADekThatOpensToOtherBytesIsRefusedAndTheOldOneStays) {
   ASSERT_TRUE(Open(kStart).ok());
   EXPECT_EQ(deks_->Open(id_, kWrapped, SecretOf(8), kStart + minutes(1), 0).code(),
             absl::StatusCode::kDataLoss);
-  EXPECT_EQ(deks_->Borrow(id_, kStart)->key.Expose()[5], 7);
-  EXPECT_FALSE(deks_->Borrow(id_, kStart + minutes(60)).has_value());
+  EXPECT_EQ(deks_->Acquire(id_, kStart)->key.Expose()[5], 7);
+  EXPECT_FALSE(deks_->Acquire(id_, kStart + minutes(60)).has_value());
 }
 
 TEST_F(DekTableTest, PastItsSoftTtlADekIsReportedOnceForEachRenewal) {
@@ -113,35 +113,35 @@ TEST_F(DekTableTest, NoMoreDeksAreReportedThanAskedForAndTheRestFollow) {
 
 TEST_F(DekTableTest, NothingIsSealedBeforeTheDekForItIsDurable) {
   EXPECT_TRUE(deks_->WantsSealing(kStart));
-  EXPECT_FALSE(deks_->BorrowToSeal(kStart).has_value());
+  EXPECT_FALSE(deks_->AcquireToSeal(kStart).has_value());
   ASSERT_TRUE(AddSealing(id_, kStart).ok());
   EXPECT_EQ(deks_->sealing(kStart)->id, id_);
   EXPECT_TRUE(deks_->WantsSealing(kStart)) << "that it is stored";
-  EXPECT_FALSE(deks_->BorrowToSeal(kStart).has_value());
+  EXPECT_FALSE(deks_->AcquireToSeal(kStart).has_value());
   EXPECT_FALSE(deks_->SealUnder(DekId::New({}), kStart).ok());
   ASSERT_TRUE(deks_->SealUnder(id_, kStart).ok());
   EXPECT_TRUE(deks_->SealUnder(id_, kStart).ok()) << "a gateway that was started again says so too";
   EXPECT_FALSE(deks_->WantsSealing(kStart));
-  EXPECT_EQ(deks_->BorrowToSeal(kStart)->id, id_);
+  EXPECT_EQ(deks_->AcquireToSeal(kStart)->id, id_);
 }
 
 TEST_F(DekTableTest, ALapsedSealingDekIsNeverSealedUnderAgain) {
   ASSERT_TRUE(AddSealing(id_, kStart).ok());
   ASSERT_TRUE(deks_->SealUnder(id_, kStart).ok());
   const MonotonicTime later = kStart + minutes(60);
-  EXPECT_FALSE(deks_->BorrowToSeal(later).has_value());
+  EXPECT_FALSE(deks_->AcquireToSeal(later).has_value());
   deks_->Advance(later);
   EXPECT_FALSE(deks_->sealing(later).has_value()) << "a new one is to be made";
   EXPECT_TRUE(deks_->WantsSealing(later));
   ASSERT_TRUE(deks_->Open(id_, kWrapped, SecretOf(9), later, 0).ok());
-  EXPECT_TRUE(deks_->Borrow(id_, later).has_value()) << "its keys can be signed with";
-  EXPECT_FALSE(deks_->BorrowToSeal(later).has_value());
+  EXPECT_TRUE(deks_->Acquire(id_, later).has_value()) << "its keys can be signed with";
+  EXPECT_FALSE(deks_->AcquireToSeal(later).has_value());
   EXPECT_FALSE(deks_->SealUnder(id_, later).ok());
 
   const DekId next = DekId::New({});
   ASSERT_TRUE(AddSealing(next, later).ok());
   ASSERT_TRUE(deks_->SealUnder(next, later).ok());
-  EXPECT_EQ(deks_->BorrowToSeal(later)->id, next);
+  EXPECT_EQ(deks_->AcquireToSeal(later)->id, next);
 }
 
 TEST_F(DekTableTest, ARenewedSealingDekGoesOnSealing) {
@@ -149,7 +149,7 @@ TEST_F(DekTableTest, ARenewedSealingDekGoesOnSealing) {
   ASSERT_TRUE(deks_->SealUnder(id_, kStart).ok());
   ASSERT_TRUE(deks_->Open(id_, kWrapped, SecretOf(9), kStart + minutes(55), 0).ok());
   deks_->Advance(kStart + minutes(60));
-  EXPECT_TRUE(deks_->BorrowToSeal(kStart + minutes(60)).has_value());
+  EXPECT_TRUE(deks_->AcquireToSeal(kStart + minutes(60)).has_value());
 }
 
 TEST_F(DekTableTest, ForTheSealingDekKmsIsAskedWithTheEnclavesOwnBytes) {
@@ -185,20 +185,20 @@ TEST(DekTable, TheNextSealingDekIsMadeBeforeTheFirstIsUsedUpAndAUsedUpOneSealsNo
   const std::unique_ptr<DekTable> deks = *DekTable::Create({}, /*seals_max=*/160);
   const DekId first = DekId::New({});
   SealUnderNew(*deks, first, SecretOf(1), kStart);
-  for (int i = 0; i < 150; ++i) ASSERT_TRUE(deks->BorrowToSeal(kStart).has_value());
+  for (int i = 0; i < 150; ++i) ASSERT_TRUE(deks->AcquireToSeal(kStart).has_value());
   EXPECT_FALSE(deks->WantsSealing(kStart));
   EXPECT_EQ(deks->sealing(kStart)->id, first);
-  ASSERT_TRUE(deks->BorrowToSeal(kStart).has_value());
+  ASSERT_TRUE(deks->AcquireToSeal(kStart).has_value());
   EXPECT_TRUE(deks->WantsSealing(kStart));
   EXPECT_FALSE(deks->sealing(kStart).has_value()) << "a new one is to be made";
 
   const DekId next = DekId::New({});
   ASSERT_TRUE(deks->AddSealing({next, kWrapped, "arn"}, SecretOf(2), kStart, 0).ok());
-  for (int i = 0; i < 9; ++i) ASSERT_EQ(deks->BorrowToSeal(kStart)->id, first);
-  EXPECT_FALSE(deks->BorrowToSeal(kStart).has_value());
-  EXPECT_TRUE(deks->Borrow(first, kStart).has_value()) << "its keys can be signed with";
+  for (int i = 0; i < 9; ++i) ASSERT_EQ(deks->AcquireToSeal(kStart)->id, first);
+  EXPECT_FALSE(deks->AcquireToSeal(kStart).has_value());
+  EXPECT_TRUE(deks->Acquire(first, kStart).has_value()) << "its keys can be signed with";
   ASSERT_TRUE(deks->SealUnder(next, kStart).ok());
-  EXPECT_EQ(deks->BorrowToSeal(kStart)->id, next);
+  EXPECT_EQ(deks->AcquireToSeal(kStart)->id, next);
 }
 
 TEST_F(DekTableTest, ATighterPolicyHoldsForWhatIsOpen) {

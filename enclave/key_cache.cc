@@ -29,13 +29,13 @@ absl::StatusOr<std::unique_ptr<KeyCache>> KeyCache::Create(std::size_t locked_by
   return cache;
 }
 
-KeyCache::Answer KeyCache::Sign(const KeyId& id, MonotonicTime now, KeyLoan& loan,
+KeyCache::Answer KeyCache::Sign(const KeyId& id, MonotonicTime now, KeyLease& lease,
                                 absl::FunctionRef<SignTask()> make_task) {
   Shard& shard = ShardOf(id);
   Answer answer;
   {
     MutexLock lock(shard.mutex);
-    answer = shard.keys.Sign(id, now, loan, make_task);
+    answer = shard.keys.Sign(id, now, lease, make_task);
   }
   if (answer.verdict == Verdict::kWaiting || answer.verdict == Verdict::kLeading) {
     waiters_maybe_.store(true, std::memory_order_release);
@@ -49,12 +49,12 @@ void KeyCache::Load(const SealedKeyHeader& header, const SealedBlob& blob, Monot
   shard.keys.Load(header, blob, now);
 }
 
-bool KeyCache::Adopt(const SealedKeyHeader& header, const SealedBlob& blob,
-                     const OpenedSecret& opened, MonotonicTime now) {
+bool KeyCache::InsertWarm(const SealedKeyHeader& header, const SealedBlob& blob,
+                          const OpenedSecret& opened, MonotonicTime now) {
   const std::uint64_t random = RandomUint64();
   Shard& shard = ShardOf(header.key_id);
   MutexLock lock(shard.mutex);
-  return shard.keys.Adopt(header, blob, opened, now, random);
+  return shard.keys.InsertWarm(header, blob, opened, now, random);
 }
 
 bool KeyCache::BlobOf(const KeyId& id, SealedBlob& blob) const {
@@ -69,11 +69,12 @@ void KeyCache::Forget(const KeyId& id) {
   shard.keys.Forget(id);
 }
 
-KeyCache::Released KeyCache::Land(const KeyId& id, const OpenedSecret& opened, MonotonicTime now) {
+KeyCache::Released KeyCache::CompleteFlight(const KeyId& id, const OpenedSecret& opened,
+                                            MonotonicTime now) {
   const std::uint64_t random = RandomUint64();
   Shard& shard = ShardOf(id);
   MutexLock lock(shard.mutex);
-  return shard.keys.Land(id, opened, now, random);
+  return shard.keys.CompleteFlight(id, opened, now, random);
 }
 
 KeyCache::Released KeyCache::LandFailed(const KeyId& id, ItemStatus status, MonotonicTime now) {
@@ -83,22 +84,22 @@ KeyCache::Released KeyCache::LandFailed(const KeyId& id, ItemStatus status, Mono
 }
 
 std::vector<SignTask> KeyCache::Advance(MonotonicTime now) {
-  std::vector<SignTask> waited_out;
+  std::vector<SignTask> rehydrate_timeout;
   bool wipe = now - wiped_at_ >= kWipeInterval;
   if (wipe) wiped_at_ = now;
-  if (!waiters_maybe_.exchange(false, std::memory_order_acquire) && !wipe) return waited_out;
+  if (!waiters_maybe_.exchange(false, std::memory_order_acquire) && !wipe) return rehydrate_timeout;
   bool waiters = false;
   for (auto& shard : shards_) {
     MutexLock lock(shard->mutex);
     if (wipe) {
-      shard->keys.Advance(now, waited_out);
+      shard->keys.Advance(now, rehydrate_timeout);
     } else {
-      shard->keys.AdvanceWaiters(now, waited_out);
+      shard->keys.AdvanceWaiters(now, rehydrate_timeout);
     }
     waiters |= shard->keys.waiters() > 0;
   }
   if (waiters) waiters_maybe_.store(true, std::memory_order_release);
-  return waited_out;
+  return rehydrate_timeout;
 }
 
 void KeyCache::SetPolicy(const KeyPolicy& policy) {

@@ -35,14 +35,14 @@ class KeyCache {
   static constexpr Duration kWipeInterval = std::chrono::milliseconds(10);
 
   // As KeyShard's.
-  Answer Sign(const KeyId& id, MonotonicTime now, KeyLoan& loan,
+  Answer Sign(const KeyId& id, MonotonicTime now, KeyLease& lease,
               absl::FunctionRef<SignTask()> make_task);
   void Load(const SealedKeyHeader& header, const SealedBlob& blob, MonotonicTime now);
-  bool Adopt(const SealedKeyHeader& header, const SealedBlob& blob, const OpenedSecret& opened,
-             MonotonicTime now);
+  bool InsertWarm(const SealedKeyHeader& header, const SealedBlob& blob, const OpenedSecret& opened,
+                  MonotonicTime now);
   bool BlobOf(const KeyId& id, SealedBlob& blob) const;
   void Forget(const KeyId& id);
-  Released Land(const KeyId& id, const OpenedSecret& opened, MonotonicTime now);
+  Released CompleteFlight(const KeyId& id, const OpenedSecret& opened, MonotonicTime now);
   Released LandFailed(const KeyId& id, ItemStatus status, MonotonicTime now);
 
   // Wipes what is due and returns the signatures that have waited for their keys as long as they

@@ -121,20 +121,20 @@ class Cache {
   }
 
   Verdict Sign(const KeyId& id, MonotonicTime now) {
-    KeyLoan loan;
+    KeyLease lease;
     return cache_
-        ->Sign(id, now, loan,
+        ->Sign(id, now, lease,
                [&] { return SignTask{.item = {.key_id = id}, .expires = now, .wait_until = now}; })
         .verdict;
   }
 
-  void Land(const KeyId& id, MonotonicTime now) {
-    static_cast<void>(cache_->Land(id, {{}, {}, deks_.Validity(dek_, now)}, now));
+  void CompleteFlight(const KeyId& id, MonotonicTime now) {
+    static_cast<void>(cache_->CompleteFlight(id, {{}, {}, deks_.Validity(dek_, now)}, now));
   }
 
   void Warm(const KeyId& id) {
     BULLA_CHECK(Sign(id, start_) == Verdict::kLeading, "the key is COOL");
-    Land(id, start_);
+    CompleteFlight(id, start_);
   }
 
   // The nanoseconds of a signature, of `ids` one after the other.
@@ -333,7 +333,7 @@ class Bench {
       ids.push_back(IdOf(number));
       const MonotonicTime at = herd.start() + Duration(seconds(1)) * number / kHerd;
       BULLA_CHECK(herd.Sign(ids.back(), at) == Verdict::kLeading, "the key is COOL");
-      herd.Land(ids.back(), at);
+      herd.CompleteFlight(ids.back(), at);
     }
     constexpr std::size_t kSignsPerSecond = kHerd / 30;
     const Duration middle = policy.plain_key_ttl_soft - policy.plain_key_refresh_window;
@@ -355,7 +355,7 @@ class Bench {
         if (verdict == Verdict::kGranted) continue;
         BULLA_CHECK(verdict != Verdict::kRefused, "a key with its blob and DEK signs");
         ++(verdict == Verdict::kGrantedAndLeading ? refreshed[second] : too_late);
-        herd.Land(id, now + microseconds(60));
+        herd.CompleteFlight(id, now + microseconds(60));
       }
     }
     PlotHerd(refreshed, from, to);

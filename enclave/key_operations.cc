@@ -17,7 +17,7 @@ KeyOperations::KeyOperations(const Signer& signer, KeyCache& cache, DekTable& de
 void KeyOperations::SignBatch(std::span<const SignItem> items, MonotonicTime received,
                               const std::shared_ptr<ReplySink>& sink,
                               std::vector<SignReply>& replies, std::vector<Opening>& openings) {
-  std::array<KeyLoan, Signer::kBatchMax> loans;
+  std::array<KeyLease, Signer::kBatchMax> leases;
   std::array<SigningJob, Signer::kBatchMax> jobs;
   std::array<const SignItem*, Signer::kBatchMax> lent;
   std::size_t count = 0;
@@ -36,13 +36,13 @@ void KeyOperations::SignBatch(std::span<const SignItem> items, MonotonicTime rec
       return SignTask{item, expires, now + cache_.policy().sign_wait_budget, sink};
     };
     std::optional<SignReply> refused;
-    KeyLoan& loan = loans[count];
-    if (!Borrow(item, now, make_task, loan, openings, refused)) {
+    KeyLease& lease = leases[count];
+    if (!Acquire(item, now, make_task, lease, openings, refused)) {
       if (refused) replies.push_back(*refused);
       continue;
     }
     lent[count] = &item;
-    jobs[count] = {.key = &loan.secret, .point = &loan.point, .digest = &item.digest};
+    jobs[count] = {.key = &lease.secret, .point = &lease.point, .digest = &item.digest};
     if (++count == jobs.size()) sign();
   }
   sign();
@@ -54,22 +54,22 @@ std::optional<SignReply> KeyOperations::Resume(const SignTask& task,
   if (now >= task.expires) return Refusal(task.item, ItemStatus::kExpired);
   // Where it waits again (a key with so few uses that others have spent them meanwhile), it is for
   // what is left of its time, be it nothing.
-  KeyLoan loan;
+  KeyLease lease;
   std::optional<SignReply> refused;
-  if (!Borrow(
-          task.item, now, [&] { return task; }, loan, openings, refused))
+  if (!Acquire(
+          task.item, now, [&] { return task; }, lease, openings, refused))
     return refused;
   const SignItem* const item = &task.item;
-  SigningJob job{.key = &loan.secret, .point = &loan.point, .digest = &item->digest};
+  SigningJob job{.key = &lease.secret, .point = &lease.point, .digest = &item->digest};
   std::vector<SignReply> replies;
   SignJobs({&item, 1}, {&job, 1}, replies);
   return replies.front();
 }
 
-bool KeyOperations::Borrow(const SignItem& item, MonotonicTime now,
-                           absl::FunctionRef<SignTask()> make_task, KeyLoan& loan,
-                           std::vector<Opening>& openings, std::optional<SignReply>& reply) {
-  KeyCache::Answer answer = cache_.Sign(item.key_id, now, loan, make_task);
+bool KeyOperations::Acquire(const SignItem& item, MonotonicTime now,
+                            absl::FunctionRef<SignTask()> make_task, KeyLease& lease,
+                            std::vector<Opening>& openings, std::optional<SignReply>& reply) {
+  KeyCache::Answer answer = cache_.Sign(item.key_id, now, lease, make_task);
   switch (answer.verdict) {
     case KeyCache::Verdict::kGrantedAndLeading:
       openings.push_back({item.key_id, /*refresh=*/true});
@@ -108,7 +108,7 @@ void KeyOperations::SignJobs(std::span<const SignItem* const> items, std::span<S
 }
 
 SignReply KeyOperations::Refusal(const SignItem& item, ItemStatus status) {
-  if (status == ItemStatus::kNeedDek || status == ItemStatus::kWaitedOut) {
+  if (status == ItemStatus::kNeedDek || status == ItemStatus::kRehydrateTimeout) {
     EnclaveCounters::Increment(counters_.hard_expired_rejections);
   }
   return {.sequence = item.sequence, .status = status};
@@ -119,14 +119,14 @@ KeyCache::Released KeyOperations::Open(const Opening& opening) {
   const MonotonicTime began = clock_.Now();
   SealedBlob blob;
   if (!cache_.BlobOf(id, blob)) return OpenFailed(opening, ItemStatus::kNeedBlob);
-  std::optional<DekLoan> dek = deks_.Borrow(ParseSealedKey(blob)->dek_id, began);
+  std::optional<DekLease> dek = deks_.Acquire(ParseSealedKey(blob)->dek_id, began);
   if (!dek) return OpenFailed(opening, ItemStatus::kNeedDek);
   absl::StatusOr<OpenedKey> opened = OpenSealedKey(dek->key, blob, id, signer_);
   if (!opened.ok()) {
     LogError("sealed_key_refused", {{"key", id.Short()}, {"reason", opened.status().ToString()}});
     return OpenFailed(opening, ItemStatus::kRefused);
   }
-  KeyCache::Released released = cache_.Land(
+  KeyCache::Released released = cache_.CompleteFlight(
       id, {std::move(opened->key), opened->point, std::move(dek->validity)}, clock_.Now());
   EnclaveCounters::Increment(counters_.rehydrations);
   if (opening.refresh) EnclaveCounters::Increment(counters_.refreshes);
@@ -145,14 +145,14 @@ bool KeyOperations::Advance() {
   deks_.Advance(now);
   for (const SignTask& task : cache_.Advance(now)) {
     bool expired = now >= task.expires;
-    task.Answer(Refusal(task.item, expired ? ItemStatus::kExpired : ItemStatus::kWaitedOut));
+    task.Answer(Refusal(task.item, expired ? ItemStatus::kExpired : ItemStatus::kRehydrateTimeout));
   }
   return cache_.waiting();
 }
 
 CreateReply KeyOperations::Create(const CreateItem& item) {
   CreateReply reply{.sequence = item.sequence, .status = ItemStatus::kFault};
-  std::optional<DekLoan> sealing = deks_.BorrowToSeal(clock_.Now());
+  std::optional<DekLease> sealing = deks_.AcquireToSeal(clock_.Now());
   if (!sealing) {
     reply.status = ItemStatus::kNoSealingDek;
     return reply;
@@ -165,7 +165,7 @@ CreateReply KeyOperations::Create(const CreateItem& item) {
   absl::StatusOr<NewKey> key = MakeKey(signer_, *sealing, item.key_id, *entropy);
   Wipe(*entropy);
   // The table's own copy, not the one that has sealed: a fault in that would seal for nobody.
-  std::optional<DekLoan> dek = deks_.Borrow(sealing->id, clock_.Now());
+  std::optional<DekLease> dek = deks_.Acquire(sealing->id, clock_.Now());
   absl::StatusOr<OpenedKey> opened = absl::FailedPreconditionError("its DEK has lapsed");
   if (!key.ok()) {
     opened = key.status();
@@ -177,9 +177,9 @@ CreateReply KeyOperations::Create(const CreateItem& item) {
              {{"key", item.key_id.Short()}, {"reason", opened.status().ToString()}});
     return reply;
   }
-  if (!cache_.Adopt(key->header, key->blob,
-                    {std::move(opened->key), opened->point, std::move(dek->validity)},
-                    clock_.Now())) {
+  if (!cache_.InsertWarm(key->header, key->blob,
+                         {std::move(opened->key), opened->point, std::move(dek->validity)},
+                         clock_.Now())) {
     reply.status = ItemStatus::kBusy;
     return reply;
   }

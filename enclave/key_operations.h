@@ -75,8 +75,8 @@ class KeyOperations {
  private:
   // Whether the key is lent now. If not, the item is refused (and that is the reply), or waits, as
   // what `make_task` made (and there is none).
-  bool Borrow(const SignItem& item, MonotonicTime now, absl::FunctionRef<SignTask()> make_task,
-              KeyLoan& loan, std::vector<Opening>& openings, std::optional<SignReply>& reply);
+  bool Acquire(const SignItem& item, MonotonicTime now, absl::FunctionRef<SignTask()> make_task,
+               KeyLease& lease, std::vector<Opening>& openings, std::optional<SignReply>& reply);
   // Of `items`, those whose jobs these are.
   void SignJobs(std::span<const SignItem* const> items, std::span<SigningJob> jobs,
                 std::vector<SignReply>& replies);

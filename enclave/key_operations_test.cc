@@ -191,7 +191,7 @@ TEST_F(KeyOperationsTest, ASignatureThatWaitsTooLongIsAnsweredThroughItsSink) {
   other_.Advance();
   ASSERT_EQ(sink->replies.size(), 1u);
   EXPECT_EQ(sink->replies[0].sequence, 4u);
-  EXPECT_EQ(sink->replies[0].status, ItemStatus::kWaitedOut);
+  EXPECT_EQ(sink->replies[0].status, ItemStatus::kRehydrateTimeout);
   EXPECT_TRUE(other_.Open(openings[0]).tasks.empty()) << "it would be answered twice";
 }
 

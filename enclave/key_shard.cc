@@ -107,15 +107,15 @@ KeyAction KeyShard::ActionFor(const KeyId& id, KeyEvent event, MonotonicTime now
   return action;
 }
 
-KeyShard::Answer KeyShard::Sign(const KeyId& id, MonotonicTime now, KeyLoan& loan,
+KeyShard::Answer KeyShard::Sign(const KeyId& id, MonotonicTime now, KeyLease& lease,
                                 absl::FunctionRef<SignTask()> make_task) {
   switch (ActionFor(id, KeyEvent::kSign, now)) {
     case KeyAction::kGrant:
-      Grant(id, now, loan);
+      Grant(id, now, lease);
       return {Verdict::kGranted};
     case KeyAction::kGrantAndRefresh:
       flights_.Begin(id, now);
-      Grant(id, now, loan);
+      Grant(id, now, lease);
       return {Verdict::kGrantedAndLeading};
     case KeyAction::kOpenAndWait:
       if (flights_.full()) return {Verdict::kRefused, ItemStatus::kBusy};
@@ -132,17 +132,17 @@ KeyShard::Answer KeyShard::Sign(const KeyId& id, MonotonicTime now, KeyLoan& loa
     case KeyAction::kAskDek:
       return {Verdict::kRefused, ItemStatus::kNeedDek};
     case KeyAction::kRefuse:
-      return {Verdict::kRefused, ItemStatus::kWaitedOut};
+      return {Verdict::kRefused, ItemStatus::kRehydrateTimeout};
     default:
       BULLA_CHECK(false, "the table has an answer to a signature for every state");
   }
 }
 
-void KeyShard::Grant(const KeyId& id, MonotonicTime now, KeyLoan& loan) {
+void KeyShard::Grant(const KeyId& id, MonotonicTime now, KeyLease& lease) {
   const std::uint32_t index = warm_by_id_.find(id)->second;
   WarmPart& part = warm_[index];
-  std::ranges::copy(std::as_const(*arena_).Expose(part.secret), loan.secret.Expose().begin());
-  loan.point = part.point;
+  std::ranges::copy(std::as_const(*arena_).Expose(part.secret), lease.secret.Expose().begin());
+  lease.point = part.point;
   if (now - part.used_at >= kLruResolution) {
     part.used_at = now;
     in_use_.MoveToNewest(index);
@@ -165,15 +165,15 @@ void KeyShard::TakeBlob(const SealedKeyHeader& header, const SealedBlob& blob, M
   UpdateIdle(header.key_id);
 }
 
-bool KeyShard::Adopt(const SealedKeyHeader& header, const SealedBlob& blob,
-                     const OpenedSecret& opened, MonotonicTime now, std::uint64_t random) {
+bool KeyShard::InsertWarm(const SealedKeyHeader& header, const SealedBlob& blob,
+                          const OpenedSecret& opened, MonotonicTime now, std::uint64_t random) {
   // A gateway that asks for an id that it has used already gets what it asks for: another key. But
   // a flight after the old one would bring that back.
   if (flights_.BeganAt(header.key_id) != nullptr) return false;
   Forget(header.key_id);
   Load(header, blob, now);
   flights_.Begin(header.key_id, now);
-  Land(header.key_id, opened, now, random);
+  CompleteFlight(header.key_id, opened, now, random);
   return true;
 }
 
@@ -184,8 +184,8 @@ bool KeyShard::BlobOf(const KeyId& id, SealedBlob& blob) const {
   return true;
 }
 
-KeyShard::Released KeyShard::Land(const KeyId& id, const OpenedSecret& opened, MonotonicTime now,
-                                  std::uint64_t random) {
+KeyShard::Released KeyShard::CompleteFlight(const KeyId& id, const OpenedSecret& opened,
+                                            MonotonicTime now, std::uint64_t random) {
   KeyAction action = ActionFor(id, KeyEvent::kOpened, now);
   if (action == KeyAction::kTakeSecret) {
     TakeSecret(id, opened, now, random);
@@ -311,7 +311,7 @@ void KeyShard::EvictKey(MonotonicTime now) {
   ++blobs_evicted_;
 }
 
-void KeyShard::Advance(MonotonicTime now, std::vector<SignTask>& waited_out) {
+void KeyShard::Advance(MonotonicTime now, std::vector<SignTask>& rehydrate_timeout) {
   wheel_.Advance(now, [&](TimerNode& node) {
     auto& part = static_cast<WarmPart&>(node);
     const KeyId id = part.id;
@@ -321,7 +321,7 @@ void KeyShard::Advance(MonotonicTime now, std::vector<SignTask>& waited_out) {
       Rearm(part);
     }
   });
-  flights_.Advance(now, waited_out);
+  flights_.Advance(now, rehydrate_timeout);
   int evictions = 0;
   while (in_use_.size() > warm_max_ && evictions++ < kEvictionsPerAdvance) EvictSecret(now);
   while (keys_.taken() > keys_max_ && evictions++ < kEvictionsPerAdvance) EvictKey(now);

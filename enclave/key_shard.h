@@ -36,7 +36,7 @@ namespace bulla {
 using SealedBlob = ByteArray<kSealedKeyBytes>;
 
 // What a signature needs: a private copy of the plain key, and the point to check it with.
-struct KeyLoan {
+struct KeyLease {
   Secret<32> secret;
   PublicPoint point;
 };
@@ -53,7 +53,7 @@ class KeyShard {
  public:
   // What became of a signature that was asked for.
   enum class Verdict : std::uint8_t {
-    kGranted,            // sign with the loan
+    kGranted,            // sign with the lease
     kGrantedAndLeading,  // the same; then open the key, whose flight this call has begun
     kWaiting,            // it is taken in as a waiter
     kLeading,            // the same; the caller is to open the key, whose flight has begun
@@ -94,9 +94,9 @@ class KeyShard {
            const KeyPolicy& policy, std::size_t share_bytes);
   ~KeyShard();
 
-  // A signature is asked for. `loan` is filled when it is granted; `make_task` is called when it
+  // A signature is asked for. `lease` is filled when it is granted; `make_task` is called when it
   // waits, and not before.
-  Answer Sign(const KeyId& id, MonotonicTime now, KeyLoan& loan,
+  Answer Sign(const KeyId& id, MonotonicTime now, KeyLease& lease,
               absl::FunctionRef<SignTask()> make_task);
 
   // Takes in a sealed key as COOL. One that is here already stays as it is.
@@ -104,8 +104,8 @@ class KeyShard {
 
   // Takes in a key just made, as WARM. One of the same id is forgotten first; false, and nothing is
   // done, while that is being opened.
-  bool Adopt(const SealedKeyHeader& header, const SealedBlob& blob, const OpenedSecret& opened,
-             MonotonicTime now, std::uint64_t random);
+  bool InsertWarm(const SealedKeyHeader& header, const SealedBlob& blob, const OpenedSecret& opened,
+                  MonotonicTime now, std::uint64_t random);
 
   // Wipes and forgets a key, whatever its state. A flight after it goes on, and finds nothing when
   // it ends.
@@ -115,17 +115,17 @@ class KeyShard {
   bool BlobOf(const KeyId& id, SealedBlob& blob) const;
 
   // The ends of a flight. `random` spreads the time of the next refresh.
-  Released Land(const KeyId& id, const OpenedSecret& opened, MonotonicTime now,
-                std::uint64_t random);
+  Released CompleteFlight(const KeyId& id, const OpenedSecret& opened, MonotonicTime now,
+                          std::uint64_t random);
   // `status` says why: kRefused when the blob does not open, anything else when that may pass.
   Released LandFailed(const KeyId& id, ItemStatus status, MonotonicTime now);
 
   // Wipes what is due, gives back the waiters whose wait is over, and makes room where a budget was
   // lowered.
-  void Advance(MonotonicTime now, std::vector<SignTask>& waited_out);
+  void Advance(MonotonicTime now, std::vector<SignTask>& rehydrate_timeout);
   // Only the waiters, which are looked after more often.
-  void AdvanceWaiters(MonotonicTime now, std::vector<SignTask>& waited_out) {
-    flights_.Advance(now, waited_out);
+  void AdvanceWaiters(MonotonicTime now, std::vector<SignTask>& rehydrate_timeout) {
+    flights_.Advance(now, rehydrate_timeout);
   }
 
   // What is tighter in it holds for the keys that are here already. After the DekTable's.
@@ -175,7 +175,7 @@ class KeyShard {
   // The action for `event`; wipes a spent plain key that is in its way.
   KeyAction ActionFor(const KeyId& id, KeyEvent event, MonotonicTime now);
 
-  void Grant(const KeyId& id, MonotonicTime now, KeyLoan& loan);
+  void Grant(const KeyId& id, MonotonicTime now, KeyLease& lease);
   void TakeBlob(const SealedKeyHeader& header, const SealedBlob& blob, MonotonicTime now);
   void TakeSecret(const KeyId& id, const OpenedSecret& opened, MonotonicTime now,
                   std::uint64_t random);

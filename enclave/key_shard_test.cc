@@ -56,7 +56,7 @@ class KeyShardTest : public testing::Test {
   }
 
   Verdict Sign(KeyShard& shard, const KeyId& id, MonotonicTime now) {
-    answer_ = shard.Sign(id, now, loan_, [&] {
+    answer_ = shard.Sign(id, now, lease_, [&] {
       return SignTask{.item = {.sequence = ++sequence_, .key_id = id},
                       .expires = now + seconds(1),
                       .wait_until = now + milliseconds(3)};
@@ -64,25 +64,25 @@ class KeyShardTest : public testing::Test {
     return answer_.verdict;
   }
 
-  KeyShard::Released Land(KeyShard& shard, const KeyId& id, MonotonicTime now,
-                          std::uint64_t random = 0) {
+  KeyShard::Released CompleteFlight(KeyShard& shard, const KeyId& id, MonotonicTime now,
+                                    std::uint64_t random = 0) {
     OpenedSecret opened{{}, {}, deks_->Validity(dek_id_, now)};
     std::ranges::copy(id.bytes, opened.secret.Expose().begin());
     if (opened.dek == nullptr) opened.dek = std::make_shared<DekValidity>(now);
-    return shard.Land(id, opened, now, random);
+    return shard.CompleteFlight(id, opened, now, random);
   }
 
   KeyId WarmKey(KeyShard& shard, MonotonicTime now = kStart, std::uint64_t random = 0) {
     KeyId id = LoadKey(shard, now);
     EXPECT_EQ(Sign(shard, id, now), Verdict::kLeading);
-    Land(shard, id, now, random);
+    CompleteFlight(shard, id, now, random);
     return id;
   }
 
   std::size_t Advance(KeyShard& shard, MonotonicTime now) {
-    std::vector<SignTask> waited_out;
-    shard.Advance(now, waited_out);
-    return waited_out.size();
+    std::vector<SignTask> rehydrate_timeout;
+    shard.Advance(now, rehydrate_timeout);
+    return rehydrate_timeout.size();
   }
 
   static bool IsWiped(const KeyShard& shard) {
@@ -96,7 +96,7 @@ class KeyShardTest : public testing::Test {
   const DekId dek_id_ = DekId::New({});
   Secret<32> dek_key_;
   const std::unique_ptr<DekTable> deks_ = NewDekTable();
-  KeyLoan loan_;
+  KeyLease lease_;
   KeyShard::Answer answer_;
   std::uint32_t sequence_ = 0;
 };
@@ -107,11 +107,11 @@ TEST_F(KeyShardTest, AColdKeyIsOpenedByTheFirstWhoAsksAndTheOthersWait) {
   EXPECT_EQ(Sign(shard, id, kStart), Verdict::kLeading);
   EXPECT_EQ(Sign(shard, id, kStart), Verdict::kWaiting);
   EXPECT_EQ(Sign(shard, id, kStart), Verdict::kWaiting);
-  KeyShard::Released released = Land(shard, id, kStart);
+  KeyShard::Released released = CompleteFlight(shard, id, kStart);
   EXPECT_EQ(released.status, ItemStatus::kOk);
   EXPECT_EQ(released.tasks.size(), 3u);
   ASSERT_EQ(Sign(shard, id, kStart), Verdict::kGranted);
-  EXPECT_TRUE(std::ranges::equal(id.bytes, loan_.secret.Expose().first(KeyId::kBytes)));
+  EXPECT_TRUE(std::ranges::equal(id.bytes, lease_.secret.Expose().first(KeyId::kBytes)));
 }
 
 TEST_F(KeyShardTest, FailureIsSharedLikeSuccess) {
@@ -139,7 +139,7 @@ TEST_F(KeyShardTest, AWaiterIsGivenBackWithinItsBudgetWhileTheFlightGoesOn) {
   KeyId id = LoadKey(shard);
   Sign(shard, id, kStart);
   EXPECT_EQ(Advance(shard, kStart + milliseconds(3)), 1u);
-  KeyShard::Released released = Land(shard, id, kStart + milliseconds(4));
+  KeyShard::Released released = CompleteFlight(shard, id, kStart + milliseconds(4));
   EXPECT_TRUE(released.tasks.empty());
   EXPECT_EQ(Sign(shard, id, kStart + milliseconds(4)), Verdict::kGranted);
 }
@@ -149,7 +149,7 @@ TEST_F(KeyShardTest, NobodyWaitsForAFlightThatIsOverdue) {
   KeyId id = LoadKey(shard);
   Sign(shard, id, kStart);
   EXPECT_EQ(Sign(shard, id, kStart + milliseconds(5)), Verdict::kRefused);
-  EXPECT_EQ(answer_.status, ItemStatus::kWaitedOut);
+  EXPECT_EQ(answer_.status, ItemStatus::kRehydrateTimeout);
 }
 
 TEST_F(KeyShardTest, APlainKeySignsAsOftenAsItMayAndIsWipedWithTheLastUse) {
@@ -188,7 +188,7 @@ TEST_F(KeyShardTest, AKeyInUseIsRefreshedOnceInItsWindowAndSignsMeanwhile) {
   EXPECT_EQ(Sign(shard, id, kStart + earliest - milliseconds(1)), Verdict::kGranted);
   EXPECT_EQ(Sign(shard, id, kStart + earliest), Verdict::kGrantedAndLeading);
   EXPECT_EQ(Sign(shard, id, kStart + earliest), Verdict::kGranted) << "one flight is enough";
-  Land(shard, id, kStart + earliest);
+  CompleteFlight(shard, id, kStart + earliest);
   EXPECT_EQ(Sign(shard, id, kStart + earliest), Verdict::kGranted);
   EXPECT_EQ(Sign(shard, id, kStart + minutes(16)), Verdict::kGranted) << "it has a new deadline";
 }
@@ -236,7 +236,7 @@ TEST_F(KeyShardTest, ADekThatLapsesWhileAKeyIsOpenedFailsTheFlight) {
   KeyShard shard = NewShard({});
   KeyId id = LoadKey(shard);
   EXPECT_EQ(Sign(shard, id, kStart + minutes(60) - milliseconds(1)), Verdict::kLeading);
-  KeyShard::Released released = Land(shard, id, kStart + minutes(60));
+  KeyShard::Released released = CompleteFlight(shard, id, kStart + minutes(60));
   EXPECT_EQ(released.status, ItemStatus::kNeedDek);
   EXPECT_EQ(released.tasks.size(), 1u);
   EXPECT_TRUE(IsWiped(shard));
@@ -307,10 +307,10 @@ TEST_F(KeyShardTest, ANewKeyUnderAnOldIdTakesItsPlaceWhole) {
   SealedKeyHeader header{id, dek_id_, {}};
   OpenedSecret other{{}, {}, deks_->Validity(dek_id_, kStart)};
   other.secret.Expose()[31] = 9;
-  ASSERT_TRUE(shard.Adopt(header, BlobOf(header), other, kStart, 0));
+  ASSERT_TRUE(shard.InsertWarm(header, BlobOf(header), other, kStart, 0));
   ASSERT_EQ(Sign(shard, id, kStart), Verdict::kGranted);
-  EXPECT_EQ(loan_.secret.Expose()[31], 9);
-  EXPECT_EQ(loan_.secret.Expose()[0], 0) << "nothing of the old key";
+  EXPECT_EQ(lease_.secret.Expose()[31], 9);
+  EXPECT_EQ(lease_.secret.Expose()[0], 0) << "nothing of the old key";
 }
 
 TEST_F(KeyShardTest, AKeyThatIsBeingOpenedIsNotReplaced) {
@@ -318,9 +318,9 @@ TEST_F(KeyShardTest, AKeyThatIsBeingOpenedIsNotReplaced) {
   KeyId id = LoadKey(shard);
   Sign(shard, id, kStart);
   SealedKeyHeader header{id, dek_id_, {}};
-  EXPECT_FALSE(
-      shard.Adopt(header, BlobOf(header), {{}, {}, deks_->Validity(dek_id_, kStart)}, kStart, 0));
-  EXPECT_EQ(Land(shard, id, kStart).tasks.size(), 1u);
+  EXPECT_FALSE(shard.InsertWarm(header, BlobOf(header), {{}, {}, deks_->Validity(dek_id_, kStart)},
+                                kStart, 0));
+  EXPECT_EQ(CompleteFlight(shard, id, kStart).tasks.size(), 1u);
 }
 
 TEST_F(KeyShardTest, AForgottenKeyLeavesNeitherSecretNorBlob) {
@@ -346,7 +346,7 @@ TEST_F(KeyShardTest, AKeyThatIsForgottenWhileItIsOpenedDoesNotComeBack) {
   ASSERT_EQ(Sign(shard, refreshing, later), Verdict::kGrantedAndLeading);
   for (const KeyId& id : {opening, refreshing}) {
     shard.Forget(id);
-    KeyShard::Released released = Land(shard, id, later);
+    KeyShard::Released released = CompleteFlight(shard, id, later);
     EXPECT_EQ(released.status, ItemStatus::kNeedBlob);
     EXPECT_EQ(released.tasks.size(), id == opening ? 1u : 0u);
     EXPECT_EQ(shard.ViewOf(id, later).state, KeyState::kAbsent);
@@ -361,7 +361,7 @@ TEST_F(KeyShardTest, WaitersAreBoundedAndTheNextIsRefusedAtOnce) {
   while (Sign(shard, id, kStart) != Verdict::kRefused) ++waiting;
   EXPECT_EQ(answer_.status, ItemStatus::kBusy);
   EXPECT_EQ(waiting, 2048);
-  EXPECT_EQ(Land(shard, id, kStart).tasks.size(), 2048u);
+  EXPECT_EQ(CompleteFlight(shard, id, kStart).tasks.size(), 2048u);
 }
 
 }  // namespace

@@ -63,7 +63,7 @@ enum class KeyAction : std::uint8_t {
   kWait,             // the signature waits for the flight
   kAskBlob,          // answer kNeedBlob
   kAskDek,           // answer kNeedDek: UNLOCK_REQUIRED
-  kRefuse,           // answer kWaitedOut: UNLOCK_REQUIRED
+  kRefuse,           // answer kRehydrateTimeout: UNLOCK_REQUIRED
   kWipeAndRetry,     // wipe the plain key, then look at the event again
   kWipe,             // wipe the plain key
   kRearm,            // set the timer for what is its time now

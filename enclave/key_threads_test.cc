@@ -246,8 +246,8 @@ class OneKeyManyThreads : public testing::Test {
   }
 
   void Sign() {
-    KeyLoan loan;
-    const auto [verdict, status] = cache_->Sign(header_.key_id, now_, loan, [&] {
+    KeyLease lease;
+    const auto [verdict, status] = cache_->Sign(header_.key_id, now_, lease, [&] {
       ++waited_;
       return SignTask{.expires = now_ + hours(1), .wait_until = now_ + hours(1)};
     });
@@ -257,7 +257,7 @@ class OneKeyManyThreads : public testing::Test {
     }
     if (verdict == Verdict::kGranted || verdict == Verdict::kGrantedAndLeading) {
       ++grants_;
-      EXPECT_EQ(loan.secret.Expose()[0], kMark) << "a plain key that was wiped already";
+      EXPECT_EQ(lease.secret.Expose()[0], kMark) << "a plain key that was wiped already";
     }
     if (verdict != Verdict::kLeading && verdict != Verdict::kGrantedAndLeading) return;
     EXPECT_EQ(flights_.fetch_add(1), 0) << "two flights of one key";
@@ -265,7 +265,7 @@ class OneKeyManyThreads : public testing::Test {
     OpenedSecret opened{{}, {}, deks_->Validity(header_.dek_id, now_)};
     opened.secret.Expose()[0] = kMark;
     flights_.fetch_sub(1);
-    released_ += cache_->Land(header_.key_id, opened, now_).tasks.size();
+    released_ += cache_->CompleteFlight(header_.key_id, opened, now_).tasks.size();
   }
 
   static constexpr std::uint8_t kMark = 0x5a;

@@ -10,7 +10,7 @@
 
 namespace bulla {
 
-absl::StatusOr<NewKey> MakeKey(const Signer& signer, const DekLoan& dek, const KeyId& id,
+absl::StatusOr<NewKey> MakeKey(const Signer& signer, const DekLease& dek, const KeyId& id,
                                ByteSpan entropy) {
   NewKey made;
   BULLA_ASSIGN_OR_RETURN(Secret<32> secret, GenerateSecretKey(signer, entropy));
@@ -37,7 +37,7 @@ absl::StatusOr<NewKey> MakeKey(const Signer& signer, const DekLoan& dek, const K
   return made;
 }
 
-absl::StatusOr<OpenedKey> CheckNewKey(const Signer& signer, const DekLoan& dek, const KeyId& id,
+absl::StatusOr<OpenedKey> CheckNewKey(const Signer& signer, const DekLease& dek, const KeyId& id,
                                       const NewKey& key) {
   BULLA_FAULT_LIVE("what is known of the key", &key.header, sizeof key.header);
   BULLA_FAULT_LIVE("blob", &key.blob, sizeof key.blob);

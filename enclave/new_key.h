@@ -21,13 +21,13 @@ struct NewKey {
 
 // Draws a key from the kernel and from `entropy` (kExtraEntropyBytesMin to Max) at once, and seals
 // it under `dek`. The status of the step that failed.
-absl::StatusOr<NewKey> MakeKey(const Signer& signer, const DekLoan& dek, const KeyId& id,
+absl::StatusOr<NewKey> MakeKey(const Signer& signer, const DekLease& dek, const KeyId& id,
                                ByteSpan entropy);
 
 // Opens it again as an enclave would that has only the blob, with a second copy of its DEK, and has
 // it sign: the key, to be used from here on. DATA_LOSS when blob, public key and address are not of
 // one key, because a fault has come between.
-absl::StatusOr<OpenedKey> CheckNewKey(const Signer& signer, const DekLoan& dek, const KeyId& id,
+absl::StatusOr<OpenedKey> CheckNewKey(const Signer& signer, const DekLease& dek, const KeyId& id,
                                       const NewKey& key);
 
 }  // namespace bulla

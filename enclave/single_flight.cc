@@ -49,10 +49,10 @@ std::vector<SignTask> SingleFlight::End(const KeyId& id) {
   return tasks;
 }
 
-void SingleFlight::Advance(MonotonicTime now, std::vector<SignTask>& waited_out) {
+void SingleFlight::Advance(MonotonicTime now, std::vector<SignTask>& rehydrate_timeout) {
   wheel_.Advance(now, [&](TimerNode& node) {
     auto& waiter = static_cast<Waiter&>(node);
-    waited_out.push_back(std::move(waiter.task));
+    rehydrate_timeout.push_back(std::move(waiter.task));
     waiter.flight->waiters.erase(waiter.self);
   });
 }

@@ -39,8 +39,8 @@ class SingleFlight {
   // Ends the key's flight, if there is one: its waiters, in the order of their arrival.
   std::vector<SignTask> End(const KeyId& id);
 
-  // Appends to `waited_out` those whose wait is over.
-  void Advance(MonotonicTime now, std::vector<SignTask>& waited_out);
+  // Appends to `rehydrate_timeout` those whose wait is over.
+  void Advance(MonotonicTime now, std::vector<SignTask>& rehydrate_timeout);
 
   bool full() const { return waiters() >= waiters_max_; }
   std::size_t flights() const { return flights_.size(); }

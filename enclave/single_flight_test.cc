@@ -22,9 +22,9 @@ std::vector<std::uint32_t> SequencesOf(const std::vector<SignTask>& tasks) {
 class SingleFlightTest : public testing::Test {
  protected:
   std::vector<std::uint32_t> Advance(MonotonicTime now) {
-    std::vector<SignTask> waited_out;
-    flights_.Advance(now, waited_out);
-    return SequencesOf(waited_out);
+    std::vector<SignTask> rehydrate_timeout;
+    flights_.Advance(now, rehydrate_timeout);
+    return SequencesOf(rehydrate_timeout);
   }
 
   const KeyId id_ = KeyId::New({});

@@ -91,7 +91,7 @@ void Apply(const GatewayConfig& config, std::string_view platform,
   if (config.enclaves == enclaves) return;
   enclaves = config.enclaves;
   absl::StatusOr<std::vector<EnclaveSpec>> specs = EnclaveSpecs(config.enclaves, platform);
-  if (specs.ok()) router.fleet().Become(*specs);  // ConfigWatch saw to it
+  if (specs.ok()) router.fleet().Reconcile(*specs);  // ConfigWatch saw to it
 }
 
 StoreStatus StatusOf(const SqliteStore& store) {
@@ -135,7 +135,7 @@ class AdmissionFeed {
     const std::shared_ptr<const Fleet::Table> table = router_.fleet().table();
     for (const auto& member : table->members) {
       const StreamPool::Admitted admitted = member->link()->pool().admitted();
-      if (member->serves()) enclaves.in_flight_max += admitted.in_flight_max;
+      if (member->in_service()) enclaves.in_flight_max += admitted.in_flight_max;
       enclaves.refused += admitted.refused;
     }
     admission_.Tick(now, enclaves);
@@ -155,14 +155,14 @@ class ReadyFile {
       : path_(std::move(path)), text_(std::move(text)), started_(started) {}
 
   void Tick(const Router& router, GrpcServer& grpc, MonotonicTime now) {
-    const std::size_t reliable = router.fleet().reliable();
-    grpc.SetServing(reliable > 0);
-    if (written_ || reliable == 0) return;
+    const std::size_t available = router.fleet().available();
+    grpc.SetServing(available > 0);
+    if (written_ || available == 0) return;
     const bool settled =
-        reliable == router.fleet().table()->members.size() && router.unlocker().settled();
+        available == router.fleet().table()->members.size() && router.unlocker().settled();
     if (!settled && now < started_ + kReadyPatience) return;
     written_ = true;
-    LogInfo("gateway_ready", {{"enclaves", reliable}});
+    LogInfo("gateway_ready", {{"enclaves", available}});
     if (path_.empty()) return;
     absl::Status status = WriteFileAtomically(path_, text_);
     if (!status.ok()) LogError("ready_file_failed", {{"reason", status.ToString()}});

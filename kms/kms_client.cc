@@ -116,7 +116,7 @@ class Connection {
  public:
   explicit Connection(asio::ssl::context& tls) : stream_(loop_, tls) {}
 
-  absl::Status Adopt(UniqueFd fd) {
+  absl::Status InsertWarm(UniqueFd fd) {
     int family = 0;
     socklen_t size = sizeof family;
     if (::getsockopt(fd.get(), SOL_SOCKET, SO_DOMAIN, &family, &size) != 0) {
@@ -373,7 +373,7 @@ class KmsClient::Impl {
     BULLA_RETURN_IF_ERROR(TimeLeft(deadline).status());
     BULLA_ASSIGN_OR_RETURN(UniqueFd fd, options_.dial());
     auto connection = std::make_unique<Connection>(tls_);
-    BULLA_RETURN_IF_ERROR(connection->Adopt(std::move(fd)));
+    BULLA_RETURN_IF_ERROR(connection->InsertWarm(std::move(fd)));
     BULLA_ASSIGN_OR_RETURN(Duration left, TimeLeft(deadline));
     BULLA_RETURN_IF_ERROR(
         connection->Handshake(options_.kms_host, options_.clock->WallNow(), left));

@@ -46,7 +46,8 @@ enum class ItemStatus : std::uint8_t {
   kNoSealingDek = 5,  // create: no data key to seal under yet
   kRefused = 6,       // the blob does not open: damaged, or not this key's
   kFault = 7,         // a computation failed its check; no signature left the enclave
-  kWaitedOut = 8,     // the key is being opened, for longer than a signature may wait: come back
+  kRehydrateTimeout =
+      8,  // the key is being opened, for longer than a signature may wait: come back
 };
 inline constexpr int kItemStatusCount = 9;
 

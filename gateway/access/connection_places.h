@@ -47,7 +47,7 @@ class ConnectionPlaces {
     Client& client = clients_[address];
     client.address = address;
     place.client_ = &client;
-    Count(client, client.held + 1);
+    Count(client, client.connections + 1);
     Waits(place);
   }
   // Idempotent.
@@ -55,8 +55,8 @@ class ConnectionPlaces {
     if (place.client_ == nullptr) return;
     Works(place);
     Client& client = *std::exchange(place.client_, nullptr);
-    Count(client, client.held - 1);
-    if (client.held == 0) clients_.erase(ClientAddress(client.address));
+    Count(client, client.connections - 1);
+    if (client.connections == 0) clients_.erase(ClientAddress(client.address));
   }
 
   // It waits for its caller: for a request, the rest of one, the end. Since when it does not change
@@ -85,14 +85,14 @@ class ConnectionPlaces {
  private:
   struct Client {
     ClientAddress address{};
-    std::size_t held = 0;
+    std::size_t connections = 0;
     std::list<Place*> waiting;  // since longest first
   };
 
-  void Count(Client& client, std::size_t held) {
-    by_count_.erase({client.held, &client});
-    client.held = held;
-    if (held > 0) by_count_.emplace(held, &client);
+  void Count(Client& client, std::size_t connections) {
+    by_count_.erase({client.connections, &client});
+    client.connections = connections;
+    if (connections > 0) by_count_.emplace(connections, &client);
   }
 
   std::map<ClientAddress, Client> clients_;

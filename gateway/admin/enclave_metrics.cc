@@ -78,7 +78,8 @@ ClientMetric NewMetric(const Fleet::Status& enclave) {
 
 void AppendSeries(const Row& row, const Statuses& enclaves, std::vector<ClientMetric>& out) {
   for (const Fleet::Status& enclave : enclaves) {
-    if (!enclave.link.report || (row.type == MetricType::Gauge && !enclave.link.ready)) continue;
+    if (!enclave.link.report || (row.type == MetricType::Gauge && !enclave.link.connected))
+      continue;
     ClientMetric metric = NewMetric(enclave);
     if (row.label != nullptr) metric.label.push_back({row.label, row.label_value});
     auto value = static_cast<double>((*enclave.link.report).*row.value);
@@ -128,7 +129,7 @@ MetricFamily GaugeFamily(const char* name, const char* help, const Statuses& enc
                          double (*value)(const Fleet::Status&)) {
   MetricFamily family{.name = name, .help = help, .type = MetricType::Gauge};
   for (const Fleet::Status& enclave : enclaves) {
-    if (!enclave.link.report || !enclave.link.ready) continue;
+    if (!enclave.link.report || !enclave.link.connected) continue;
     ClientMetric metric = NewMetric(enclave);
     metric.gauge.value = value(enclave);
     family.metric.push_back(std::move(metric));
@@ -156,7 +157,8 @@ const LinkRow kLinkRows[] = {
      MetricType::Gauge,
      [](const Fleet::Status& enclave) { return static_cast<double>(enclave.weight); }},
     {"bulla_gateway_enclave_serving", "1: connected and prepared, whether ejected or not",
-     MetricType::Gauge, [](const Fleet::Status& enclave) { return enclave.serves ? 1.0 : 0.0; }},
+     MetricType::Gauge,
+     [](const Fleet::Status& enclave) { return enclave.in_service ? 1.0 : 0.0; }},
     {"bulla_gateway_enclave_ejected", "1: its circuit breaker keeps signatures from it",
      MetricType::Gauge, [](const Fleet::Status& enclave) { return enclave.ejected ? 1.0 : 0.0; }},
 };

@@ -14,7 +14,7 @@ using testing::Not;
 EnclaveLink::Status Enclave(const std::string& address) {
   EnclaveLink::Status status;
   status.address = address;
-  status.ready = true;
+  status.connected = true;
   status.report = EnclaveReport{.keys_warm = 3, .keys_cool = 4, .keys_invalid = 5, .deks_open = 2};
   return status;
 }
@@ -107,7 +107,7 @@ TEST(EnclaveMetrics, OfAnEnclaveThatWasNeverReachedOnlyTheWayThereIsShown) {
 TEST(EnclaveMetrics, AnEnclaveThatIsGoneHoldsNothingAndKeepsItsCounters) {
   EnclaveLink::Status enclave = Enclave("e");
   enclave.report->rehydrations = 6;
-  enclave.ready = false;
+  enclave.connected = false;
   std::string text = TextOf({enclave});
   EXPECT_THAT(text, Not(HasSubstr("key_cache_state")));
   EXPECT_THAT(text, HasSubstr("\nrehydrate_total{enclave=\"e\"} 6\n"));

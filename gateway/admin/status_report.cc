@@ -45,8 +45,8 @@ json::object Describe(const Fleet::Status& enclave,
   const EnclaveLink::Status& link = enclave.link;
   json::object object;
   object["address"] = link.address;
-  object["ready"] = link.ready;
-  object["serving"] = enclave.serves && !enclave.ejected;
+  object["ready"] = link.connected;
+  object["serving"] = enclave.in_service && !enclave.ejected;
   object["ejected"] = enclave.ejected;
   object["weight"] = enclave.weight;
   object["weightTarget"] = enclave.weight_target;
@@ -119,7 +119,7 @@ std::string StatusJson(const Router& router, const StoreStatus& store,
 std::vector<std::string> NotReadyBecause(const Router& router, const StoreHealth& store) {
   std::vector<std::string> reasons = NotReadyToSignBecause(router);
   if (!store.writable()) reasons.push_back(fmt::format("key store: {}", store.reason));
-  const bool explained = router.fleet().reliable() == 0;
+  const bool explained = router.fleet().available() == 0;
   for (const Fleet::Status& enclave : router.fleet().statuses()) {
     if (explained || enclave.link.foreign_store.empty()) continue;
     reasons.push_back(fmt::format("enclave {}: {}", enclave.link.address, enclave.link.last_error));
@@ -128,15 +128,15 @@ std::vector<std::string> NotReadyBecause(const Router& router, const StoreHealth
 }
 
 std::vector<std::string> NotReadyToSignBecause(const Router& router) {
-  if (router.fleet().reliable() > 0) return {};
+  if (router.fleet().available() > 0) return {};
   std::vector<std::string> reasons;
   for (const Fleet::Status& enclave : router.fleet().statuses()) {
     const std::string& error = enclave.link.last_error;
     reasons.push_back(fmt::format("enclave {}: {}", enclave.link.address,
-                                  enclave.ejected      ? "does not answer"
-                                  : enclave.link.ready ? "opening the data keys in use"
-                                  : error.empty()      ? "connecting"
-                                                       : error));
+                                  enclave.ejected          ? "does not answer"
+                                  : enclave.link.connected ? "opening the data keys in use"
+                                  : error.empty()          ? "connecting"
+                                                           : error));
   }
   if (reasons.empty()) reasons.push_back("no enclave is configured");
   return reasons;

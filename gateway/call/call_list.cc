@@ -6,7 +6,7 @@ namespace bulla {
 namespace {
 
 // Homes are I/O threads, so there are few. A frame that meets more delivers in more than one round.
-constexpr std::size_t kHomesAtOnce = 8;
+constexpr std::size_t kSinksAtOnce = 8;
 
 }  // namespace
 
@@ -16,28 +16,28 @@ std::size_t CountCalls(const SignCall* first) {
   return count;
 }
 
-void DeliverAll(SignCall* first) {
-  std::array<CallHome*, kHomesAtOnce> homes{};
-  std::array<CallList, kHomesAtOnce> lists;
+void CompleteAll(SignCall* first) {
+  std::array<CompletionSink*, kSinksAtOnce> sinks{};
+  std::array<CallList, kSinksAtOnce> lists;
   while (first != nullptr) {
     SignCall* call = PopFirst(first);
     std::size_t i = 0;
-    while (i < kHomesAtOnce && homes[i] != nullptr && homes[i] != call->home) ++i;
-    if (i == kHomesAtOnce) {
-      call->home->Deliver(call);
+    while (i < kSinksAtOnce && sinks[i] != nullptr && sinks[i] != call->sink) ++i;
+    if (i == kSinksAtOnce) {
+      call->sink->Complete(call);
       continue;
     }
-    homes[i] = call->home;
+    sinks[i] = call->sink;
     lists[i].Append(call);
   }
-  for (std::size_t i = 0; i < kHomesAtOnce && homes[i] != nullptr; ++i) {
-    homes[i]->Deliver(lists[i].first());
+  for (std::size_t i = 0; i < kSinksAtOnce && sinks[i] != nullptr; ++i) {
+    sinks[i]->Complete(lists[i].first());
   }
 }
 
 void FailAll(SignCall* first, ErrorCode error) {
   for (SignCall* call = first; call != nullptr; call = call->next) call->error = error;
-  DeliverAll(first);
+  CompleteAll(first);
 }
 
 }  // namespace bulla

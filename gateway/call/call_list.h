@@ -46,8 +46,8 @@ inline SignCall* PopFirst(SignCall*& first) {
 
 std::size_t CountCalls(const SignCall* first);
 
-// Delivers finished calls, one Deliver() for each home. After it, none of them may be touched.
-void DeliverAll(SignCall* first);
+// Delivers finished calls, one Complete() for each home. After it, none of them may be touched.
+void CompleteAll(SignCall* first);
 
 // Answers every call of the list with `error`.
 void FailAll(SignCall* first, ErrorCode error);

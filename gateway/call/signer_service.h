@@ -18,12 +18,12 @@ namespace bulla {
 class SignCall;
 
 // Where finished calls go back to. Implemented by each face.
-class CallHome {
+class CompletionSink {
  public:
-  virtual ~CallHome() = default;
+  virtual ~CompletionSink() = default;
   // Takes a list of finished calls, linked through SignCall::next. Called on a thread of the
   // router's choosing, at most once per call; must not block. The calls belong to the callee again.
-  virtual void Deliver(SignCall* first) = 0;
+  virtual void Complete(SignCall* first) = 0;
 };
 
 // One signature asked for. The face owns it and keeps it alive and unmoved from Sign() until it is
@@ -35,7 +35,7 @@ class SignCall {
   Digest32 digest{};
   MonotonicTime deadline;
   bool no_wait = false;  // never held back to be sent together with others
-  CallHome* home = nullptr;
+  CompletionSink* sink = nullptr;
   // Out.
   ErrorCode error = ErrorCode::kOk;
   RecoverableSignature signature;  // when error is kOk
@@ -44,11 +44,11 @@ class SignCall {
   // The router's own: how often the key's blob was sent for the call, and how often the call was
   // sent behind one that others had sent; which enclaves it was taken back from, to be repeated
   // elsewhere, and how many of them; since when it is on its way.
-  static constexpr std::uint8_t kRepeatsMax = 2;
+  static constexpr std::uint8_t kRetriesMax = 2;
   std::uint8_t blob_loads = 0;
   std::uint8_t blob_follows = 0;
-  std::uint8_t repeats = 0;
-  std::array<std::uint32_t, kRepeatsMax> avoid{};
+  std::uint8_t retries = 0;
+  std::array<std::uint32_t, kRetriesMax> avoid{};
   MonotonicTime gathered_at;
 
  protected:

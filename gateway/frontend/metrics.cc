@@ -5,7 +5,7 @@
 namespace bulla {
 namespace {
 
-constexpr const char* kMethodNames[kFaceMethodCount] = {
+constexpr const char* kMethodNames[kFrontendMethodCount] = {
     "create",           "sign",    "sign_batch", "sign_batch_item", "sign_stream",
     "sign_stream_item", "get_key", "other"};
 
@@ -16,9 +16,9 @@ prometheus::Histogram& Latency(Metrics& metrics, const std::string& phase) {
 
 }  // namespace
 
-FaceMetrics::FaceMetrics(Metrics& metrics, const std::string& face)
+FrontendMetrics::FrontendMetrics(Metrics& metrics, const std::string& face)
     : parse_latency_(&Latency(metrics, "parse")), total_latency_(&Latency(metrics, "total")) {
-  for (int method = 0; method < kFaceMethodCount; ++method) {
+  for (int method = 0; method < kFrontendMethodCount; ++method) {
     for (int code = 0; code < kErrorCodeCount; ++code) {
       std::string name(ErrorRowOf(static_cast<ErrorCode>(code)).name);
       requests_[method][code] = &metrics.AddCounter(

@@ -12,16 +12,25 @@ namespace bulla {
 
 // What was asked for. The items of batches and streams are counted beside the calls that carry
 // them.
-enum class FaceMethod { kCreate, kSign, kBatch, kBatchItem, kStream, kStreamItem, kGetKey, kOther };
-inline constexpr int kFaceMethodCount = 8;
+enum class FrontendMethod {
+  kCreate,
+  kSign,
+  kBatch,
+  kBatchItem,
+  kStream,
+  kStreamItem,
+  kGetKey,
+  kOther
+};
+inline constexpr int kFrontendMethodCount = 8;
 
 // Thread-safe.
-class FaceMetrics {
+class FrontendMetrics {
  public:
   // `face` is "http" or "grpc".
-  FaceMetrics(Metrics& metrics, const std::string& face);
+  FrontendMetrics(Metrics& metrics, const std::string& face);
 
-  void Count(FaceMethod method, ErrorCode code) {
+  void Count(FrontendMethod method, ErrorCode code) {
     requests_[static_cast<int>(method)][static_cast<int>(code)]->Increment();
   }
   // From the first byte read to the call handed over; and to its answer composed.
@@ -29,7 +38,7 @@ class FaceMetrics {
   prometheus::Histogram& total_latency() { return *total_latency_; }
 
  private:
-  prometheus::Counter* requests_[kFaceMethodCount][kErrorCodeCount];
+  prometheus::Counter* requests_[kFrontendMethodCount][kErrorCodeCount];
   prometheus::Histogram* parse_latency_;
   prometheus::Histogram* total_latency_;
 };

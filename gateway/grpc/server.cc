@@ -47,7 +47,7 @@ void FillKey(const KeyRow& key, v1::GetKeyResponse& out) {
 }
 
 grpc::ServerUnaryReactor* FinishNow(GrpcShared& shared, grpc::CallbackServerContext& context,
-                                    FaceMethod method, const Error& error) {
+                                    FrontendMethod method, const Error& error) {
   shared.metrics.Count(method, error.code);
   grpc::ServerUnaryReactor* reactor = context.DefaultReactor();
   reactor->Finish(StatusOf(error));
@@ -55,7 +55,7 @@ grpc::ServerUnaryReactor* FinishNow(GrpcShared& shared, grpc::CallbackServerCont
 }
 
 // One unary Sign. It owns itself from Start() until the service delivers it.
-class UnarySign final : public SignCall, public CallHome {
+class UnarySign final : public SignCall, public CompletionSink {
  public:
   // Let in as `client`'s.
   UnarySign(GrpcShared& shared, Admission::Client client, grpc::ServerUnaryReactor& reactor,
@@ -67,7 +67,7 @@ class UnarySign final : public SignCall, public CallHome {
         der_(request.der()),
         started_at_(shared.clock.Now()) {
     no_wait = request.no_wait();
-    home = this;
+    sink = this;
   }
 
   void Start() {
@@ -75,14 +75,14 @@ class UnarySign final : public SignCall, public CallHome {
     shared_.service.Sign(this);
   }
 
-  void Deliver(SignCall* first) override {
+  void Complete(SignCall* first) override {
     BULLA_CHECK(first == this && next == nullptr, "a unary call's home gets that call");
     if (error == ErrorCode::kOk) {
       FillSignature(signature, der_, response_);
       shared_.admission.OnAnswered(shared_.clock.Now() - started_at_);
       shared_.metrics.total_latency().Observe(MillisSinceStart());
     }
-    shared_.metrics.Count(FaceMethod::kSign, error);
+    shared_.metrics.Count(FrontendMethod::kSign, error);
     shared_.admission.Release(client_, 1);
     grpc::ServerUnaryReactor& reactor = reactor_;
     grpc::Status status = StatusOf({error, {}});
@@ -118,15 +118,15 @@ class Face final : public v1::Signer::CallbackService {
     Error error = shared_.CheckMetadata(*context);
     if (error.ok()) error = CheckRequest(*request);
     if (error.ok()) error = CheckIdempotencyKey(request->idempotency_key());
-    if (!error.ok()) return FinishNow(shared_, *context, FaceMethod::kCreate, error);
+    if (!error.ok()) return FinishNow(shared_, *context, FrontendMethod::kCreate, error);
     call.idempotency_key = request->idempotency_key();
     call.deadline = shared_.Deadline(*context, shared_.options.create_timeout);
     std::optional<Admission::Pass> pass = shared_.admission.AdmitCreate(
         shared_.ClientOf(*context), call.deadline - shared_.clock.Now());
-    if (!pass) return FinishNow(shared_, *context, FaceMethod::kCreate, kLater);
+    if (!pass) return FinishNow(shared_, *context, FrontendMethod::kCreate, kLater);
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
     shared_.service.Create(std::move(call),
-                           KeyDone(FaceMethod::kCreate, *std::move(pass), reactor, response));
+                           KeyDone(FrontendMethod::kCreate, *std::move(pass), reactor, response));
     return reactor;
   }
 
@@ -138,12 +138,12 @@ class Face final : public v1::Signer::CallbackService {
     Error error = shared_.CheckMetadata(*context);
     if (error.ok()) error = CheckRequest(*request);
     if (error.ok()) error = ParseKeyId(request->key_id(), key_id);
-    if (!error.ok()) return FinishNow(shared_, *context, FaceMethod::kGetKey, error);
+    if (!error.ok()) return FinishNow(shared_, *context, FrontendMethod::kGetKey, error);
     std::optional<Admission::Pass> pass = shared_.admission.AdmitLookUp(shared_.ClientOf(*context));
-    if (!pass) return FinishNow(shared_, *context, FaceMethod::kGetKey, kLater);
+    if (!pass) return FinishNow(shared_, *context, FrontendMethod::kGetKey, kLater);
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
     shared_.service.GetKey(key_id,
-                           KeyDone(FaceMethod::kGetKey, *std::move(pass), reactor, response));
+                           KeyDone(FrontendMethod::kGetKey, *std::move(pass), reactor, response));
     return reactor;
   }
 
@@ -157,11 +157,11 @@ class Face final : public v1::Signer::CallbackService {
     if (error.ok()) error = CheckRequest(*request);
     if (error.ok()) error = ParseKeyId(request->key_id(), key_id);
     if (error.ok()) error = ParseDigestBytes(request->digest(), digest);
-    if (!error.ok()) return FinishNow(shared_, *context, FaceMethod::kSign, error);
+    if (!error.ok()) return FinishNow(shared_, *context, FrontendMethod::kSign, error);
     MonotonicTime deadline = shared_.Deadline(*context, shared_.options.sign_timeout);
     Admission::Client client = shared_.ClientOf(*context);
     if (shared_.admission.Admit(client, 1, deadline - shared_.clock.Now()) == 0) {
-      return FinishNow(shared_, *context, FaceMethod::kSign, kLater);
+      return FinishNow(shared_, *context, FrontendMethod::kSign, kLater);
     }
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
     auto* call = new UnarySign(shared_, std::move(client), *reactor, *request, *response);
@@ -181,7 +181,7 @@ class Face final : public v1::Signer::CallbackService {
   inline static const Error kLater{ErrorCode::kRetryLater, {}};
 
   template <typename Response>
-  SignerService::KeyDone KeyDone(FaceMethod method, Admission::Pass&& admitted,
+  SignerService::KeyDone KeyDone(FrontendMethod method, Admission::Pass&& admitted,
                                  grpc::ServerUnaryReactor* reactor, Response* response) {
     auto pass = std::make_shared<Admission::Pass>(std::move(admitted));
     return [this, method, pass, reactor, response](Error error, const KeyRow& key) {

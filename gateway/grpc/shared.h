@@ -45,7 +45,7 @@ class GrpcShared {
   SignerService& service;
   Admission& admission;
   const Clock& clock;
-  FaceMetrics metrics;
+  FrontendMetrics metrics;
   ProxiedPeers proxied_peers;
 
  private:

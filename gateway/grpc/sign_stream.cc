@@ -23,18 +23,18 @@ struct StreamCall final : SignCall {
 }  // namespace
 
 // One SignStream. Reactions (OnReadDone, OnWriteDone, OnCancel, OnDone) come on gRPC's threads,
-// Deliver on the service's.
+// Complete on the service's.
 //
 // There is at most one read and one write under way; what is finished meanwhile is gathered and
 // leaves as one message when the write ends. The stream is read only while fewer than
 // kStreamItemsUnansweredMax items wait for the caller to take their results.
 //
 // It ends when no more is to be read and everything that was read is answered, and deletes itself
-// in OnDone. Deliver gives up its calls only at its very end, so that nothing finishes under its
+// in OnDone. Complete gives up its calls only at its very end, so that nothing finishes under its
 // feet.
 class GrpcSignStream final
     : public grpc::ServerBidiReactor<v1::SignStreamRequest, v1::SignStreamResponse>,
-      public CallHome {
+      public CompletionSink {
  public:
   GrpcSignStream(GrpcShared& shared, GrpcStreamList& streams, grpc::CallbackServerContext& context)
       : shared_(shared),
@@ -105,8 +105,8 @@ class GrpcSignStream final
     delete this;
   }
 
-  // CallHome.
-  void Deliver(SignCall* first) override {
+  // CompletionSink.
+  void Complete(SignCall* first) override {
     std::size_t count = 0;
     Act act;
     {
@@ -177,7 +177,7 @@ class GrpcSignStream final
     if (reading_over_ && !writing_ && with_service_ == 0 && gathered_.results_size() == 0) {
       act.finish = finished_ = true;
       act.status = broken_ ? grpc::Status::CANCELLED : StatusOf(error_);
-      shared_.metrics.Count(FaceMethod::kStream, error_.code);
+      shared_.metrics.Count(FrontendMethod::kStream, error_.code);
     }
     return act;
   }
@@ -232,7 +232,7 @@ class GrpcSignStream final
     if (free_calls_.empty()) free_calls_.push_back(&calls_.emplace_back());
     StreamCall* call = free_calls_.back();
     free_calls_.pop_back();
-    call->home = this;
+    call->sink = this;
     call->ref = item.ref();
     call->key_id = key_id;
     call->digest = digest;
@@ -248,7 +248,7 @@ class GrpcSignStream final
     v1::SignStreamResult& result = *gathered_.add_results();
     result.set_ref(call.ref);
     FillSignature(call.signature, call.der, *result.mutable_ok());
-    shared_.metrics.Count(FaceMethod::kStreamItem, ErrorCode::kOk);
+    shared_.metrics.Count(FrontendMethod::kStreamItem, ErrorCode::kOk);
     total_latency_.Observe(now - call.read_at);
   }
 
@@ -258,7 +258,7 @@ class GrpcSignStream final
     result.mutable_error()->set_code(std::string(ErrorRowOf(error.code).name));
     result.mutable_error()->set_message(std::string(error.Message()));
     result.mutable_error()->set_retry_after_ms(RetryAfterMs(error, jitter_++ * 37));
-    shared_.metrics.Count(FaceMethod::kStreamItem, error.code);
+    shared_.metrics.Count(FrontendMethod::kStreamItem, error.code);
   }
 
   GrpcShared& shared_;
@@ -275,7 +275,7 @@ class GrpcSignStream final
   std::deque<StreamCall> calls_ BULLA_GUARDED_BY(mutex_);     // all there are; they never move
   std::vector<StreamCall*> free_calls_ BULLA_GUARDED_BY(mutex_);
   std::size_t unanswered_ BULLA_GUARDED_BY(mutex_) = 0;    // items read, results not yet taken
-  std::size_t with_service_ BULLA_GUARDED_BY(mutex_) = 0;  // calls that Deliver will bring back
+  std::size_t with_service_ BULLA_GUARDED_BY(mutex_) = 0;  // calls that Complete will bring back
   bool reading_ BULLA_GUARDED_BY(mutex_) = false;
   bool writing_ BULLA_GUARDED_BY(mutex_) = false;
   bool reading_over_ BULLA_GUARDED_BY(mutex_) = false;

@@ -20,7 +20,7 @@ class CountingService final : public SignerService {
       MutexLock lock(mutex_);
       counts_.push_back(allocations_of_thread);
     }
-    DeliverAll(first);
+    CompleteAll(first);
   }
   void Create(CreateCall, KeyDone done) override { done({ErrorCode::kUnavailable, ""}, {}); }
   void GetKey(const KeyId&, KeyDone done) override { done({ErrorCode::kInvalidKey, ""}, {}); }

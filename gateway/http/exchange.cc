@@ -18,7 +18,7 @@ HttpExchange::HttpExchange(HttpWorker& worker, HttpConnection& connection)
 void HttpExchange::Begin(const HttpRequest& request) {
   worker_.ids().TakeInto(request.request_id, answer_.request_id);
   answer_.body.clear();
-  method_ = FaceMethod::kOther;
+  method_ = FrontendMethod::kOther;
 }
 
 void HttpExchange::Reset() {
@@ -59,11 +59,11 @@ bool HttpExchange::Serve(const HttpRequest& request, MonotonicTime read_at) {
 
 bool HttpExchange::ServeRoute(const HttpRoute& route, const HttpRequest& request) {
   switch (route.method) {
-    case FaceMethod::kSign:
+    case FrontendMethod::kSign:
       return ServeSign(request);
-    case FaceMethod::kBatch:
+    case FrontendMethod::kBatch:
       return ServeBatch(request);
-    case FaceMethod::kCreate:
+    case FrontendMethod::kCreate:
       return ServeCreate(request);
     default:
       return ServeGetKey(route.key_id);
@@ -156,14 +156,14 @@ std::function<void(Error, const KeyRow&)> HttpExchange::KeyDone() {
   return [connection = &connection_, worker = &worker_](Error error, const KeyRow& key) {
     HttpKeyAnswer answer{connection, std::move(error), {}};
     if (answer.error.ok()) answer.key = key;
-    worker->DeliverKey(std::move(answer));
+    worker->CompleteKey(std::move(answer));
   };
 }
 
 // ---- Answering -------------------------------------------------------------------------------
 
 void HttpExchange::AnswerSigned(const HttpSignCall& last) {
-  if (method_ == FaceMethod::kBatch) return AnswerBatch();
+  if (method_ == FrontendMethod::kBatch) return AnswerBatch();
   if (last.error != ErrorCode::kOk) return AnswerError(Refuse(last.error, ""));
   AppendSignature(last.signature, last.der, answer_.body);
   Answer(200, ErrorCode::kOk);
@@ -173,7 +173,8 @@ void HttpExchange::AnswerSigned(const HttpSignCall& last) {
 void HttpExchange::AnswerKey(const Error& error, const KeyRow& key) {
   pass_.reset();
   if (!error.ok()) return AnswerError(Refuse(error));
-  method_ == FaceMethod::kCreate ? AppendCreated(key, answer_.body) : AppendKey(key, answer_.body);
+  method_ == FrontendMethod::kCreate ? AppendCreated(key, answer_.body)
+                                     : AppendKey(key, answer_.body);
   Answer(200, ErrorCode::kOk);
 }
 
@@ -185,7 +186,7 @@ void HttpExchange::AnswerBatch() {
     const HttpSignCall& call = batch_[i];
     Error error = items_[i].error;
     if (error.ok()) error.code = call.error;
-    worker_.shared().metrics.Count(FaceMethod::kBatchItem, error.code);
+    worker_.shared().metrics.Count(FrontendMethod::kBatchItem, error.code);
     if (error.ok()) {
       AppendSignature(call.signature, call.der, body);
     } else {

@@ -92,7 +92,7 @@ class HttpExchange {
 
   HttpWorker& worker_;
   HttpConnection& connection_;
-  FaceMethod method_ = FaceMethod::kOther;
+  FrontendMethod method_ = FrontendMethod::kOther;
   MonotonicTime read_at_;
   HttpAnswer answer_;
   HttpSignCall sign_;

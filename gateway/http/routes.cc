@@ -27,15 +27,15 @@ HttpRefusal FindRoute(const HttpRequest& request, HttpRoute& out) {
   constexpr std::string_view kKeys = "/keys/";
   std::string_view path = PathOf(request);
   if (path == "/sign") {
-    out = {FaceMethod::kSign, kPosts, {}};
+    out = {FrontendMethod::kSign, kPosts, {}};
   } else if (path == "/sign/batch") {
-    out = {FaceMethod::kBatch, kPosts, {}};
+    out = {FrontendMethod::kBatch, kPosts, {}};
   } else if (path == "/create") {
-    out = {FaceMethod::kCreate, kPosts, {}};
+    out = {FrontendMethod::kCreate, kPosts, {}};
   } else if (path.starts_with(kKeys)) {
-    out = {FaceMethod::kGetKey, kGets, path.substr(kKeys.size())};
+    out = {FrontendMethod::kGetKey, kGets, path.substr(kKeys.size())};
   } else if (path == "*") {
-    out = {FaceMethod::kOther, kAll, {}};
+    out = {FrontendMethod::kOther, kAll, {}};
   } else {
     return Refuse(404, ErrorCode::kInvalidArgument,
                   fmt::format("path: got {}, want /create, /sign, /sign/batch or /keys/{{keyId}}",
@@ -61,7 +61,7 @@ HttpRefusal CheckEnvelope(const HttpRoute& route, const HttpRequest& request) {
     return Refuse(ErrorCode::kInvalidArgument, TenantRefused(request.tenant_field).message);
   }
   if (HttpRefusal refusal = CheckPreconditions(request); refusal.any()) return refusal;
-  if (route.method == FaceMethod::kGetKey) {
+  if (route.method == FrontendMethod::kGetKey) {
     return request.has_body ? Refuse(ErrorCode::kInvalidArgument, "body: got one, want none")
                             : HttpRefusal{};
   }

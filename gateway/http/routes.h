@@ -12,7 +12,7 @@
 namespace bulla {
 
 struct HttpRoute {
-  FaceMethod method = FaceMethod::kOther;
+  FrontendMethod method = FrontendMethod::kOther;
   std::string_view allow;   // the HTTP methods there are, as Allow has them
   std::string_view key_id;  // of GET /keys/{keyId}: a part of the request's target
 };

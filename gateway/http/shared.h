@@ -63,7 +63,7 @@ struct HttpShared {
   SignerService& service;
   Admission& admission;
   const Clock& clock;
-  FaceMetrics metrics;
+  FrontendMetrics metrics;
   const std::function<void()> on_accept_pause;
   prometheus::Counter& places_given_up;
   std::atomic<std::size_t> connections{0};  // against connections_max

@@ -71,7 +71,7 @@ void HttpWorker::TakeAccepted(UniqueFd fd) {
         "HTTP/1.1 429 Too Many Requests\r\nConnection: close\r\nRetry-After: 1\r\n"
         "Content-Length: 0\r\n\r\n";
     socket.write_some(asio::buffer(kFull.data(), kFull.size()), ec);
-    shared_.metrics.Count(FaceMethod::kOther, ErrorCode::kRetryLater);
+    shared_.metrics.Count(FrontendMethod::kOther, ErrorCode::kRetryLater);
     return;
   }
   auto* connection = new HttpConnection(*this, std::move(socket));
@@ -112,7 +112,7 @@ void HttpWorker::Tick() {
 // Requests that arrived together leave together: what this turn of the loop parses is gathered, and
 // the posted flush runs after it.
 void HttpWorker::Submit(HttpSignCall* call) {
-  call->home = this;
+  call->sink = this;
   call->next = gathered_;
   gathered_ = call;
   if (submit_posted_) return;
@@ -134,7 +134,7 @@ void HttpWorker::Wake() {
   asio::post(io_, [this] { TakeDelivered(); });
 }
 
-void HttpWorker::Deliver(SignCall* first) {
+void HttpWorker::Complete(SignCall* first) {
   SignCall* last = first;
   while (last->next != nullptr) last = last->next;
   MutexLock lock(mutex_);
@@ -143,7 +143,7 @@ void HttpWorker::Deliver(SignCall* first) {
   Wake();
 }
 
-void HttpWorker::DeliverKey(HttpKeyAnswer answer) {
+void HttpWorker::CompleteKey(HttpKeyAnswer answer) {
   MutexLock lock(mutex_);
   key_answers_.push_back(std::move(answer));
   Wake();

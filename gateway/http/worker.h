@@ -44,9 +44,9 @@ struct HttpKeyAnswer {
   KeyRow key;
 };
 
-// Confined to its thread, but for Deliver and DeliverKey (any thread) and the functions that say
+// Confined to its thread, but for Complete and CompleteKey (any thread) and the functions that say
 // otherwise.
-class HttpWorker final : public CallHome {
+class HttpWorker final : public CompletionSink {
  public:
   // `shared` must outlive it. `index` names the thread.
   HttpWorker(HttpShared& shared, std::size_t index);
@@ -65,8 +65,8 @@ class HttpWorker final : public CallHome {
   void StopBlocking();
 
   // From any thread.
-  void Deliver(SignCall* first) override;  // CallHome
-  void DeliverKey(HttpKeyAnswer answer);
+  void Complete(SignCall* first) override;  // CompletionSink
+  void CompleteKey(HttpKeyAnswer answer);
 
   // From here on for the connections and their exchanges.
   HttpShared& shared() { return shared_; }

@@ -140,8 +140,8 @@ void EnclaveLink::Run() {
     absl::Status lost = ConnectBlocking();
     if (lost.ok()) {
       attempt = 0;
-      events_.OnLinkReady(*this);
-      ready_.store(true, std::memory_order_release);
+      events_.OnLinkConnected(*this);
+      connected_.store(true, std::memory_order_release);
       LogInfo("enclave_ready", {{"enclave", name()}});
       lost = SuperviseBlocking();
       if (retiring()) AwaitAnswersBlocking();
@@ -416,7 +416,7 @@ absl::Status EnclaveLink::ForgetBlocking() {
 
 void EnclaveLink::AwaitAnswersBlocking() {
   const MonotonicTime deadline = clock_.Now() + kRetirePatience;
-  while (pool_.in_flight() + pool_.held() > 0 && clock_.Now() < deadline) {
+  while (pool_.in_flight() + pool_.outstanding() > 0 && clock_.Now() < deadline) {
     std::this_thread::sleep_for(milliseconds(1));
   }
 }
@@ -452,7 +452,7 @@ void EnclaveLink::UpdateHitRate() {
 }
 
 void EnclaveLink::Disconnect() {
-  ready_.store(false, std::memory_order_release);
+  connected_.store(false, std::memory_order_release);
   {
     MutexLock lock(mutex_);
     control_.reset();
@@ -559,7 +559,7 @@ EnclaveLink::Status EnclaveLink::status() const {
     MutexLock lock(mutex_);
     status = status_;
   }
-  status.ready = ready();
+  status.connected = connected();
   status.streams_open = pool_.open();
   status.in_flight = pool_.in_flight();
   status.stream_resets = pool_.resets();

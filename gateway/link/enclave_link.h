@@ -39,11 +39,11 @@ class LinkEvents {
   virtual ~LinkEvents() = default;
   virtual void OnNeedBlob(EnclaveLink& link, SignCall* first) = 0;
   virtual void OnNeedDek(EnclaveLink& link, SignCall* first) = 0;
-  virtual void OnWaitedOut(EnclaveLink& link, SignCall* first) = 0;
+  virtual void OnRehydrateTimeout(EnclaveLink& link, SignCall* first) = 0;
   // The enclave is lost, and these were with it or on their way to it.
   virtual void OnLost(EnclaveLink& link, SignCall* first) = 0;
   // The link is about to take calls; no DEK but its sealing DEK need be open yet.
-  virtual void OnLinkReady(EnclaveLink& link) = 0;
+  virtual void OnLinkConnected(EnclaveLink& link) = 0;
   // The connection is gone, or could not be made. No unlock of the link is under way any more.
   virtual void OnLinkLost(EnclaveLink& link) = 0;
   // The enclave could not get a DEK to seal under; it is tried again.
@@ -73,7 +73,7 @@ class EnclaveLink final : public std::enable_shared_from_this<EnclaveLink>, priv
   struct Status {
     std::uint32_t id = 0;
     std::string address;
-    bool ready = false;
+    bool connected = false;
     std::string boot_id;   // of the enclave last greeted; empty before
     std::string platform;  // "nitro" or "simulated"
     std::size_t streams_open = 0;
@@ -104,7 +104,7 @@ class EnclaveLink final : public std::enable_shared_from_this<EnclaveLink>, priv
   std::uint32_t id() const { return options_.id; }
   const Address& address() const { return options_.address; }
   const std::string& name() const { return options_.address.ToString(); }
-  bool ready() const { return ready_.load(std::memory_order_acquire); }
+  bool connected() const { return connected_.load(std::memory_order_acquire); }
   // The way to the enclave, for signatures and new keys.
   StreamPool& pool() { return pool_; }
   const StreamPool& pool() const { return pool_; }
@@ -137,7 +137,7 @@ class EnclaveLink final : public std::enable_shared_from_this<EnclaveLink>, priv
 
   void OnNeedBlob(SignCall* first) override { events_.OnNeedBlob(*this, first); }
   void OnNeedDek(SignCall* first) override { events_.OnNeedDek(*this, first); }
-  void OnWaitedOut(SignCall* first) override { events_.OnWaitedOut(*this, first); }
+  void OnRehydrateTimeout(SignCall* first) override { events_.OnRehydrateTimeout(*this, first); }
   void OnLost(SignCall* first) override { events_.OnLost(*this, first); }
   void OnWaiting(MonotonicTime due) override { events_.OnWaiting(due); }
   void OnMissing() override BULLA_EXCLUDES(mutex_);
@@ -184,7 +184,7 @@ class EnclaveLink final : public std::enable_shared_from_this<EnclaveLink>, priv
   LinkEvents& events_;
   KeyStore& store_;
   const Clock& clock_;
-  std::atomic<bool> ready_{false};
+  std::atomic<bool> connected_{false};
   std::atomic<bool> retired_{false};
   StreamPool pool_;
   Forgetting forgetting_;  // the thread's own

@@ -25,7 +25,7 @@ ErrorCode ErrorOf(ItemStatus status) {
     case ItemStatus::kExpired:
     case ItemStatus::kNoSealingDek:
       return ErrorCode::kUnavailable;
-    case ItemStatus::kWaitedOut:
+    case ItemStatus::kRehydrateTimeout:
     case ItemStatus::kNeedBlob:
     case ItemStatus::kNeedDek:
     case ItemStatus::kRefused:
@@ -202,7 +202,7 @@ void EnclaveStream::HandleSignReplies(const std::vector<SignReply>& replies) {
   CallList done;
   CallList need_blob;
   CallList need_dek;
-  CallList waited_out;
+  CallList rehydrate_timeout;
   std::size_t answered = 0;
   MonotonicTime oldest = MonotonicTime::max();
   {
@@ -216,8 +216,8 @@ void EnclaveStream::HandleSignReplies(const std::vector<SignReply>& replies) {
         need_blob.Append(call);
       } else if (reply.status == ItemStatus::kNeedDek) {
         need_dek.Append(call);
-      } else if (reply.status == ItemStatus::kWaitedOut) {
-        waited_out.Append(call);
+      } else if (reply.status == ItemStatus::kRehydrateTimeout) {
+        rehydrate_timeout.Append(call);
       } else {
         call->error = ErrorOf(reply.status);
         call->signature = reply.signature;
@@ -225,12 +225,12 @@ void EnclaveStream::HandleSignReplies(const std::vector<SignReply>& replies) {
       }
     }
   }
-  if (!done.empty()) DeliverAll(done.first());
+  if (!done.empty()) CompleteAll(done.first());
   // Before what follows sends them again: a signature counts as under way once.
   if (answered > 0) events_.OnAnswered(answered, oldest);
   if (!need_blob.empty()) events_.OnNeedBlob(need_blob.first());
   if (!need_dek.empty()) events_.OnNeedDek(need_dek.first());
-  if (!waited_out.empty()) events_.OnWaitedOut(waited_out.first());
+  if (!rehydrate_timeout.empty()) events_.OnRehydrateTimeout(rehydrate_timeout.first());
 }
 
 void EnclaveStream::HandleCreateReplies(std::vector<CreateReply>& replies) {
@@ -302,7 +302,7 @@ void EnclaveStream::LoseAllInFlight() {
 void EnclaveStream::ReleaseHoldOnce() {
   {
     MutexLock lock(mutex_);
-    if (!closed_ || writing_ || !std::exchange(held_, false)) return;
+    if (!closed_ || writing_ || !std::exchange(grpc_hold_, false)) return;
   }
   RemoveHold();
 }

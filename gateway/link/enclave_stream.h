@@ -32,7 +32,7 @@ class StreamEvents {
   virtual void OnNeedBlob(SignCall* first) = 0;
   virtual void OnNeedDek(SignCall* first) = 0;
   // Their keys are being opened in the enclave, which took longer than a signature waits for it.
-  virtual void OnWaitedOut(SignCall* first) = 0;
+  virtual void OnRehydrateTimeout(SignCall* first) = 0;
   // The enclave has answered `count` signatures: they went home, or to one of the above. Of those
   // that it did its work for, the oldest was gathered at `oldest`; max() when there are none.
   virtual void OnAnswered(std::size_t count, MonotonicTime oldest) = 0;
@@ -147,7 +147,7 @@ class EnclaveStream final
   std::vector<CreateItem> queued_creates_ BULLA_GUARDED_BY(mutex_);
   bool writing_ BULLA_GUARDED_BY(mutex_) = false;
   bool closed_ BULLA_GUARDED_BY(mutex_) = false;
-  bool held_ BULLA_GUARDED_BY(mutex_) = true;
+  bool grpc_hold_ BULLA_GUARDED_BY(mutex_) = true;
 
   // Owned by whoever set writing_.
   RequestBatch sending_;

@@ -52,7 +52,7 @@ class SignBatcher {
 
   bool waiting() const { return size_ > 0; }
   // What waits and what is with the enclave.
-  std::size_t held() const { return size_ + in_flight_; }
+  std::size_t outstanding() const { return size_ + in_flight_; }
   // When the first that waits may wait no longer, as things are. Requires: something waits.
   MonotonicTime due_at() const {
     const bool busy = in_flight_ >= options_.size_max;

@@ -44,7 +44,7 @@ void StreamPool::Sign(SignCall* first) {
   const std::size_t asked = CountCalls(first);
   {
     MutexLock lock(batch_mutex_);
-    const std::size_t admitted = limit_.Admit(asked, batcher_.held(), now);
+    const std::size_t admitted = limit_.Admit(asked, batcher_.outstanding(), now);
     for (std::size_t i = 0; i < admitted; ++i) batcher_.Add(PopFirst(first), now);
     refused_over_limit_ += asked - admitted;
   }
@@ -132,7 +132,7 @@ void StreamPool::NoLongerInFlight(std::size_t count, MonotonicTime oldest) {
   {
     MutexLock lock(batch_mutex_);
     batcher_.Answered(count);
-    limit_.OnAnswered(count, oldest, batcher_.held(), now);
+    limit_.OnAnswered(count, oldest, batcher_.outstanding(), now);
     if (!batcher_.waiting()) return;
   }
   // What is left may be due sooner than it was.
@@ -247,9 +247,9 @@ std::size_t StreamPool::in_flight() const {
   return sum;
 }
 
-std::size_t StreamPool::held() const {
+std::size_t StreamPool::outstanding() const {
   MutexLock lock(batch_mutex_);
-  return batcher_.held();
+  return batcher_.outstanding();
 }
 
 std::size_t StreamPool::open() const {

@@ -28,7 +28,7 @@ class PoolEvents {
   virtual ~PoolEvents() = default;
   virtual void OnNeedBlob(SignCall* first) = 0;
   virtual void OnNeedDek(SignCall* first) = 0;
-  virtual void OnWaitedOut(SignCall* first) = 0;
+  virtual void OnRehydrateTimeout(SignCall* first) = 0;
   // Given back unanswered; nobody knows whether the enclave has signed.
   virtual void OnLost(SignCall* first) = 0;
   // Signatures are held back to travel together: SendDue() is to be called at `due`.
@@ -90,7 +90,7 @@ class StreamPool final : private StreamEvents {
 
   std::size_t in_flight() const BULLA_EXCLUDES(mutex_);
   // Signatures gathered or in flight.
-  std::size_t held() const BULLA_EXCLUDES(batch_mutex_);
+  std::size_t outstanding() const BULLA_EXCLUDES(batch_mutex_);
   std::size_t open() const BULLA_EXCLUDES(mutex_);
   // Streams that were lost since the start, each counted once.
   std::uint64_t resets() const { return resets_.load(std::memory_order_relaxed); }
@@ -109,7 +109,7 @@ class StreamPool final : private StreamEvents {
 
   void OnNeedBlob(SignCall* first) override;
   void OnNeedDek(SignCall* first) override { events_.OnNeedDek(first); }
-  void OnWaitedOut(SignCall* first) override { events_.OnWaitedOut(first); }
+  void OnRehydrateTimeout(SignCall* first) override { events_.OnRehydrateTimeout(first); }
   void OnAnswered(std::size_t count, MonotonicTime oldest) override
       BULLA_EXCLUDES(mutex_, batch_mutex_);
   void OnLost(SignCall* first, std::size_t count) override BULLA_EXCLUDES(mutex_, batch_mutex_);

@@ -63,7 +63,7 @@ absl::Status Fleet::AddLocked(const EnclaveSpec& spec) {
   std::shared_ptr<EnclaveLink> link = make_link_(spec.address, next_id_++);
   Table next = *table_;
   const bool others_serve =
-      std::ranges::any_of(next.members, [](const auto& member) { return member->serves(); });
+      std::ranges::any_of(next.members, [](const auto& member) { return member->in_service(); });
   next.members.push_back(std::make_shared<Member>(link, clock_.Now()));
   next.weights.push_back(others_serve ? 0 : spec.weight);
   next.targets.push_back(spec.weight);
@@ -84,9 +84,9 @@ absl::Status Fleet::Remove(const Address& address) {
 }
 
 absl::Status Fleet::CheckDispensable(std::size_t index) const {
-  if (!table_->members[index]->serves() || table_->targets[index] == 0) return absl::OkStatus();
+  if (!table_->members[index]->in_service() || table_->targets[index] == 0) return absl::OkStatus();
   for (std::size_t i = 0; i < table_->members.size(); ++i) {
-    if (i != index && table_->targets[i] > 0 && table_->members[i]->serves()) {
+    if (i != index && table_->targets[i] > 0 && table_->members[i]->in_service()) {
       return absl::OkStatus();
     }
   }
@@ -101,7 +101,7 @@ void Fleet::SetTarget(std::size_t index, std::uint32_t target, bool leaving) {
   const Member& member = *table_->members[index];
   LogInfo("enclave_weight",
           {{"enclave", member.link()->name()}, {"target", target}, {"leaving", leaving}});
-  if (leaving && (!member.serves() || table_->weights[index] == 0)) return RemoveLocked(index);
+  if (leaving && (!member.in_service() || table_->weights[index] == 0)) return RemoveLocked(index);
   Table next = *table_;
   next.targets[index] = target;
   next.leaving[index] = leaving;
@@ -134,7 +134,7 @@ absl::Status Fleet::SetWeight(const Address& address, std::uint32_t weight) {
   return absl::OkStatus();
 }
 
-void Fleet::Become(const std::vector<EnclaveSpec>& specs) {
+void Fleet::Reconcile(const std::vector<EnclaveSpec>& specs) {
   MutexLock lock(mutex_);
   for (std::size_t i = table_->members.size(); i-- > 0;) {
     const std::string& name = table_->members[i]->link()->name();
@@ -162,12 +162,12 @@ std::optional<Fleet::Step> Fleet::NextStep() const {
     if (now == target) continue;
     bool others_serve = false;
     for (std::size_t j = 0; j < to.members.size(); ++j) {
-      others_serve |= j != i && from->weights[j] > 0 && from->members[j]->serves();
+      others_serve |= j != i && from->weights[j] > 0 && from->members[j]->in_service();
     }
     // One that does not serve takes no keys, unless nobody does; and it gives its keys away at
     // once.
-    if (target > now && others_serve && !from->members[i]->serves()) continue;
-    const bool at_once = !others_serve || !from->members[i]->serves();
+    if (target > now && others_serve && !from->members[i]->in_service()) continue;
+    const bool at_once = !others_serve || !from->members[i]->in_service();
     const std::uint32_t step = std::max({now, target, HashRing::kFullWeight}) / kSteps;
     to.weights[i] = at_once        ? target
                     : target > now ? std::min(target, now + step)
@@ -214,8 +214,9 @@ void Fleet::Stop() {
 void Fleet::Tick(MonotonicTime now, const std::function<bool(const EnclaveLink&)>& is_settled) {
   const std::shared_ptr<const Table> current = table();
   for (const auto& member : current->members) {
-    const bool others_serve = std::ranges::any_of(
-        current->members, [&](const auto& other) { return other != member && other->serves(); });
+    const bool others_serve = std::ranges::any_of(current->members, [&](const auto& other) {
+      return other != member && other->in_service();
+    });
     Prepare(member, now, is_settled(*member->link()), others_serve);
   }
   Judge(*current, now);
@@ -226,22 +227,22 @@ void Fleet::Tick(MonotonicTime now, const std::function<bool(const EnclaveLink&)
 // nobody is told UNLOCK_REQUIRED for its sake.
 void Fleet::Prepare(const std::shared_ptr<Member>& member, MonotonicTime now, bool settled,
                     bool others_serve) {
-  if (!member->link_->ready()) {
+  if (!member->link_->connected()) {
     member->connected_at_.reset();
-    member->prepared_.store(false, std::memory_order_release);
+    member->warmed_up_.store(false, std::memory_order_release);
     return;
   }
-  if (member->prepared_.load(std::memory_order_relaxed)) return;
+  if (member->warmed_up_.load(std::memory_order_relaxed)) return;
   if (!member->connected_at_) member->connected_at_ = now;
-  if (!settled && others_serve && now - *member->connected_at_ < kPreparePatience) return;
+  if (!settled && others_serve && now - *member->connected_at_ < kWarmUpTimeout) return;
   std::string boot_id = member->link_->boot_id();
   const bool restarted = !member->boot_id_.empty() && member->boot_id_ != boot_id;
-  if (restarted && others_serve) BeginAnew(*member);
+  if (restarted && others_serve) RampUp(*member);
   member->boot_id_ = std::move(boot_id);
-  member->prepared_.store(true, std::memory_order_release);
+  member->warmed_up_.store(true, std::memory_order_release);
 }
 
-void Fleet::BeginAnew(const Member& member) {
+void Fleet::RampUp(const Member& member) {
   MutexLock lock(mutex_);
   const std::size_t index = IndexOf(member.link()->address());
   if (index == kNone || table_->members[index].get() != &member) return;
@@ -251,17 +252,18 @@ void Fleet::BeginAnew(const Member& member) {
 }
 
 void Fleet::Judge(const Table& table, MonotonicTime now) {
-  std::vector<Standing::Judged> all;
+  std::vector<OutlierDetector::Judged> all;
   std::vector<bool> ejected_before;
   for (const auto& member : table.members) {
     const StreamPool::Outcomes outcomes = member->link_->pool().outcomes();
-    member->standing_.Observe(now, outcomes.answered - member->seen_.answered,
-                              outcomes.unanswered - member->seen_.unanswered, RandomUint64());
+    member->outlier_detector_.Observe(now, outcomes.answered - member->seen_.answered,
+                                      outcomes.unanswered - member->seen_.unanswered,
+                                      RandomUint64());
     member->seen_ = outcomes;
-    all.push_back({&member->standing_, member->serves()});
+    all.push_back({&member->outlier_detector_, member->in_service()});
     ejected_before.push_back(member->ejected());
   }
-  Standing::Judge(all, now);
+  OutlierDetector::Judge(all, now);
   for (std::size_t i = 0; i < all.size(); ++i) {
     const Member& member = *table.members[i];
     if (member.ejected() == ejected_before[i]) continue;
@@ -282,10 +284,10 @@ void Fleet::ReapRetired() {
   before = std::exchange(table_, std::make_shared<const Table>(std::move(next)));
 }
 
-std::size_t Fleet::reliable() const {
+std::size_t Fleet::available() const {
   const std::shared_ptr<const Table> current = table();
   return static_cast<std::size_t>(std::ranges::count_if(
-      current->members, [](const auto& member) { return member->reliable(); }));
+      current->members, [](const auto& member) { return member->available(); }));
 }
 
 std::vector<Fleet::Status> Fleet::statuses() const {
@@ -297,7 +299,7 @@ std::vector<Fleet::Status> Fleet::statuses() const {
                         .weight = current->weights[i],
                         .weight_target = current->targets[i],
                         .leaving = current->leaving[i],
-                        .serves = member.serves(),
+                        .in_service = member.in_service(),
                         .ejected = member.ejected()});
   }
   return statuses;

@@ -5,13 +5,13 @@
 // the table as it stands, which is immutable and swapped whole.
 //
 // A weight reaches what it is to be in steps, so that keys move a few at a time and can be loaded
-// where they go before they do (gateway/routing/migration). That is so for an enclave that is
+// where they go before they do (gateway/routing/rebalancer). That is so for an enclave that is
 // added, for one that is removed, and for one that was restarted and has lost its keys. Only while
 // nobody else serves is there nothing to be gained, and the whole of it is one step.
 //
 // Two things keep an enclave from being routed to. It does not serve: there is no connection, or
-// the data keys in use are not open in it yet. Or it is ejected (gateway/routing/standing): it does
-// not do its work.
+// the data keys in use are not open in it yet. Or it is ejected (gateway/routing/outlier_detector):
+// it does not do its work.
 
 #include <atomic>
 #include <cstdint>
@@ -26,7 +26,7 @@
 #include "base/status.h"
 #include "gateway/link/enclave_link.h"
 #include "gateway/routing/hash_ring.h"
-#include "gateway/routing/standing.h"
+#include "gateway/routing/outlier_detector.h"
 
 namespace bulla {
 
@@ -42,28 +42,30 @@ struct EnclaveSpec {
 class Fleet {
  public:
   // How long an enclave that is connected waits for the data keys in use, while others serve.
-  static constexpr std::chrono::seconds kPreparePatience{5};
+  static constexpr std::chrono::seconds kWarmUpTimeout{5};
 
   // One enclave, from the moment it is added until it is removed and nobody holds it.
   class Member {
    public:
     Member(std::shared_ptr<EnclaveLink> link, MonotonicTime now)
-        : link_(std::move(link)), standing_(now) {}
+        : link_(std::move(link)), outlier_detector_(now) {}
 
     const std::shared_ptr<EnclaveLink>& link() const { return link_; }
     std::uint32_t id() const { return link_->id(); }
-    bool serves() const { return link_->ready() && prepared_.load(std::memory_order_acquire); }
-    bool ejected() const { return standing_.ejected(); }
-    bool reliable() const { return serves() && !ejected(); }
+    bool in_service() const {
+      return link_->connected() && warmed_up_.load(std::memory_order_acquire);
+    }
+    bool ejected() const { return outlier_detector_.ejected(); }
+    bool available() const { return in_service() && !ejected(); }
     // Whether a signature may go there now. One that goes as a trial uses that trial up.
-    bool Takes() { return serves() && standing_.Takes(); }
+    bool TryAdmit() { return in_service() && outlier_detector_.TryAdmit(); }
 
    private:
     friend class Fleet;
 
     const std::shared_ptr<EnclaveLink> link_;
-    std::atomic<bool> prepared_{false};
-    Standing standing_;
+    std::atomic<bool> warmed_up_{false};
+    OutlierDetector outlier_detector_;
     // The ticking thread's own.
     StreamPool::Outcomes seen_;
     std::optional<MonotonicTime> connected_at_;
@@ -93,7 +95,7 @@ class Fleet {
     std::uint32_t weight = 0;
     std::uint32_t weight_target = 0;
     bool leaving = false;
-    bool serves = false;
+    bool in_service = false;
     bool ejected = false;
   };
 
@@ -113,7 +115,7 @@ class Fleet {
   // NOT_FOUND, INVALID_ARGUMENT; for a weight of 0 as Remove().
   absl::Status SetWeight(const Address& address, std::uint32_t weight) BULLA_EXCLUDES(mutex_);
   // Adds, removes and changes what differs. The specs' addresses are distinct.
-  void Become(const std::vector<EnclaveSpec>& specs) BULLA_EXCLUDES(mutex_);
+  void Reconcile(const std::vector<EnclaveSpec>& specs) BULLA_EXCLUDES(mutex_);
   // The next step, if there is one to make now; and making it, unless the table has changed
   // meanwhile. For one thread.
   std::optional<Step> NextStep() const BULLA_EXCLUDES(mutex_);
@@ -127,7 +129,7 @@ class Fleet {
       BULLA_EXCLUDES(mutex_);
 
   // Enclaves that serve and are not ejected.
-  std::size_t reliable() const BULLA_EXCLUDES(mutex_);
+  std::size_t available() const BULLA_EXCLUDES(mutex_);
   std::vector<Status> statuses() const BULLA_EXCLUDES(mutex_);
 
  private:
@@ -144,7 +146,7 @@ class Fleet {
   void Prepare(const std::shared_ptr<Member>& member, MonotonicTime now, bool settled,
                bool others_serve) BULLA_EXCLUDES(mutex_);
   // It has lost its keys: it begins again without any.
-  void BeginAnew(const Member& member) BULLA_EXCLUDES(mutex_);
+  void RampUp(const Member& member) BULLA_EXCLUDES(mutex_);
   static void Judge(const Table& table, MonotonicTime now);
   void ReapRetired() BULLA_EXCLUDES(mutex_);
 

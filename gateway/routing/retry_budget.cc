@@ -4,20 +4,20 @@
 
 namespace bulla {
 
-void RetryBudget::Earn(std::size_t requests) {
-  Add(static_cast<std::int64_t>(requests), kSavedMax * kRequestsPerRepeat);
+void RetryBudget::Deposit(std::size_t requests) {
+  Add(static_cast<std::int64_t>(requests), kSavedMax * kRequestsPerRetry);
 }
 
 void RetryBudget::Tick(MonotonicTime now) {
   if (now < next_) return;
   next_ = now + kFloorInterval;
-  Add(kRequestsPerRepeat, kFloor * kRequestsPerRepeat);
+  Add(kRequestsPerRetry, kFloor * kRequestsPerRetry);
 }
 
-bool RetryBudget::Spend() {
+bool RetryBudget::TryWithdraw() {
   std::int64_t tenths = tenths_.load(std::memory_order_relaxed);
-  while (tenths >= kRequestsPerRepeat) {
-    if (tenths_.compare_exchange_weak(tenths, tenths - kRequestsPerRepeat,
+  while (tenths >= kRequestsPerRetry) {
+    if (tenths_.compare_exchange_weak(tenths, tenths - kRequestsPerRetry,
                                       std::memory_order_relaxed)) {
       return true;
     }
@@ -26,7 +26,7 @@ bool RetryBudget::Spend() {
 }
 
 std::size_t RetryBudget::left() const {
-  return static_cast<std::size_t>(tenths_.load(std::memory_order_relaxed) / kRequestsPerRepeat);
+  return static_cast<std::size_t>(tenths_.load(std::memory_order_relaxed) / kRequestsPerRetry);
 }
 
 void RetryBudget::Add(std::int64_t tenths, std::int64_t tenths_max) {

@@ -18,25 +18,25 @@ namespace bulla {
 // Thread-safe.
 class RetryBudget {
  public:
-  static constexpr std::int64_t kRequestsPerRepeat = 10;
+  static constexpr std::int64_t kRequestsPerRetry = 10;
   static constexpr std::int64_t kSavedMax = 500;
   // Below kFloor it fills up by itself, one in kFloorInterval.
   static constexpr std::int64_t kFloor = 10;
   static constexpr std::chrono::milliseconds kFloorInterval{100};
 
   // `requests` arrived.
-  void Earn(std::size_t requests);
+  void Deposit(std::size_t requests);
   // Time passes. For one thread.
   void Tick(MonotonicTime now);
   // Takes one repetition; false when there is none.
-  bool Spend();
+  bool TryWithdraw();
 
   std::size_t left() const;
 
  private:
   void Add(std::int64_t tenths, std::int64_t tenths_max);
 
-  std::atomic<std::int64_t> tenths_{kSavedMax * kRequestsPerRepeat};  // of a repetition
+  std::atomic<std::int64_t> tenths_{kSavedMax * kRequestsPerRetry};  // of a repetition
   MonotonicTime next_;
 };
 

@@ -7,38 +7,38 @@ namespace {
 
 using std::chrono::milliseconds;
 
-std::size_t SpendAll(RetryBudget& budget) {
+std::size_t WithdrawAll(RetryBudget& budget) {
   std::size_t spent = 0;
-  while (budget.Spend()) ++spent;
+  while (budget.TryWithdraw()) ++spent;
   return spent;
 }
 
 TEST(RetryBudget, AnEnclaveThatDiesAtOnceIsProvidedFor) {
   RetryBudget budget;
   EXPECT_EQ(budget.left(), static_cast<std::size_t>(RetryBudget::kSavedMax));
-  EXPECT_EQ(SpendAll(budget), static_cast<std::size_t>(RetryBudget::kSavedMax));
+  EXPECT_EQ(WithdrawAll(budget), static_cast<std::size_t>(RetryBudget::kSavedMax));
 }
 
-TEST(RetryBudget, TenRequestsEarnOneRepetition) {
+TEST(RetryBudget, TenRequestsDepositOneRetry) {
   RetryBudget budget;
-  SpendAll(budget);
-  for (int i = 0; i < 9; ++i) budget.Earn(1);
-  EXPECT_FALSE(budget.Spend());
-  budget.Earn(1);
-  EXPECT_TRUE(budget.Spend());
-  budget.Earn(100);
-  EXPECT_EQ(SpendAll(budget), 10u);
+  WithdrawAll(budget);
+  for (int i = 0; i < 9; ++i) budget.Deposit(1);
+  EXPECT_FALSE(budget.TryWithdraw());
+  budget.Deposit(1);
+  EXPECT_TRUE(budget.TryWithdraw());
+  budget.Deposit(100);
+  EXPECT_EQ(WithdrawAll(budget), 10u);
 }
 
 TEST(RetryBudget, SavingEnds) {
   RetryBudget budget;
-  budget.Earn(1'000'000);
+  budget.Deposit(1'000'000);
   EXPECT_EQ(budget.left(), static_cast<std::size_t>(RetryBudget::kSavedMax));
 }
 
 TEST(RetryBudget, WithoutTrafficAFewAreThereAgainAfterAWhile) {
   RetryBudget budget;
-  SpendAll(budget);
+  WithdrawAll(budget);
   MonotonicTime now{std::chrono::hours(1)};
   for (int i = 0; i < 100; ++i) budget.Tick(now += milliseconds(10));
   EXPECT_EQ(budget.left(), 10u) << "ten a second";
@@ -53,9 +53,9 @@ TEST(RetryBudget, AStormIsSmall) {
   std::size_t repeated = 0;
   while (now < MonotonicTime(std::chrono::hours(1)) + std::chrono::seconds(10)) {
     budget.Tick(now += milliseconds(1));
-    budget.Earn(5);
+    budget.Deposit(5);
     received += 5;
-    repeated += SpendAll(budget);
+    repeated += WithdrawAll(budget);
   }
   EXPECT_LE(static_cast<double>(repeated), 0.12 * static_cast<double>(received));
 }

@@ -47,7 +47,8 @@ prometheus::Counter& RetryCounter(Metrics& metrics, const std::string& reason) {
   return metrics.AddCounter(
       "retry_total",
       "Signatures repeated: an enclave left them unanswered (lost), had the DEK not open (no_dek), "
-      "or was still opening the key (waited_out); refused: not repeated, the retry budget was "
+      "or was still opening the key (rehydrate_timeout); refused: not repeated, the retry budget "
+      "was "
       "spent",
       {{"reason", reason}});
 }
@@ -82,9 +83,9 @@ Router::Router(Options options, KeyStore& store, Metrics& metrics, const Clock& 
       clock_(clock),
       last_tick_(clock.Now()),
       key_policy_(options_.key_policy),
-      repeated_{&RetryCounter(metrics, "lost"), &RetryCounter(metrics, "no_dek"),
-                &RetryCounter(metrics, "waited_out")},
-      repeats_refused_(RetryCounter(metrics, "refused")),
+      retried_{&RetryCounter(metrics, "lost"), &RetryCounter(metrics, "no_dek"),
+               &RetryCounter(metrics, "rehydrate_timeout")},
+      retries_refused_(RetryCounter(metrics, "refused")),
       cross_enclave_(metrics.AddCounter(
           "cross_enclave_route_total",
           "Signatures sent to another enclave than the one that the key belongs to")),
@@ -96,7 +97,7 @@ Router::Router(Options options, KeyStore& store, Metrics& metrics, const Clock& 
       unlocker_(options_.deks_ahead_max, store, metrics, clock),
       fleet_([this](const Address& address, std::uint32_t id) { return MakeLink(address, id); },
              clock),
-      migration_(fleet_, store, metrics, options_.step_interval),
+      rebalancer_(fleet_, store, metrics, options_.step_interval),
       batch_timer_("batches", clock, [this] {
         const MonotonicTime now = clock_.Now();
         MonotonicTime next = MonotonicTime::max();
@@ -138,21 +139,21 @@ void Router::Start() {
   credentials_ = FileStamp::Of(options_.credentials_file);
   disabled_.Tick(clock_.Now());
   disabled_.AwaitFirst(kDisabledKeysPatience);
-  fleet_.Become(options_.enclaves);
-  migration_.Start();
+  fleet_.Reconcile(options_.enclaves);
+  rebalancer_.Start();
 }
 
 void Router::Stop() {
   stopping_ = true;
   batch_timer_.Stop();
-  migration_.Stop();
+  rebalancer_.Stop();
   fleet_.Stop();
-  SignCall* held = nullptr;
+  SignCall* deferred = nullptr;
   {
     MutexLock lock(mutex_);
-    held = std::exchange(held_, {}).first();
+    deferred = std::exchange(deferred_, {}).first();
   }
-  FailAll(held, ErrorCode::kUnavailable);
+  FailAll(deferred, ErrorCode::kUnavailable);
 }
 
 void Router::SetKeyPolicy(const KeyPolicy& policy) {
@@ -172,9 +173,9 @@ void Router::Sign(SignCall* first) {
     ++received;
     call->blob_loads = 0;
     call->blob_follows = 0;
-    call->repeats = 0;
+    call->retries = 0;
   }
-  retry_budget_.Earn(received);
+  retry_budget_.Deposit(received);
   Route(first);
 }
 
@@ -195,7 +196,7 @@ void Router::Route(SignCall* first) {
     std::optional<std::size_t> member =
         sorted.table().ring.Find(call->key_id, [&](std::size_t index) {
           ++asked;
-          return sorted.table().members[index]->Takes();
+          return sorted.table().members[index]->TryAdmit();
         });
     if (!member) {
       unroutable.Append(call);
@@ -212,7 +213,7 @@ void Router::Route(SignCall* first) {
 
 // Signing is deterministic, so it does no harm when the enclave has signed already.
 void Router::OnLost(EnclaveLink& link, SignCall* first) {
-  Repeat(link, first, RepeatReason::kLost, ErrorCode::kUnavailable);
+  Retry(link, first, RetryReason::kLost, ErrorCode::kUnavailable);
 }
 
 void Router::OnNeedDek(EnclaveLink& link, SignCall* first) {
@@ -222,20 +223,20 @@ void Router::OnNeedDek(EnclaveLink& link, SignCall* first) {
     const ErrorCode error = unlocker_.WantFor(link, call->key_id);
     by_error[static_cast<std::size_t>(error)].Append(call);
     MutexLock lock(mutex_);
-    blob_loads_.Dropped(link.id(), call->key_id);
+    blob_fetch_.Dropped(link.id(), call->key_id);
   }
   for (std::size_t error = 0; error < by_error.size(); ++error) {
     if (by_error[error].empty()) continue;
-    Repeat(link, by_error[error].first(), RepeatReason::kNoDek, static_cast<ErrorCode>(error));
+    Retry(link, by_error[error].first(), RetryReason::kNoDek, static_cast<ErrorCode>(error));
   }
 }
 
 // The enclave goes on opening the keys meanwhile, so the next try there finds them open.
-void Router::OnWaitedOut(EnclaveLink& link, SignCall* first) {
-  Repeat(link, first, RepeatReason::kWaitedOut, ErrorCode::kUnlockRequired);
+void Router::OnRehydrateTimeout(EnclaveLink& link, SignCall* first) {
+  Retry(link, first, RetryReason::kRehydrateTimeout, ErrorCode::kUnlockRequired);
 }
 
-void Router::Repeat(EnclaveLink& from, SignCall* first, RepeatReason reason, ErrorCode otherwise) {
+void Router::Retry(EnclaveLink& from, SignCall* first, RetryReason reason, ErrorCode otherwise) {
   const MonotonicTime now = clock_.Now();
   Sorted sorted(fleet_.table());
   CallList given_up;
@@ -243,26 +244,27 @@ void Router::Repeat(EnclaveLink& from, SignCall* first, RepeatReason reason, Err
   while (first != nullptr) {
     SignCall* call = PopFirst(first);
     std::optional<std::size_t> member;
-    if (!stopping_ && MayRepeat(*call, now)) {
-      member = FindAnother(
+    if (!stopping_ && MayRetry(*call, now)) {
+      member = FindRetryTarget(
           sorted.table().ring, sorted.table().members, *call, from.id(), reason,
           [&](const Fleet::Member& other) { return unlocker_.Holds(other.id(), call->key_id); });
     }
-    if (member && !retry_budget_.Spend()) {
-      repeats_refused_.Increment();
+    if (member && !retry_budget_.TryWithdraw()) {
+      retries_refused_.Increment();
       member.reset();
     }
     if (!member) {
       given_up.Append(call);
       continue;
     }
-    CountRepeat(*call, from.id(), now);
+    CountRetry(*call, from.id(), now);
     sorted.Append(*member, call);
     ++repeated;
   }
   if (repeated > 0) {
-    repeated_[static_cast<std::size_t>(reason)]->Increment(static_cast<double>(repeated));
-    if (reason != RepeatReason::kWaitedOut) cross_enclave_.Increment(static_cast<double>(repeated));
+    retried_[static_cast<std::size_t>(reason)]->Increment(static_cast<double>(repeated));
+    if (reason != RetryReason::kRehydrateTimeout)
+      cross_enclave_.Increment(static_cast<double>(repeated));
   }
   FailAll(given_up.first(), otherwise);
   sorted.SendAll();
@@ -270,13 +272,13 @@ void Router::Repeat(EnclaveLink& from, SignCall* first, RepeatReason reason, Err
 
 // Only while another enclave could do better, as much as the budget allows: those that are not
 // taken back go on waiting.
-void Router::TakeBackStuck(const Fleet::Table& table, MonotonicTime now) {
+void Router::TimeOutTries(const Fleet::Table& table, MonotonicTime now) {
   const auto take_back = [&](const std::shared_ptr<EnclaveLink>& link) {
     const bool another = std::ranges::any_of(table.members, [&](const auto& other) {
-      return other->link() != link && other->reliable();
+      return other->link() != link && other->available();
     });
     const std::size_t left = retry_budget_.left();
-    if (another && left > 0) link->pool().TakeBack(now - kStuckAfter, left);
+    if (another && left > 0) link->pool().TakeBack(now - kPerTryTimeout, left);
   };
   for (const auto& member : table.members) take_back(member->link());
   for (const auto& link : table.retiring) take_back(link);
@@ -285,11 +287,11 @@ void Router::TakeBackStuck(const Fleet::Table& table, MonotonicTime now) {
 // ---- Blobs -----------------------------------------------------------------------------------
 
 void Router::OnNeedBlob(EnclaveLink& link, SignCall* first) {
-  BlobLoads::Asked asked;
+  CoalescingFetch::Asked asked;
   {
     MutexLock lock(mutex_);
-    asked = blob_loads_.AskAll(link.id(), first, clock_.Now());
-    held_.AppendAll(asked.later);
+    asked = blob_fetch_.AskAll(link.id(), first, clock_.Now());
+    deferred_.AppendAll(asked.later);
   }
   FailAll(asked.given_up.first(), ErrorCode::kRetryLater);
   if (!asked.repeat.empty()) link.pool().Sign(asked.repeat.first());
@@ -312,7 +314,7 @@ void Router::SendBlob(EnclaveLink& link, const KeyId& key_id, const Bytes* blob,
   SignCall* first = nullptr;
   {
     MutexLock lock(mutex_);
-    first = blob_loads_.TakeWaiting(link.id(), key_id, blob != nullptr, clock_.Now());
+    first = blob_fetch_.TakeWaiting(link.id(), key_id, blob != nullptr, clock_.Now());
   }
   if (first == nullptr) return;
   if (blob == nullptr) return FailAll(first, otherwise);
@@ -320,12 +322,12 @@ void Router::SendBlob(EnclaveLink& link, const KeyId& key_id, const Bytes* blob,
   if (rest != first) blobs_sent_.Increment();
   if (rest == nullptr) return;
   if (rest != first) return link.pool().Sign(rest);  // the blob is under way
-  link.ready() ? FailAll(first, otherwise) : OnLost(link, first);
+  link.connected() ? FailAll(first, otherwise) : OnLost(link, first);
 }
 
 // ---- Links -----------------------------------------------------------------------------------
 
-void Router::OnLinkReady(EnclaveLink& link) { unlocker_.Attach(link.shared_from_this()); }
+void Router::OnLinkConnected(EnclaveLink& link) { unlocker_.Attach(link.shared_from_this()); }
 
 void Router::OnLinkLost(EnclaveLink& link) { unlocker_.Detach(link); }
 
@@ -355,21 +357,21 @@ void Router::Tick(MonotonicTime now) {
   const std::shared_ptr<const Fleet::Table> table = fleet_.table();
   for (const auto& member : table->members) member->link()->pool().Expire(now);
   for (const auto& link : table->retiring) link->pool().Expire(now);
-  if (!late) TakeBackStuck(*table, now);
+  if (!late) TimeOutTries(*table, now);
   fleet_.Tick(now, [this](const EnclaveLink& link) { return unlocker_.settled(link); });
   disabled_.Tick(now);
   LookAtCredentials(now);
   unlocker_.Tick(now);
-  SignCall* held = nullptr;
+  SignCall* deferred = nullptr;
   SignCall* expired = nullptr;  // the store is slow
   {
     MutexLock lock(mutex_);
-    blob_loads_.Prune(now);
-    expired = blob_loads_.TakeExpired(now);
-    held = std::exchange(held_, {}).first();
+    blob_fetch_.Prune(now);
+    expired = blob_fetch_.TakeExpired(now);
+    deferred = std::exchange(deferred_, {}).first();
   }
   FailAll(expired, ErrorCode::kUnavailable);
-  if (held != nullptr) Route(held);
+  if (deferred != nullptr) Route(deferred);
 }
 
 // ---- Keys ------------------------------------------------------------------------------------
@@ -400,7 +402,7 @@ void Router::MakeKey(CreateCall call, KeyDone done, bool again) {
   EnclaveStream::CreateDone made = [this, maker, key_id, again, call = std::move(call), done](
                                        ErrorCode error, CreateReply reply) mutable {
     if (error == ErrorCode::kUnavailable && !again && !stopping_ && clock_.Now() < call.deadline &&
-        retry_budget_.Spend()) {
+        retry_budget_.TryWithdraw()) {
       return MakeKey(std::move(call), std::move(done), true);
     }
     if (error != ErrorCode::kOk) return done(CannotMakeKeys(error), {});
@@ -409,7 +411,7 @@ void Router::MakeKey(CreateCall call, KeyDone done, bool again) {
   ErrorCode otherwise = ErrorCode::kUnavailable;
   const std::optional<std::size_t> member = table->ring.Find(key_id, [&](std::size_t index) {
     const Fleet::Member& candidate = *table->members[index];
-    if (!candidate.reliable()) return false;
+    if (!candidate.available()) return false;
     otherwise = ErrorCode::kRetryLater;
     *maker = candidate.id();
     return candidate.link()->pool().Create(key_id, deadline, made);

@@ -5,7 +5,7 @@
 // a DEK that is not open is unlocked in the background while the caller is told to come back.
 //
 // What an enclave does not answer is repeated in another, since signing is deterministic: at most
-// SignCall::kRepeatsMax times and kRepeatPatience in all, as far as the retry budget goes. What
+// SignCall::kRetriesMax times and kRetryTimeout in all, as far as the retry budget goes. What
 // finds no room is refused at once: nothing queues in the gateway.
 
 #include <array>
@@ -21,10 +21,10 @@
 #include "gateway/call/signer_service.h"
 #include "gateway/link/disabled_keys.h"
 #include "gateway/link/enclave_link.h"
-#include "gateway/routing/blob_loads.h"
+#include "gateway/routing/coalescing_fetch.h"
 #include "gateway/routing/fleet.h"
-#include "gateway/routing/migration.h"
-#include "gateway/routing/repeat.h"
+#include "gateway/routing/rebalancer.h"
+#include "gateway/routing/retry.h"
 #include "gateway/routing/retry_budget.h"
 #include "gateway/unlock/unlocker.h"
 #include "store/key_store.h"
@@ -36,7 +36,7 @@ class Router final : public SignerService, public LinkEvents {
  public:
   // An enclave that has not answered a signature by then is taken to be stuck, when there is
   // another that could answer: a hundred times what it takes.
-  static constexpr std::chrono::milliseconds kStuckAfter{100};
+  static constexpr std::chrono::milliseconds kPerTryTimeout{100};
 
   struct Options {
     std::vector<EnclaveSpec> enclaves;
@@ -65,9 +65,9 @@ class Router final : public SignerService, public LinkEvents {
   // For the links alone.
   void OnNeedBlob(EnclaveLink& link, SignCall* first) override BULLA_EXCLUDES(mutex_);
   void OnNeedDek(EnclaveLink& link, SignCall* first) override BULLA_EXCLUDES(mutex_);
-  void OnWaitedOut(EnclaveLink& link, SignCall* first) override;
+  void OnRehydrateTimeout(EnclaveLink& link, SignCall* first) override;
   void OnLost(EnclaveLink& link, SignCall* first) override;
-  void OnLinkReady(EnclaveLink& link) override;
+  void OnLinkConnected(EnclaveLink& link) override;
   void OnLinkLost(EnclaveLink& link) override;
   void OnSealingDekFailed(EnclaveLink& link, UnlockCause cause) override;
   void OnDeksToRenew(EnclaveLink& link, const std::vector<DekId>& deks) override;
@@ -98,7 +98,7 @@ class Router final : public SignerService, public LinkEvents {
   std::shared_ptr<EnclaveLink> MakeLink(const Address& address, std::uint32_t id);
   // Finds each call's enclave. Those that may not be repeated, or for which there is none, are
   // answered with `otherwise`.
-  void Repeat(EnclaveLink& from, SignCall* first, RepeatReason reason, ErrorCode otherwise);
+  void Retry(EnclaveLink& from, SignCall* first, RetryReason reason, ErrorCode otherwise);
   void FetchBlob(EnclaveLink& link, const KeyId& key_id);
   void SendBlob(EnclaveLink& link, const KeyId& key_id, const Bytes* blob, ErrorCode otherwise)
       BULLA_EXCLUDES(mutex_);
@@ -110,7 +110,7 @@ class Router final : public SignerService, public LinkEvents {
                 KeyDone done);
   // Notices that the credentials were renewed.
   void LookAtCredentials(MonotonicTime now);
-  void TakeBackStuck(const Fleet::Table& table, MonotonicTime now);
+  void TimeOutTries(const Fleet::Table& table, MonotonicTime now);
 
   const Options options_;
   KeyStore& store_;
@@ -122,12 +122,12 @@ class Router final : public SignerService, public LinkEvents {
   MonotonicTime next_credentials_look_;
 
   Mutex mutex_;
-  BlobLoads blob_loads_ BULLA_GUARDED_BY(mutex_);
-  CallList held_ BULLA_GUARDED_BY(mutex_);  // until the next tick, for blobs that are under way
+  CoalescingFetch blob_fetch_ BULLA_GUARDED_BY(mutex_);
+  CallList deferred_ BULLA_GUARDED_BY(mutex_);  // until the next tick, for blobs that are under way
   KeyPolicy key_policy_ BULLA_GUARDED_BY(mutex_);
 
-  std::array<prometheus::Counter*, 3> repeated_;  // by RepeatReason
-  prometheus::Counter& repeats_refused_;
+  std::array<prometheus::Counter*, 3> retried_;  // by RetryReason
+  prometheus::Counter& retries_refused_;
   prometheus::Counter& cross_enclave_;
   prometheus::Counter& blobs_sent_;
   PoolMetrics pool_metrics_;
@@ -135,7 +135,7 @@ class Router final : public SignerService, public LinkEvents {
   DisabledKeys disabled_;
   Unlocker unlocker_;
   Fleet fleet_;
-  Migration migration_;
+  Rebalancer rebalancer_;
   WakeTimer batch_timer_;  // sends what was held back; the last to be made, the first to go
 };
 

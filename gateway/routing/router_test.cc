@@ -20,15 +20,15 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 // A signature that a test asked for, waited for on the test's own thread.
-class TestCall final : public SignCall, public CallHome {
+class TestCall final : public SignCall, public CompletionSink {
  public:
   TestCall(const KeyId& id, std::uint8_t digest_byte, Duration time_left = seconds(30)) {
     key_id = id;
     digest[0] = digest_byte;
     deadline = RealClock().Now() + time_left;
-    home = this;
+    sink = this;
   }
-  void Deliver(SignCall* first) override {
+  void Complete(SignCall* first) override {
     for (SignCall* call = first; call != nullptr;) {
       SignCall* next_call = call->next;
       static_cast<TestCall*>(call)->Finish();
@@ -108,7 +108,7 @@ class RouterTest : public testing::Test {
   void StartAll(int enclaves) {
     for (int i = 0; i < enclaves; ++i) StartEnclave(i);
     StartRouter(enclaves);
-    WaitUntil([&] { return router_->fleet().reliable() == static_cast<std::size_t>(enclaves); });
+    WaitUntil([&] { return router_->fleet().available() == static_cast<std::size_t>(enclaves); });
   }
 
   // A DEK that is in the store, and an enclave that wants it opened again, probe by probe.
@@ -172,10 +172,10 @@ TEST_F(RouterTest, TheSealingDekIsDurableBeforeTheLinkIsReady) {
   store_.FailWith(absl::UnavailableError("disk full"));
   StartRouter(1);
   WaitUntil([&] { return !Status().last_error.empty(); });
-  EXPECT_EQ(router_->fleet().reliable(), 0u);
+  EXPECT_EQ(router_->fleet().available(), 0u);
   EXPECT_EQ(Create().first.code, ErrorCode::kUnavailable);
   store_.FailWith(absl::OkStatus());
-  WaitUntil([&] { return router_->fleet().reliable() == 1; });
+  WaitUntil([&] { return router_->fleet().available() == 1; });
   EXPECT_EQ(store_.dek_count(), 1u);
 }
 
@@ -187,7 +187,7 @@ TEST_F(RouterTest, AnEnclaveIsToldToSealOnceItsDekIsDurableAndNotBefore) {
   WaitUntil([&] { return Status().reconnects >= 2; });
   EXPECT_EQ(enclaves_[0]->sealed_under(), 0);
   store_.FailWith(absl::OkStatus());
-  WaitUntil([&] { return router_->fleet().reliable() == 1; });
+  WaitUntil([&] { return router_->fleet().available() == 1; });
   EXPECT_EQ(enclaves_[0]->sealed_under(), 1);
 }
 
@@ -203,7 +203,7 @@ TEST_F(RouterTest, AnEnclaveThatWantsAnotherSealingDekGetsItStoredAndIsTold) {
   EXPECT_EQ(enclaves_[0]->sealed_under(), told);
   store_.FailWith(absl::OkStatus());
   WaitUntil([&] { return enclaves_[0]->sealed_under() > told; });
-  EXPECT_EQ(router_->fleet().reliable(), 1u) << "nothing else stops for it";
+  EXPECT_EQ(router_->fleet().available(), 1u) << "nothing else stops for it";
 }
 
 // As when the store's file was gone at the gateway's start, and a new one was made.
@@ -217,17 +217,17 @@ TEST_F(RouterTest, AnEnclaveThatHasServedAnotherStoreIsNotUsedUnlessASettingName
   EXPECT_EQ(Status().foreign_store, store_.identity().id.ToString());
   WaitUntil([&] { return !Status().last_error.empty(); });
   EXPECT_NE(Status().last_error.find(other.identity().id.ToString()), std::string::npos);
-  EXPECT_EQ(router_->fleet().reliable(), 0u);
+  EXPECT_EQ(router_->fleet().available(), 0u);
   EXPECT_EQ(other.dek_count(), 0u);
   StopRouter();
 
   StartRouterWith(other, 1, NothingWanted(), {AddressOf(0).ToString()});
-  WaitUntil([&] { return router_->fleet().reliable() == 1; });
+  WaitUntil([&] { return router_->fleet().available() == 1; });
   EXPECT_TRUE(Create().first.ok());
   StopRouter();
 
   StartRouterWith(other, 1, NothingWanted(), {});  // it is this store's now
-  WaitUntil([&] { return router_->fleet().reliable() == 1; });
+  WaitUntil([&] { return router_->fleet().available() == 1; });
   EXPECT_TRUE(Status().foreign_store.empty());
   StopRouter();
 }
@@ -239,7 +239,7 @@ TEST_F(RouterTest, ARestartedEnclaveBelongsToNoStore) {
   StartEnclave(0);
   FakeKeyStore other;
   StartRouterWith(other, 1, NothingWanted(), {});
-  WaitUntil([&] { return router_->fleet().reliable() == 1; });
+  WaitUntil([&] { return router_->fleet().available() == 1; });
   StopRouter();
 }
 
@@ -314,10 +314,10 @@ TEST_F(RouterTest, ARestartedEnclaveGetsTheBlobBeforeTheRepeatedCall) {
   KeyId key_id = Create().second.key_id;
   DekId old_dek = enclaves_[0]->sealing_dek();
   enclaves_[0].reset();
-  WaitUntil([&] { return router_->fleet().reliable() == 0; });
+  WaitUntil([&] { return router_->fleet().available() == 0; });
   StartEnclave(0);
   WaitUntil([&] {
-    return router_->fleet().reliable() == 1 && router_->unlocker().progress().pending == 0;
+    return router_->fleet().available() == 1 && router_->unlocker().progress().pending == 0;
   });
   EXPECT_NE(enclaves_[0]->sealing_dek(), old_dek);
   WaitUntil([&] { return enclaves_[0]->deks_opened() == 1; });
@@ -347,7 +347,7 @@ TEST_F(RouterTest, AKeyThatIsOpenedForTooLongAsksToComeBackAndStartsNoUnlock) {
   KeyId key_id = Create().second.key_id;
   enclaves_[0]->SetScript([](const RequestBatch& requests, ReplyBatch& replies) {
     for (const SignItem& item : requests.signs) {
-      replies.signs.push_back({.sequence = item.sequence, .status = ItemStatus::kWaitedOut});
+      replies.signs.push_back({.sequence = item.sequence, .status = ItemStatus::kRehydrateTimeout});
     }
     return true;
   });
@@ -400,7 +400,7 @@ TEST_F(RouterTest, ALostEnclavesUnlocksAreNotTriedWhileItIsGone) {
   WaitUntil([&] { return router_->unlocker().progress().pending == 1; });
   enclaves_[0].reset();
   WaitUntil([&] { return router_->unlocker().progress().pending == 0; });
-  EXPECT_EQ(router_->fleet().reliable(), 0u);
+  EXPECT_EQ(router_->fleet().available(), 0u);
 }
 
 TEST_F(RouterTest, EveryEnclaveIsAskedForTheKeyPolicyWhenItIsConnectedAndWhenItChanges) {
@@ -409,7 +409,7 @@ TEST_F(RouterTest, EveryEnclaveIsAskedForTheKeyPolicyWhenItIsConnectedAndWhenItC
   StartEnclave(0);
   StartEnclave(1);
   StartRouter(2, policy);
-  WaitUntil([&] { return router_->fleet().reliable() == 2; });
+  WaitUntil([&] { return router_->fleet().available() == 2; });
   EXPECT_EQ(enclaves_[0]->key_policy(), policy);
   EXPECT_EQ(enclaves_[1]->key_policy(), policy);
 
@@ -418,9 +418,9 @@ TEST_F(RouterTest, EveryEnclaveIsAskedForTheKeyPolicyWhenItIsConnectedAndWhenItC
   for (int i : {0, 1}) WaitUntil([&] { return enclaves_[i]->key_policy() == policy; });
 
   enclaves_[0].reset();
-  WaitUntil([&] { return router_->fleet().reliable() == 1; });
+  WaitUntil([&] { return router_->fleet().available() == 1; });
   StartEnclave(0);
-  WaitUntil([&] { return router_->fleet().reliable() == 2; });
+  WaitUntil([&] { return router_->fleet().available() == 2; });
   EXPECT_EQ(enclaves_[0]->key_policy(), policy) << "the changed one, after a restart too";
 }
 
@@ -434,7 +434,7 @@ TEST_F(RouterTest, ARefusedKeyPolicyIsShownAndTheLinkGoesOn) {
   StartEnclave(0);
   enclaves_[0]->RefusePolicies("dek.ttl_hard: got 1h,\nbut 30m is the most");
   StartRouter(1);
-  WaitUntil([&] { return router_->fleet().reliable() == 1; });
+  WaitUntil([&] { return router_->fleet().available() == 1; });
   EXPECT_EQ(Status().policy_refused, "dek.ttl_hard: got 1h,?but 30m is the most");
   EXPECT_EQ(Sign(Create().second.key_id), ErrorCode::kOk);
   EXPECT_NE(StatusJson(*router_, {}, {}).find("policyRefused"), std::string::npos);
@@ -485,7 +485,7 @@ TEST_F(RouterTest, WhenItsEnclaveIsGoneAKeySignsInTheSibling) {
   for (int i = 0; i < 30; ++i) keys.push_back(Create().second.key_id);
   WaitUntil([&] { return enclaves_[0]->deks_opened() == 1 && enclaves_[1]->deks_opened() == 1; });
   enclaves_[0].reset();
-  WaitUntil([&] { return router_->fleet().reliable() == 1; });
+  WaitUntil([&] { return router_->fleet().available() == 1; });
   for (const KeyId& key_id : keys) EXPECT_EQ(Sign(key_id), ErrorCode::kOk);
 }
 
@@ -566,7 +566,7 @@ TEST_F(RouterTest, AnEnclaveThatKmsRefusesASealingDekSaysWhyAndIsTriedAgainWhenA
   EXPECT_NE(error.message.find("KMS refuses"), std::string::npos) << error.message;
   enclaves_[0]->RefuseUnlocks(std::nullopt);
   router_->RetryRefused();
-  WaitUntil([&] { return router_->fleet().reliable() == 1; });
+  WaitUntil([&] { return router_->fleet().available() == 1; });
   EXPECT_EQ(Status().sealing_refused, "");
 }
 
@@ -619,9 +619,9 @@ TEST_F(RouterTest, ManyCallsForOneColdKeyLoadItOnce) {
   StartAll(1);
   KeyId key_id = Create().second.key_id;
   enclaves_[0].reset();
-  WaitUntil([&] { return router_->fleet().reliable() == 0; });
+  WaitUntil([&] { return router_->fleet().available() == 0; });
   StartEnclave(0);
-  WaitUntil([&] { return router_->fleet().reliable() == 1 && router_->unlocker().settled(); });
+  WaitUntil([&] { return router_->fleet().available() == 1 && router_->unlocker().settled(); });
   std::vector<std::unique_ptr<TestCall>> calls;
   for (std::size_t i = 0; i < 500; ++i) {
     calls.push_back(std::make_unique<TestCall>(key_id, static_cast<std::uint8_t>(i)));
@@ -664,12 +664,12 @@ TEST_F(RouterTest, WhatAnEnclaveDoesNotAnswerItsSiblingSigns) {
     for (const KeyId& key_id : keys) EXPECT_EQ(Sign(key_id), ErrorCode::kOk);
     return router_->fleet().statuses()[0].ejected;
   });
-  EXPECT_EQ(router_->fleet().reliable(), 1u);
+  EXPECT_EQ(router_->fleet().available(), 1u);
 
   enclaves_[0]->SetScript(nullptr);  // and back, through trials
   WaitUntil([&] {
     for (const KeyId& key_id : keys) EXPECT_EQ(Sign(key_id), ErrorCode::kOk);
-    return router_->fleet().reliable() == 2;
+    return router_->fleet().available() == 2;
   });
 }
 
@@ -677,7 +677,7 @@ TEST_F(RouterTest, AnEnclaveThatIsAddedHasItsKeysBeforeItIsAskedForThemAndSoHave
   StartEnclave(0);
   StartEnclave(1);
   StartRouter(1);
-  WaitUntil([&] { return router_->fleet().reliable() == 1; });
+  WaitUntil([&] { return router_->fleet().available() == 1; });
   std::vector<KeyId> keys;
   for (int i = 0; i < 100; ++i) keys.push_back(Create().second.key_id);
 
@@ -704,7 +704,7 @@ TEST_F(RouterTest, AnEnclaveThatIsDrainedGetsNoKeysAndStays) {
   const int frames = enclaves_[0]->frames();
   for (int i = 0; i < 30; ++i) EXPECT_EQ(Sign(Create().second.key_id), ErrorCode::kOk);
   EXPECT_EQ(enclaves_[0]->frames(), frames);
-  EXPECT_EQ(router_->fleet().reliable(), 2u);
+  EXPECT_EQ(router_->fleet().available(), 2u);
   EXPECT_FALSE(router_->fleet().SetWeight(AddressOf(0), HashRing::kWeightMax + 1).ok());
 }
 
@@ -717,7 +717,7 @@ TEST_F(RouterTest, TheLastEnclaveThatHasKeysIsNeitherDrainedNorRemoved) {
   EXPECT_TRUE(router_->fleet().SetWeight(AddressOf(1), 50).ok());
   EXPECT_TRUE(router_->fleet().Remove(AddressOf(0)).ok()) << "it has none";
   enclaves_[1].reset();
-  WaitUntil([&] { return router_->fleet().reliable() == 0; });
+  WaitUntil([&] { return router_->fleet().available() == 0; });
   EXPECT_TRUE(router_->fleet().Remove(AddressOf(1)).ok()) << "it signs nothing anyway";
 }
 
@@ -727,11 +727,11 @@ TEST_F(RouterTest, ARestartedEnclaveGetsItsKeysBackBeforeItIsAskedForThem) {
   for (int i = 0; i < 100; ++i) keys.push_back(Create().second.key_id);
   WaitUntil([&] { return enclaves_[0]->deks_opened() == 1 && enclaves_[1]->deks_opened() == 1; });
   enclaves_[0].reset();
-  WaitUntil([&] { return router_->fleet().reliable() == 1; });
+  WaitUntil([&] { return router_->fleet().available() == 1; });
   for (const KeyId& key_id : keys) EXPECT_EQ(Sign(key_id), ErrorCode::kOk);  // in the other
   StartEnclave(0);
   WaitUntil([&] {
-    return router_->fleet().reliable() == 2 &&
+    return router_->fleet().available() == 2 &&
            router_->fleet().statuses()[0].weight == HashRing::kFullWeight;
   });
   const int loaded = enclaves_[0]->blobs_loaded();
@@ -745,13 +745,13 @@ TEST_F(RouterTest, ARestartedEnclaveServesOnlyWhenTheDeksInUseAreOpenWhileOthers
   for (int i = 0; i < 30; ++i) Create();
   WaitUntil([&] { return enclaves_[0]->deks_opened() == 1 && enclaves_[1]->deks_opened() == 1; });
   enclaves_[0].reset();
-  WaitUntil([&] { return router_->fleet().reliable() == 1; });
+  WaitUntil([&] { return router_->fleet().available() == 1; });
   StartEnclave(0);
   enclaves_[0]->HoldUnlocks(true);
-  WaitUntil([&] { return Status(0).ready && enclaves_[0]->unlocks_begun() > 0; });
-  EXPECT_EQ(router_->fleet().reliable(), 1u);
+  WaitUntil([&] { return Status(0).connected && enclaves_[0]->unlocks_begun() > 0; });
+  EXPECT_EQ(router_->fleet().available(), 1u);
   enclaves_[0]->HoldUnlocks(false);
-  WaitUntil([&] { return router_->fleet().reliable() == 2; });
+  WaitUntil([&] { return router_->fleet().available() == 2; });
   EXPECT_GT(enclaves_[0]->deks_opened(), 0);
 }
 

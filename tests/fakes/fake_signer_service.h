@@ -163,7 +163,7 @@ class FakeSignerService final : public SignerService {
 
   // Fills in the outcomes and hands each home its calls, all at once.
   void Finish(SignCall* first) {
-    std::map<CallHome*, SignCall*> by_home;
+    std::map<CompletionSink*, SignCall*> by_home;
     {
       MutexLock lock(mutex_);
       for (SignCall* call = first; call != nullptr;) {
@@ -173,12 +173,12 @@ class FakeSignerService final : public SignerService {
                       : keys_.contains(call->key_id) ? ErrorCode::kOk
                                                      : ErrorCode::kInvalidKey;
         call->signature = SignatureOf(call->key_id, call->digest);
-        call->next = by_home[call->home];
-        by_home[call->home] = call;
+        call->next = by_home[call->sink];
+        by_home[call->sink] = call;
         call = next;
       }
     }
-    for (auto [home, calls] : by_home) home->Deliver(calls);
+    for (auto [home, calls] : by_home) home->Complete(calls);
   }
 
   Mutex mutex_;

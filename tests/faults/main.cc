@@ -183,8 +183,8 @@ class CreatingAttack {
   void Run() {
     key_.reset();
     opened_.reset();
-    const DekLoan sealing{DekId{}, dek_.Duplicate(), nullptr};
-    const DekLoan own{DekId{}, dek_.Duplicate(), nullptr};
+    const DekLease sealing{DekId{}, dek_.Duplicate(), nullptr};
+    const DekLease own{DekId{}, dek_.Duplicate(), nullptr};
     absl::StatusOr<NewKey> key = MakeKey(*signer_, sealing, id_, Bytes(32));
     if (!key.ok()) return;
     absl::StatusOr<OpenedKey> opened = CheckNewKey(*signer_, own, id_, *key);

@@ -85,7 +85,7 @@ void EnclaveModel::Finish() {
     ItemStatus status = Work(item);
     if (blob_came && status == ItemStatus::kNeedBlob) status = ItemStatus::kNeedDek;
     if (blob_came && status == ItemStatus::kOk && world_.dice.OneIn(kOneInIsOpened)) {
-      status = ItemStatus::kWaitedOut;
+      status = ItemStatus::kRehydrateTimeout;
     }
     if (status == ItemStatus::kOk) ++signatures_;
     replies.push_back({item.sequence, status, item.call});

@@ -32,7 +32,7 @@ DekId DekIdOf(std::uint32_t dek) {
 }  // namespace
 
 GatewayModel::Member::Member(std::uint32_t member_id, EnclaveModel& of, MonotonicTime now)
-    : number(member_id), enclave(&of), limit({.max = kStreams * kSlots}), standing(now) {
+    : number(member_id), enclave(&of), limit({.max = kStreams * kSlots}), outlier_detector(now) {
   for (Stream& stream : streams) {
     for (std::uint32_t i = 0; i < kSlots; ++i) stream.free.push_back(kSlots - 1 - i);
   }
@@ -72,10 +72,10 @@ void GatewayModel::Sign(SignCall* first) {
   std::size_t received = 0;
   for (SignCall* call = first; call != nullptr; call = call->next) {
     ++received;
-    call->blob_loads = call->blob_follows = call->repeats = 0;
+    call->blob_loads = call->blob_follows = call->retries = 0;
   }
   counts_.received += received;
-  retry_budget_.Earn(received);
+  retry_budget_.Deposit(received);
   Route(first);
 }
 
@@ -85,7 +85,7 @@ void GatewayModel::Route(SignCall* first) {
   while (first != nullptr) {
     SignCall* call = PopFirst(first);
     std::optional<std::size_t> member =
-        ring_.Find(call->key_id, [&](std::size_t index) { return table_[index]->Takes(); });
+        ring_.Find(call->key_id, [&](std::size_t index) { return table_[index]->TryAdmit(); });
     if (member) {
       sorted.Append(*member, call);
     } else {
@@ -96,47 +96,47 @@ void GatewayModel::Route(SignCall* first) {
   sorted.SendAll();
 }
 
-void GatewayModel::Repeat(Member& from, SignCall* first, RepeatReason reason, ErrorCode otherwise) {
+void GatewayModel::Retry(Member& from, SignCall* first, RetryReason reason, ErrorCode otherwise) {
   Sorted sorted(*this);
   CallList given_up;
   while (first != nullptr) {
     SignCall* call = PopFirst(first);
     std::optional<std::size_t> member;
-    if (MayRepeat(*call, world_.now)) {
+    if (MayRetry(*call, world_.now)) {
       const std::uint32_t dek = keys_.DekOf(Keys::NumberOf(call->key_id));
-      member = FindAnother(ring_, table_, *call, from.id(), reason,
-                           [&](const Member& other) { return other.open_deks.contains(dek); });
+      member = FindRetryTarget(ring_, table_, *call, from.id(), reason,
+                               [&](const Member& other) { return other.open_deks.contains(dek); });
     }
-    if (member && !retry_budget_.Spend()) {
-      ++counts_.repeats_refused;
+    if (member && !retry_budget_.TryWithdraw()) {
+      ++counts_.retries_refused;
       member.reset();
     }
     if (!member) {
       given_up.Append(call);
       continue;
     }
-    if (reason == RepeatReason::kNoDek && table_[*member] == &from) {
+    if (reason == RetryReason::kNoDek && table_[*member] == &from) {
       wrong_("repeated where its data key was not open");
     }
-    CountRepeat(*call, from.id(), world_.now);
-    ++counts_.repeats;
+    CountRetry(*call, from.id(), world_.now);
+    ++counts_.retries;
     sorted.Append(*member, call);
   }
   FailAll(given_up.first(), otherwise);
   sorted.SendAll();
 }
 
-void GatewayModel::TakeBackStuck() {
+void GatewayModel::TimeOutTries() {
   for (Member* member : Table(table_)) {
     const bool another = std::ranges::any_of(
-        table_, [&](const Member* other) { return other != member && other->reliable(); });
+        table_, [&](const Member* other) { return other != member && other->available(); });
     std::size_t left = retry_budget_.left();
     if (!another) continue;
     for (Stream& stream : member->streams) {
       if (left == 0) break;
       std::size_t taken = 0;
       auto [late, count] = ReleaseIf(stream, [&](const SignCall& call) {
-        return call.gathered_at < world_.now - Router::kStuckAfter && taken++ < left;
+        return call.gathered_at < world_.now - Router::kPerTryTimeout && taken++ < left;
       });
       left -= count;
       if (count > 0) OnLost(*member, late, count);
@@ -147,14 +147,14 @@ void GatewayModel::TakeBackStuck() {
 void GatewayModel::OnNeedDek(Member& member, SignCall* first) {
   for (SignCall* call = first; call != nullptr; call = call->next) {
     Want(member, keys_.DekOf(Keys::NumberOf(call->key_id)));
-    blob_loads_.Dropped(member.id(), call->key_id);
+    blob_fetch_.Dropped(member.id(), call->key_id);
   }
-  Repeat(member, first, RepeatReason::kNoDek, ErrorCode::kUnlockRequired);
+  Retry(member, first, RetryReason::kNoDek, ErrorCode::kUnlockRequired);
 }
 
 void GatewayModel::OnNeedBlob(Member& member, SignCall* first) {
-  const BlobLoads::Asked asked = blob_loads_.AskAll(member.id(), first, world_.now);
-  held_.AppendAll(asked.later);
+  const CoalescingFetch::Asked asked = blob_fetch_.AskAll(member.id(), first, world_.now);
+  deferred_.AppendAll(asked.later);
   FailAll(asked.given_up.first(), ErrorCode::kRetryLater);
   if (!asked.repeat.empty()) PoolSign(member, asked.repeat.first());
   for (const KeyId& key_id : asked.to_fetch) {
@@ -167,26 +167,26 @@ void GatewayModel::OnNeedBlob(Member& member, SignCall* first) {
 
 void GatewayModel::SendBlob(Member& member, std::uint32_t key) {
   fetching_.erase({member.id(), key});
-  SignCall* first = blob_loads_.TakeWaiting(member.id(), Keys::IdOf(key), true, world_.now);
+  SignCall* first = blob_fetch_.TakeWaiting(member.id(), Keys::IdOf(key), true, world_.now);
   if (first == nullptr) return;
   SignCall* rest = PoolSignWithBlob(member, first, key);
   if (rest == nullptr) return;
   if (rest != first) return PoolSign(member, rest);
   if (member.ready) return FailAll(first, ErrorCode::kRetryLater);
-  Repeat(member, first, RepeatReason::kLost, ErrorCode::kUnavailable);
+  Retry(member, first, RetryReason::kLost, ErrorCode::kUnavailable);
 }
 
 void GatewayModel::Tick() {
   retry_budget_.Tick(world_.now);
   for (const auto& member : members_) Expire(*member);
-  TakeBackStuck();
+  TimeOutTries();
   for (Member* member : table_) Prepare(*member);
   Judge();
   StartUnlocks();
-  blob_loads_.Prune(world_.now);
+  blob_fetch_.Prune(world_.now);
   FailExpiredLoads();
-  SignCall* held = std::exchange(held_, {}).first();
-  if (held != nullptr) Route(held);
+  SignCall* deferred = std::exchange(deferred_, {}).first();
+  if (deferred != nullptr) Route(deferred);
   CheckBudget();
   CheckFleet();
   for (const auto& member : members_) CheckPool(*member);
@@ -196,7 +196,7 @@ void GatewayModel::Tick() {
 // They come in the order of a hash map, which is another one each time: one seed, one history.
 void GatewayModel::FailExpiredLoads() {
   std::map<std::uint64_t, SignCall*> by_number;
-  SignCall* first = blob_loads_.TakeExpired(world_.now);
+  SignCall* first = blob_fetch_.TakeExpired(world_.now);
   while (first != nullptr) {
     SignCall* call = PopFirst(first);
     by_number[static_cast<CallModel*>(call)->number] = call;
@@ -248,23 +248,24 @@ void GatewayModel::Prepare(Member& member) {
   if (member.prepared) return;
   if (!member.connected_at) member.connected_at = world_.now;
   const bool others_serve = std::ranges::any_of(
-      table_, [&](const Member* other) { return other != &member && other->serves(); });
+      table_, [&](const Member* other) { return other != &member && other->in_service(); });
   member.prepared = Settled(member) || !others_serve ||
-                    world_.now - *member.connected_at >= Fleet::kPreparePatience;
+                    world_.now - *member.connected_at >= Fleet::kWarmUpTimeout;
 }
 
 void GatewayModel::Judge() {
-  std::vector<Standing::Judged> all;
+  std::vector<OutlierDetector::Judged> all;
   std::vector<bool> ejected_before;
   for (Member* member : table_) {
-    member->standing.Observe(world_.now, member->answered - member->answered_seen,
-                             member->unanswered - member->unanswered_seen, world_.dice.Roll());
+    member->outlier_detector.Observe(world_.now, member->answered - member->answered_seen,
+                                     member->unanswered - member->unanswered_seen,
+                                     world_.dice.Roll());
     member->answered_seen = member->answered;
     member->unanswered_seen = member->unanswered;
-    all.push_back({&member->standing, member->serves()});
+    all.push_back({&member->outlier_detector, member->in_service()});
     ejected_before.push_back(member->ejected());
   }
-  Standing::Judge(all, world_.now);
+  OutlierDetector::Judge(all, world_.now);
   for (std::size_t i = 0; i < all.size(); ++i) {
     const Member& member = *table_[i];
     if (member.ejected() == ejected_before[i]) continue;
@@ -277,7 +278,7 @@ void GatewayModel::Judge() {
 
 void GatewayModel::PoolSign(Member& member, SignCall* first) {
   const std::size_t asked = CountCalls(first);
-  const std::size_t admitted = member.limit.Admit(asked, member.batcher.held(), world_.now);
+  const std::size_t admitted = member.limit.Admit(asked, member.batcher.outstanding(), world_.now);
   for (std::size_t i = 0; i < admitted; ++i) member.batcher.Add(PopFirst(first), world_.now);
   counts_.refused_over_limit += asked - admitted;
   FailAll(first, ErrorCode::kRetryLater);
@@ -308,7 +309,7 @@ void GatewayModel::SendFrame(Member& member, SignCall* first) {
   if (first == nullptr) return;
   NoLongerInFlight(member, CountCalls(first));
   if (std::ranges::none_of(member.streams, &Stream::open)) {
-    return Repeat(member, first, RepeatReason::kLost, ErrorCode::kUnavailable);
+    return Retry(member, first, RetryReason::kLost, ErrorCode::kUnavailable);
   }
   FailAll(first, ErrorCode::kRetryLater);
 }
@@ -328,14 +329,14 @@ SignCall* GatewayModel::PoolSignWithBlob(Member& member, SignCall* first, std::u
 
 void GatewayModel::NoLongerInFlight(Member& member, std::size_t count, MonotonicTime oldest) {
   member.batcher.Answered(count);
-  member.limit.OnAnswered(count, oldest, member.batcher.held(), world_.now);
+  member.limit.OnAnswered(count, oldest, member.batcher.outstanding(), world_.now);
   if (member.batcher.waiting()) WakeBy(member, SendDue(member));
 }
 
 void GatewayModel::OnLost(Member& member, CallList lost, std::size_t count) {
   member.unanswered += count;
   NoLongerInFlight(member, count);
-  Repeat(member, lost.first(), RepeatReason::kLost, ErrorCode::kUnavailable);
+  Retry(member, lost.first(), RetryReason::kLost, ErrorCode::kUnavailable);
 }
 
 // ---- EnclaveStream ---------------------------------------------------------------------------
@@ -383,7 +384,7 @@ void GatewayModel::OnReplies(Member& member, std::size_t index, std::uint32_t li
   CallList done;
   CallList need_blob;
   CallList need_dek;
-  CallList waited_out;
+  CallList rehydrate_timeout;
   std::size_t answered = 0;
   MonotonicTime oldest = MonotonicTime::max();
   for (const EnclaveModel::Reply& reply : *replies) {
@@ -391,25 +392,26 @@ void GatewayModel::OnReplies(Member& member, std::size_t index, std::uint32_t li
     if (call == nullptr) continue;
     ++answered;
     if (reply.status != ItemStatus::kBusy) oldest = std::min(oldest, call->gathered_at);
-    CallList& list = reply.status == ItemStatus::kNeedBlob    ? need_blob
-                     : reply.status == ItemStatus::kNeedDek   ? need_dek
-                     : reply.status == ItemStatus::kWaitedOut ? waited_out
-                                                              : done;
+    CallList& list = reply.status == ItemStatus::kNeedBlob           ? need_blob
+                     : reply.status == ItemStatus::kNeedDek          ? need_dek
+                     : reply.status == ItemStatus::kRehydrateTimeout ? rehydrate_timeout
+                                                                     : done;
     call->signed_as = reply.call;
     call->error = reply.status == ItemStatus::kOk     ? ErrorCode::kOk
                   : reply.status == ItemStatus::kBusy ? ErrorCode::kRetryLater
                                                       : ErrorCode::kUnavailable;
     list.Append(call);
   }
-  if (!done.empty()) DeliverAll(done.first());
+  if (!done.empty()) CompleteAll(done.first());
   if (answered > 0) {
     member.answered += answered;
     NoLongerInFlight(member, answered, oldest);
   }
   if (!need_blob.empty()) OnNeedBlob(member, need_blob.first());
   if (!need_dek.empty()) OnNeedDek(member, need_dek.first());
-  if (!waited_out.empty()) {
-    Repeat(member, waited_out.first(), RepeatReason::kWaitedOut, ErrorCode::kUnlockRequired);
+  if (!rehydrate_timeout.empty()) {
+    Retry(member, rehydrate_timeout.first(), RetryReason::kRehydrateTimeout,
+          ErrorCode::kUnlockRequired);
   }
 }
 
@@ -567,22 +569,22 @@ void GatewayModel::CheckBudget() {
   constexpr std::uint64_t kTicksPerMark = 10;
   if (ticks_++ % kTicksPerMark != 0) return;
   while (!marks_.empty() && world_.now - marks_.front().at > seconds(10)) marks_.pop_front();
-  marks_.push_back({world_.now, counts_.received, counts_.repeats});
+  marks_.push_back({world_.now, counts_.received, counts_.retries});
   const Mark& first = marks_.front();
   const auto given =
       static_cast<std::uint64_t>((world_.now - first.at) / RetryBudget::kFloorInterval + 1);
   const std::uint64_t allowed =
       RetryBudget::kSavedMax + given +
-      (counts_.received - first.received) / RetryBudget::kRequestsPerRepeat + 1;
-  if (counts_.repeats - first.repeats > allowed) wrong_("more was repeated than the budget allows");
+      (counts_.received - first.received) / RetryBudget::kRequestsPerRetry + 1;
+  if (counts_.retries - first.retries > allowed) wrong_("more was repeated than the budget allows");
 }
 
 void GatewayModel::CheckFleet() {
   std::size_t serving = 0;
   std::size_t ejected = 0;
   for (const Member* member : table_) {
-    if (member->serves()) ++serving;
-    if (member->serves() && member->ejected()) ++ejected;
+    if (member->in_service()) ++serving;
+    if (member->in_service() && member->ejected()) ++ejected;
   }
   if (ejected * 2 > serving) wrong_("more than half of those that serve are ejected");
 }
@@ -590,8 +592,9 @@ void GatewayModel::CheckFleet() {
 void GatewayModel::CheckPool(const Member& member) {
   const std::size_t in_slots = member.in_flight();
   if (in_slots > kStreams * kSlots) wrong_("more in flight than there are slots");
-  if (member.batcher.held() < in_slots) wrong_("the batcher knows of less than is in flight");
-  if (!member.batcher.waiting() && member.batcher.held() != in_slots) {
+  if (member.batcher.outstanding() < in_slots)
+    wrong_("the batcher knows of less than is in flight");
+  if (!member.batcher.waiting() && member.batcher.outstanding() != in_slots) {
     wrong_("the batcher knows of more than is in flight");
   }
 }
@@ -614,7 +617,7 @@ std::size_t GatewayModel::in_flight() const {
 
 bool GatewayModel::healthy() const {
   return std::ranges::all_of(table_, [](const Member* member) {
-    return member->serves() && !member->ejected() &&
+    return member->in_service() && !member->ejected() &&
            std::ranges::all_of(member->streams, &Stream::open);
   });
 }
@@ -624,7 +627,7 @@ std::string GatewayModel::Health() const {
   for (const Member* member : table_) {
     text += fmt::format("{}: ready {}, prepared {}, ejected {}, in flight {}, held {}, limit {}\n",
                         member->enclave->name(), member->ready, member->prepared, member->ejected(),
-                        member->in_flight(), member->batcher.held(), member->limit.limit());
+                        member->in_flight(), member->batcher.outstanding(), member->limit.limit());
   }
   return text;
 }

@@ -1,10 +1,10 @@
 #pragma once
 
 // The gateway's routing on one thread in a time of its own. The rules are the real ones: HashRing,
-// Standing, FindAnother, RetryBudget, ConcurrencyLimit, SignBatcher, BlobLoads, UnlockQueue. What
-// is restated is how Router, Fleet, StreamPool, EnclaveStream, EnclaveLink and Unlocker wire them,
-// in the order of those, with a call for a call where there a thread calls another. So a change of
-// that wiring is made here too.
+// OutlierDetector, FindRetryTarget, RetryBudget, ConcurrencyLimit, SignBatcher, CoalescingFetch,
+// UnlockQueue. What is restated is how Router, Fleet, StreamPool, EnclaveStream, EnclaveLink and
+// Unlocker wire them, in the order of those, with a call for a call where there a thread calls
+// another. So a change of that wiring is made here too.
 //
 // It checks itself at every step: what must never be is told to `wrong`.
 
@@ -23,11 +23,11 @@
 #include "gateway/call/call_list.h"
 #include "gateway/link/concurrency_limit.h"
 #include "gateway/link/sign_batcher.h"
-#include "gateway/routing/blob_loads.h"
+#include "gateway/routing/coalescing_fetch.h"
 #include "gateway/routing/hash_ring.h"
-#include "gateway/routing/repeat.h"
+#include "gateway/routing/outlier_detector.h"
+#include "gateway/routing/retry.h"
 #include "gateway/routing/retry_budget.h"
-#include "gateway/routing/standing.h"
 #include "gateway/unlock/queue.h"
 #include "tests/simulation/enclave_model.h"
 
@@ -66,8 +66,8 @@ class GatewayModel {
   struct Counts {
     std::uint64_t received = 0;
     std::uint64_t sent = 0;  // to enclaves
-    std::uint64_t repeats = 0;
-    std::uint64_t repeats_refused = 0;
+    std::uint64_t retries = 0;
+    std::uint64_t retries_refused = 0;
     std::uint64_t refused_over_limit = 0;
     std::uint64_t ejections = 0;
     std::uint64_t unlocks = 0;
@@ -113,7 +113,7 @@ class GatewayModel {
     std::uint64_t unanswered = 0;
     // The fleet's.
     bool prepared = false;
-    Standing standing;
+    OutlierDetector outlier_detector;
     std::uint64_t answered_seen = 0;
     std::uint64_t unanswered_seen = 0;
     std::optional<MonotonicTime> connected_at;
@@ -121,10 +121,10 @@ class GatewayModel {
     std::uint64_t sent = 0;
 
     std::uint32_t id() const { return number; }
-    bool serves() const { return ready && prepared; }
-    bool ejected() const { return standing.ejected(); }
-    bool reliable() const { return serves() && !ejected(); }
-    bool Takes() { return serves() && standing.Takes(); }
+    bool in_service() const { return ready && prepared; }
+    bool ejected() const { return outlier_detector.ejected(); }
+    bool available() const { return in_service() && !ejected(); }
+    bool TryAdmit() { return in_service() && outlier_detector.TryAdmit(); }
     std::size_t in_flight() const;
   };
   using Table = std::vector<Member*>;
@@ -132,8 +132,8 @@ class GatewayModel {
 
   // Router
   void Route(SignCall* first);
-  void Repeat(Member& from, SignCall* first, RepeatReason reason, ErrorCode otherwise);
-  void TakeBackStuck();
+  void Retry(Member& from, SignCall* first, RetryReason reason, ErrorCode otherwise);
+  void TimeOutTries();
   void OnNeedBlob(Member& member, SignCall* first);
   void OnNeedDek(Member& member, SignCall* first);
   void SendBlob(Member& member, std::uint32_t key);
@@ -185,8 +185,8 @@ class GatewayModel {
   Duration store_wait_ = std::chrono::milliseconds(1);
 
   RetryBudget retry_budget_;
-  BlobLoads blob_loads_;
-  CallList held_;
+  CoalescingFetch blob_fetch_;
+  CallList deferred_;
   UnlockQueue unlock_queue_;
   std::vector<std::unique_ptr<Member>> members_;  // all that ever were
   Table table_;
@@ -199,7 +199,7 @@ class GatewayModel {
   struct Mark {
     MonotonicTime at;
     std::uint64_t received;
-    std::uint64_t repeats;
+    std::uint64_t retries;
   };
   std::deque<Mark> marks_;  // of the last ten seconds
   std::uint64_t ticks_ = 0;

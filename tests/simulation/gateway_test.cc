@@ -59,7 +59,7 @@ struct Tally {
   Duration slowest{};
 };
 
-class Simulation final : private CallHome {
+class Simulation final : private CompletionSink {
  public:
   Simulation(std::uint64_t seed, std::size_t enclaves) : world_(seed) {
     for (std::size_t i = 0; i < enclaves; ++i) AddEnclave();
@@ -121,7 +121,7 @@ class Simulation final : private CallHome {
     call->arrived = world_.now;
     call->deadline = call->promised = world_.now + kDeadline;
     call->no_wait = world_.dice.OneIn(16);
-    call->home = this;
+    call->sink = this;
     call->next = nullptr;
     ++open_;
     gateway_.Sign(call);
@@ -136,14 +136,14 @@ class Simulation final : private CallHome {
     return call;
   }
 
-  void Deliver(SignCall* first) override {
+  void Complete(SignCall* first) override {
     while (first != nullptr) {
       auto* call = static_cast<CallModel*>(PopFirst(first));
-      if (call->home != this) {
+      if (call->sink != this) {
         Wrong("answered twice");
         continue;
       }
-      call->home = nullptr;
+      call->sink = nullptr;
       --open_;
       Judge(*call);
       free_.push_back(call);
@@ -163,7 +163,7 @@ class Simulation final : private CallHome {
   // Looks for what is not answered though its deadline is over.
   void Sweep() {
     for (const CallModel& call : calls_) {
-      if (call.home == this && world_.now > call.promised + GatewayModel::kTick) {
+      if (call.sink == this && world_.now > call.promised + GatewayModel::kTick) {
         Wrong("not answered by its deadline");
       }
     }
@@ -220,13 +220,13 @@ class RandomFaults {
         "{} steps, {:.1f} simulated hours, {} episodes, {} faults, {} signatures asked for\n"
         "answered under faults: {:.1f} % OK, {:.1f} % RETRY_LATER, {:.1f} % UNLOCK_REQUIRED, "
         "{:.1f} % UNAVAILABLE\n"
-        "{} repeats, {} refused by the budget, {} ejections, {} unlocks, {} blob loads, {} over "
+        "{} retries, {} refused by the budget, {} ejections, {} unlocks, {} blob loads, {} over "
         "the limit; history {:016x}\n",
         world.steps, hours.count(), episodes_, faults_, counts.received,
         100 * under_faults_.Share(ErrorCode::kOk),
         100 * under_faults_.Share(ErrorCode::kRetryLater),
         100 * under_faults_.Share(ErrorCode::kUnlockRequired),
-        100 * under_faults_.Share(ErrorCode::kUnavailable), counts.repeats, counts.repeats_refused,
+        100 * under_faults_.Share(ErrorCode::kUnavailable), counts.retries, counts.retries_refused,
         counts.ejections, counts.unlocks, counts.blob_loads, counts.refused_over_limit,
         world.history);
   }

@@ -107,10 +107,11 @@ class Simulation {
         "asked of COOL keys: {}, signed within the budget: {:.3f} %; history {:016x}\n",
         step_ - 1, std::chrono::duration<double, std::ratio<3600>>(now_ - kStart).count(),
         deks_opened_, unlocks_failed_, policies_, count(ItemStatus::kOk),
-        count(ItemStatus::kNeedBlob), count(ItemStatus::kNeedDek), count(ItemStatus::kWaitedOut),
-        count(ItemStatus::kRefused), count(ItemStatus::kFault), flights_, flights_failed_,
-        refreshes_, forgotten_, totals_.secrets_evicted, totals_.blobs_evicted, cool_asked_,
-        100.0 * CoolServed(), history_);
+        count(ItemStatus::kNeedBlob), count(ItemStatus::kNeedDek),
+        count(ItemStatus::kRehydrateTimeout), count(ItemStatus::kRefused),
+        count(ItemStatus::kFault), flights_, flights_failed_, refreshes_, forgotten_,
+        totals_.secrets_evicted, totals_.blobs_evicted, cool_asked_, 100.0 * CoolServed(),
+        history_);
   }
   double CoolServed() const {
     return static_cast<double>(cool_served_) / static_cast<double>(cool_asked_);
@@ -197,17 +198,17 @@ class Simulation {
     model_.DeksAdvanced(now_);
     const bool wipe = now_ - wiped_at_ >= kWipeInterval;
     if (wipe) wiped_at_ = now_;
-    std::vector<SignTask> waited_out;
+    std::vector<SignTask> rehydrate_timeout;
     for (auto& shard : shards_) {
       if (wipe) {
-        shard->Advance(now_, waited_out);
+        shard->Advance(now_, rehydrate_timeout);
       } else {
-        shard->AdvanceWaiters(now_, waited_out);
+        shard->AdvanceWaiters(now_, rehydrate_timeout);
       }
     }
-    for (const SignTask& task : waited_out) {
-      model_.GivenBack(task, /*waited_out=*/true, now_);
-      Answer(task, ItemStatus::kWaitedOut);
+    for (const SignTask& task : rehydrate_timeout) {
+      model_.GivenBack(task, /*rehydrate_timeout=*/true, now_);
+      Answer(task, ItemStatus::kRehydrateTimeout);
     }
     model_.WaitersAdvanced(now_);
     if (!wipe) return;
@@ -249,9 +250,9 @@ class Simulation {
   void Sign(const SignTask& task) {
     const std::size_t key = asked_.at(task.item.sequence).key;
     Look(key);
-    KeyLoan loan;
+    KeyLease lease;
     bool joined = false;
-    KeyShard::Answer answer = ShardOf(key).Sign(task.item.key_id, now_, loan, [&] {
+    KeyShard::Answer answer = ShardOf(key).Sign(task.item.key_id, now_, lease, [&] {
       joined = true;
       return task;
     });
@@ -266,7 +267,7 @@ class Simulation {
     EXPECT_EQ(joined, waits);
     if (waits) return model_.Joined(task, now_);
     if (answer.verdict == Verdict::kRefused) return Answer(task, answer.status);
-    EXPECT_TRUE(std::ranges::equal(loan.secret.Expose(), SecretOf(keys_[key]).Expose()))
+    EXPECT_TRUE(std::ranges::equal(lease.secret.Expose(), SecretOf(keys_[key]).Expose()))
         << "key " << key << " signs with another's plain key";
     Answer(task, ItemStatus::kOk);
   }
@@ -333,11 +334,11 @@ class Simulation {
     KeyShard::Released released;
     ++flights_;
     if (fault == ItemStatus::kOk) {
-      released = shard.Land(id, {SecretOf(keys_[key]), {}, dek}, now_, dice_.Roll());
-      model_.Landed(key, generation, released.status, now_);
+      released = shard.CompleteFlight(id, {SecretOf(keys_[key]), {}, dek}, now_, dice_.Roll());
+      model_.FlightCompleted(key, generation, released.status, now_);
     } else {
       released = shard.LandFailed(id, fault, now_);
-      model_.LandedFailed(key, fault, released.status);
+      model_.FlightFailed(key, fault, released.status);
     }
     flights_failed_ += released.status == ItemStatus::kOk ? 0 : 1;
     for (const SignTask& task : released.tasks) model_.GivenBack(task, false, now_);
@@ -365,8 +366,8 @@ class Simulation {
     Seal(keys_[key]);
     auto dek = deks_->Validity(data_keys_[keys_[key].dek].id, now_);
     if (dek == nullptr) dek = std::make_shared<DekValidity>(now_);
-    ShardOf(key).Adopt(keys_[key].header, keys_[key].blob, {SecretOf(keys_[key]), {}, dek}, now_,
-                       dice_.Roll());
+    ShardOf(key).InsertWarm(keys_[key].header, keys_[key].blob, {SecretOf(keys_[key]), {}, dek},
+                            now_, dice_.Roll());
     model_.Adopted(key, keys_[key].dek, now_);
   }
 
@@ -515,8 +516,9 @@ TEST(KeyLife, NoOrderOfEventsLetsAKeySignBeyondItsRightsOrACallerWaitInVain) {
   fmt::print("BULLA_TEST_SEED={}, {:.1f} s\n{}", seed, took.count(), simulation.Summary());
   if (HasFailure()) return;
   EXPECT_GE(simulation.CoolServed(), kCoolServedMin);
-  for (ItemStatus status : {ItemStatus::kNeedBlob, ItemStatus::kNeedDek, ItemStatus::kWaitedOut,
-                            ItemStatus::kRefused, ItemStatus::kFault}) {
+  for (ItemStatus status :
+       {ItemStatus::kNeedBlob, ItemStatus::kNeedDek, ItemStatus::kRehydrateTimeout,
+        ItemStatus::kRefused, ItemStatus::kFault}) {
     EXPECT_GT(simulation.answers(status), 0u) << "what leads to that was not tested";
   }
   EXPECT_GT(simulation.forgotten(), 0u);

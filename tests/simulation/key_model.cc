@@ -82,7 +82,7 @@ void KeyModel::Asked(std::size_t number, const KeyShard::Answer& answer, Monoton
   } else if (now < key.flight_began + policy_.hard_refresh_budget) {
     Expect(verdict == Verdict::kWaiting, "it does not wait for the flight", number);
   } else {
-    Expect(refused(ItemStatus::kWaitedOut), "overdue, and that is not the answer", number);
+    Expect(refused(ItemStatus::kRehydrateTimeout), "overdue, and that is not the answer", number);
   }
 }
 
@@ -145,8 +145,8 @@ void KeyModel::Adopted(std::size_t number, std::size_t dek, MonotonicTime now) {
 
 void KeyModel::Forgotten(std::size_t number) { keys_[number].blob = keys_[number].secret = false; }
 
-void KeyModel::Landed(std::size_t number, std::size_t generation, ItemStatus status,
-                      MonotonicTime now) {
+void KeyModel::FlightCompleted(std::size_t number, std::size_t generation, ItemStatus status,
+                               MonotonicTime now) {
   const bool open = keys_[number].blob && DekOpen(keys_[number].dek, now);
   const ItemStatus missing = keys_[number].blob ? ItemStatus::kNeedDek : ItemStatus::kNeedBlob;
   // What is there meanwhile signs on, whatever became of the flight.
@@ -155,7 +155,7 @@ void KeyModel::Landed(std::size_t number, std::size_t generation, ItemStatus sta
   if (open) Open(number, generation, now);
 }
 
-void KeyModel::LandedFailed(std::size_t number, ItemStatus given, ItemStatus status) {
+void KeyModel::FlightFailed(std::size_t number, ItemStatus given, ItemStatus status) {
   Expect(status == given, "a failure that is told otherwise", number);
   End(number);
   if (given == ItemStatus::kRefused) keys_[number].blob = keys_[number].secret = false;
@@ -168,13 +168,13 @@ void KeyModel::Joined(const SignTask& task, MonotonicTime now) {
   waiters_by_time_.emplace(back_by, task.item.sequence);
 }
 
-void KeyModel::GivenBack(const SignTask& task, bool waited_out, MonotonicTime now) {
+void KeyModel::GivenBack(const SignTask& task, bool rehydrate_timeout, MonotonicTime now) {
   auto it = waiters_.find(task.item.sequence);
   if (it == waiters_.end()) {
     ADD_FAILURE() << "signature " << task.item.sequence << " was given back twice";
     return;
   }
-  EXPECT_TRUE(!waited_out || now >= it->second.wait_until - SingleFlight::kTick)
+  EXPECT_TRUE(!rehydrate_timeout || now >= it->second.wait_until - SingleFlight::kTick)
       << "signature " << task.item.sequence << " was given up too early";
   waiters_by_time_.erase({it->second.back_by, task.item.sequence});
   waiters_.erase(it);

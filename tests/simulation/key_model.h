@@ -31,11 +31,12 @@ class KeyModel {
   void Adopted(std::size_t key, std::size_t dek, MonotonicTime now);
   void Forgotten(std::size_t key);  // a flight goes on
   // A flight ended with what was opened under this generation of its DEK.
-  void Landed(std::size_t key, std::size_t generation, ItemStatus status, MonotonicTime now);
-  void LandedFailed(std::size_t key, ItemStatus given, ItemStatus status);
+  void FlightCompleted(std::size_t key, std::size_t generation, ItemStatus status,
+                       MonotonicTime now);
+  void FlightFailed(std::size_t key, ItemStatus given, ItemStatus status);
 
   void Joined(const SignTask& task, MonotonicTime now);
-  void GivenBack(const SignTask& task, bool waited_out, MonotonicTime now);
+  void GivenBack(const SignTask& task, bool rehydrate_timeout, MonotonicTime now);
 
   void DekOpened(std::size_t dek, MonotonicTime asked_at, MonotonicTime now);
   void DeksAdvanced(MonotonicTime now);

@@ -5,8 +5,8 @@
 // when all look bad the fault is likely ours, and a few signatures are better than none; so one
 // that is detected may be relied on still. Once ejected it comes back through a trial.
 //
-// Pure: owns no thread, lock or clock. Takes() and ejected() may be called by any thread, the rest
-// by one.
+// Pure: owns no thread, lock or clock. TryAdmit() and ejected() may be called by any thread, the
+// rest by one.
 
 #include <atomic>
 #include <cstdint>
@@ -17,18 +17,18 @@
 
 namespace bulla {
 
-class Standing {
+class OutlierDetector {
  public:
   static constexpr std::size_t kEjectedMaxPercent = 50;
   // A trial that has not ended by then is given anew: a signature may have been let through and
   // refused for another reason, so that nothing was learned.
   static constexpr std::chrono::seconds kTrialMax{1};
 
-  explicit Standing(MonotonicTime now) : breaker_(now) {}
+  explicit OutlierDetector(MonotonicTime now) : breaker_(now) {}
 
   bool ejected() const { return value_.load(std::memory_order_relaxed) != Value::kRelied; }
   // Whether a signature may go there now. One that goes as a trial uses that trial up.
-  bool Takes();
+  bool TryAdmit();
 
   // What has become of its signatures since the last call; as CircuitBreaker::Observe.
   void Observe(MonotonicTime now, std::uint64_t succeeded, std::uint64_t failed,
@@ -37,8 +37,8 @@ class Standing {
   }
 
   struct Judged {
-    Standing* standing;
-    bool serves;
+    OutlierDetector* detector;
+    bool in_service;
   };
   // To be called for all the enclaves together, after Observe().
   static void Judge(std::span<const Judged> all, MonotonicTime now);

@@ -1,4 +1,4 @@
-#include "gateway/routing/blob_loads.h"
+#include "gateway/routing/coalescing_fetch.h"
 
 #include <array>
 #include <gtest/gtest.h>
@@ -7,11 +7,11 @@ namespace bulla {
 namespace {
 
 struct TestCall final : SignCall {};
-using Next = BlobLoads::Next;
+using Next = CoalescingFetch::Next;
 
-class BlobLoadsTest : public testing::Test {
+class CoalescingFetchTest : public testing::Test {
  protected:
-  BlobLoadsTest() {
+  CoalescingFetchTest() {
     for (TestCall& call : calls_) call.key_id = key_id_;
   }
   Next Ask(std::size_t call, std::uint32_t enclave = 1) {
@@ -20,11 +20,11 @@ class BlobLoadsTest : public testing::Test {
 
   const KeyId key_id_ = KeyId::New({});
   std::array<TestCall, 4> calls_;
-  BlobLoads loads_;
+  CoalescingFetch loads_;
   MonotonicTime now_{std::chrono::seconds(1)};
 };
 
-TEST_F(BlobLoadsTest, ManyThatWantOneBlobFetchItOnceAndLeaveTogetherInOrder) {
+TEST_F(CoalescingFetchTest, ManyThatWantOneBlobFetchItOnceAndLeaveTogetherInOrder) {
   EXPECT_EQ(Ask(0), Next::kFetch);
   EXPECT_EQ(Ask(1), Next::kWait);
   EXPECT_EQ(Ask(2), Next::kWait);
@@ -33,25 +33,25 @@ TEST_F(BlobLoadsTest, ManyThatWantOneBlobFetchItOnceAndLeaveTogetherInOrder) {
   EXPECT_EQ(first, nullptr);
 }
 
-TEST_F(BlobLoadsTest, WhoComesWhileItIsOnItsWayIsSentAgainWithoutIt) {
+TEST_F(CoalescingFetchTest, WhoComesWhileItIsOnItsWayIsSentAgainWithoutIt) {
   Ask(0);
   loads_.TakeWaiting(1, key_id_, true, now_);
   EXPECT_EQ(Ask(1), Next::kRepeat);
-  now_ += BlobLoads::kUnderWay;
+  now_ += CoalescingFetch::kUnderWay;
   EXPECT_EQ(Ask(1), Next::kFetch) << "it must have been dropped again";
 }
 
-TEST_F(BlobLoadsTest, WhoIsFasterThanTheBlobAgainAndAgainWaitsForTheNextTick) {
+TEST_F(CoalescingFetchTest, WhoIsFasterThanTheBlobAgainAndAgainWaitsForTheNextTick) {
   Ask(0);
   loads_.TakeWaiting(1, key_id_, true, now_);
-  for (int i = 0; i < BlobLoads::kFollowsAtOnceMax; ++i) EXPECT_EQ(Ask(1), Next::kRepeat);
+  for (int i = 0; i < CoalescingFetch::kFollowsAtOnceMax; ++i) EXPECT_EQ(Ask(1), Next::kRepeat);
   EXPECT_EQ(Ask(1), Next::kLater);
   EXPECT_EQ(Ask(1), Next::kLater);
   EXPECT_EQ(Ask(2), Next::kRepeat) << "another call";
 }
 
-TEST_F(BlobLoadsTest, AnEnclaveThatDoesNotKeepTheBlobIsGivenUp) {
-  for (int i = 0; i < BlobLoads::kLoadsMax; ++i) {
+TEST_F(CoalescingFetchTest, AnEnclaveThatDoesNotKeepTheBlobIsGivenUp) {
+  for (int i = 0; i < CoalescingFetch::kLoadsMax; ++i) {
     EXPECT_EQ(Ask(0), Next::kFetch);
     loads_.TakeWaiting(1, key_id_, true, now_);
     loads_.Dropped(1, key_id_);
@@ -60,21 +60,21 @@ TEST_F(BlobLoadsTest, AnEnclaveThatDoesNotKeepTheBlobIsGivenUp) {
   EXPECT_EQ(Ask(1), Next::kFetch) << "another call";
 }
 
-TEST_F(BlobLoadsTest, EnclavesAndKeysAreApart) {
+TEST_F(CoalescingFetchTest, EnclavesAndKeysAreApart) {
   EXPECT_EQ(Ask(0, 1), Next::kFetch);
   EXPECT_EQ(Ask(1, 2), Next::kFetch);
   calls_[2].key_id = KeyId::New({});
   EXPECT_EQ(Ask(2, 1), Next::kFetch);
 }
 
-TEST_F(BlobLoadsTest, WhatIsNotFoundIsForgotten) {
+TEST_F(CoalescingFetchTest, WhatIsNotFoundIsForgotten) {
   Ask(0);
   EXPECT_EQ(loads_.TakeWaiting(1, key_id_, /*found=*/false, now_), &calls_[0]);
   EXPECT_EQ(loads_.size(), 0u);
   EXPECT_EQ(Ask(1), Next::kFetch);
 }
 
-TEST_F(BlobLoadsTest, WhatTheEnclaveDidNotKeepIsFetchedAgainAtOnce) {
+TEST_F(CoalescingFetchTest, WhatTheEnclaveDidNotKeepIsFetchedAgainAtOnce) {
   Ask(0);
   loads_.Dropped(1, key_id_);
   EXPECT_EQ(Ask(1), Next::kWait) << "that one has not left yet";
@@ -83,19 +83,19 @@ TEST_F(BlobLoadsTest, WhatTheEnclaveDidNotKeepIsFetchedAgainAtOnce) {
   EXPECT_EQ(Ask(2), Next::kFetch);
 }
 
-TEST_F(BlobLoadsTest, WhatHasArrivedIsPrunedAndWhatIsFetchedIsNot) {
+TEST_F(CoalescingFetchTest, WhatHasArrivedIsPrunedAndWhatIsFetchedIsNot) {
   Ask(0, 1);
   Ask(1, 2);
   loads_.TakeWaiting(1, key_id_, true, now_);
   loads_.Prune(now_);
   EXPECT_EQ(loads_.size(), 2u);
-  now_ += BlobLoads::kUnderWay;
+  now_ += CoalescingFetch::kUnderWay;
   loads_.Prune(now_);
   EXPECT_EQ(loads_.size(), 1u);
   EXPECT_EQ(Ask(2, 2), Next::kWait);
 }
 
-TEST_F(BlobLoadsTest, WhoWaitsPastItsDeadlineIsGivenBackThoughTheFetchGoesOn) {
+TEST_F(CoalescingFetchTest, WhoWaitsPastItsDeadlineIsGivenBackThoughTheFetchGoesOn) {
   calls_[0].deadline = now_;
   calls_[1].deadline = now_ + std::chrono::nanoseconds(1);
   Ask(0);
@@ -110,7 +110,7 @@ TEST_F(BlobLoadsTest, WhoWaitsPastItsDeadlineIsGivenBackThoughTheFetchGoesOn) {
   EXPECT_EQ(first, &calls_[2]);
 }
 
-TEST_F(BlobLoadsTest, ABlobForWhichNobodyWaitsAnyMoreIsNotOnItsWay) {
+TEST_F(CoalescingFetchTest, ABlobForWhichNobodyWaitsAnyMoreIsNotOnItsWay) {
   calls_[0].deadline = now_;
   Ask(0);
   loads_.TakeExpired(now_);

@@ -1,10 +1,11 @@
-#include "gateway/routing/blob_loads.h"
+#include "gateway/routing/coalescing_fetch.h"
 
 #include <utility>
 
 namespace bulla {
 
-BlobLoads::Next BlobLoads::Ask(std::uint32_t enclave, SignCall* call, MonotonicTime now) {
+CoalescingFetch::Next CoalescingFetch::Ask(std::uint32_t enclave, SignCall* call,
+                                           MonotonicTime now) {
   if (call->blob_loads == kLoadsMax) return Next::kGiveUp;
   auto [it, is_new] = loads_.try_emplace({enclave, call->key_id});
   Load& load = it->second;
@@ -22,7 +23,8 @@ BlobLoads::Next BlobLoads::Ask(std::uint32_t enclave, SignCall* call, MonotonicT
   return is_new ? Next::kFetch : Next::kWait;
 }
 
-BlobLoads::Asked BlobLoads::AskAll(std::uint32_t enclave, SignCall* first, MonotonicTime now) {
+CoalescingFetch::Asked CoalescingFetch::AskAll(std::uint32_t enclave, SignCall* first,
+                                               MonotonicTime now) {
   Asked asked;
   while (first != nullptr) {
     SignCall* call = PopFirst(first);
@@ -46,8 +48,8 @@ BlobLoads::Asked BlobLoads::AskAll(std::uint32_t enclave, SignCall* first, Monot
   return asked;
 }
 
-SignCall* BlobLoads::TakeWaiting(std::uint32_t enclave, const KeyId& key_id, bool found,
-                                 MonotonicTime now) {
+SignCall* CoalescingFetch::TakeWaiting(std::uint32_t enclave, const KeyId& key_id, bool found,
+                                       MonotonicTime now) {
   auto it = loads_.find({enclave, key_id});
   if (it == loads_.end()) return nullptr;
   SignCall* first = std::exchange(it->second.waiting, {}).first();
@@ -60,7 +62,7 @@ SignCall* BlobLoads::TakeWaiting(std::uint32_t enclave, const KeyId& key_id, boo
   return first;
 }
 
-SignCall* BlobLoads::TakeExpired(MonotonicTime now) {
+SignCall* CoalescingFetch::TakeExpired(MonotonicTime now) {
   CallList expired;
   for (auto& [key, load] : loads_) {
     SignCall* first = std::exchange(load.waiting, {}).first();
@@ -72,12 +74,12 @@ SignCall* BlobLoads::TakeExpired(MonotonicTime now) {
   return expired.first();
 }
 
-void BlobLoads::Dropped(std::uint32_t enclave, const KeyId& key_id) {
+void CoalescingFetch::Dropped(std::uint32_t enclave, const KeyId& key_id) {
   auto it = loads_.find({enclave, key_id});
   if (it != loads_.end() && !it->second.fetching) loads_.erase(it);
 }
 
-void BlobLoads::Prune(MonotonicTime now) {
+void CoalescingFetch::Prune(MonotonicTime now) {
   absl::erase_if(loads_, [now](const auto& load) {
     return !load.second.fetching && now - load.second.sent_at >= kUnderWay;
   });

@@ -1,18 +1,18 @@
-#include "gateway/routing/standing.h"
+#include "gateway/routing/outlier_detector.h"
 
 #include <algorithm>
 #include <vector>
 
 namespace bulla {
 
-bool Standing::Takes() {
+bool OutlierDetector::TryAdmit() {
   const Value value = value_.load(std::memory_order_relaxed);
   if (value != Value::kTrial) return value == Value::kRelied;
   return trials_left_.load(std::memory_order_relaxed) > 0 &&
          trials_left_.fetch_sub(1, std::memory_order_relaxed) > 0;
 }
 
-void Standing::FollowBreaker(MonotonicTime now) {
+void OutlierDetector::FollowBreaker(MonotonicTime now) {
   switch (breaker_.state()) {
     case CircuitBreaker::State::kClosed:
       return Rely();
@@ -29,24 +29,25 @@ void Standing::FollowBreaker(MonotonicTime now) {
   value_.store(Value::kTrial, std::memory_order_relaxed);
 }
 
-void Standing::Judge(std::span<const Judged> all, MonotonicTime now) {
+void OutlierDetector::Judge(std::span<const Judged> all, MonotonicTime now) {
   std::size_t serving = 0;
-  std::vector<Standing*> ejected;
-  for (const auto& [standing, serves] : all) {
-    if (standing->ejected()) standing->FollowBreaker(now);
-    if (!serves) continue;
+  std::vector<OutlierDetector*> ejected;
+  for (const auto& [detector, in_service] : all) {
+    if (detector->ejected()) detector->FollowBreaker(now);
+    if (!in_service) continue;
     ++serving;
-    if (standing->ejected()) ejected.push_back(standing);
+    if (detector->ejected()) ejected.push_back(detector);
   }
   const std::size_t ejected_max = serving * kEjectedMaxPercent / 100;
-  for (const auto& [standing, serves] : all) {
-    if (standing->ejected() || !standing->detected() || ejected.size() >= ejected_max) continue;
-    standing->FollowBreaker(now);
-    standing->ejected_at_ = now;
-    ejected.push_back(standing);
+  for (const auto& [detector, in_service] : all) {
+    if (detector->ejected() || !detector->detected() || ejected.size() >= ejected_max) continue;
+    detector->FollowBreaker(now);
+    detector->ejected_at_ = now;
+    ejected.push_back(detector);
   }
   // Others may have been lost since: those ejected longest are relied on again.
-  std::ranges::sort(ejected, {}, [](const Standing* standing) { return standing->ejected_at_; });
+  std::ranges::sort(ejected, {},
+                    [](const OutlierDetector* detector) { return detector->ejected_at_; });
   for (std::size_t i = 0; i + ejected_max < ejected.size(); ++i) ejected[i]->Rely();
 }
 

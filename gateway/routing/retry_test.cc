@@ -1,4 +1,4 @@
-#include "gateway/routing/repeat.h"
+#include "gateway/routing/retry.h"
 
 #include <gtest/gtest.h>
 #include <memory>
@@ -17,14 +17,14 @@ struct TestMember {
   bool takes = true;
   bool holds = true;
   std::uint32_t id() const { return number; }
-  bool reliable() const { return relied_on; }
-  bool Takes() { return takes; }
+  bool available() const { return relied_on; }
+  bool TryAdmit() { return takes; }
 };
 
 // Members 1 to 4, in the order in which the call's key asks for them.
-class RepeatTest : public testing::Test {
+class RetryTest : public testing::Test {
  protected:
-  RepeatTest() {
+  RetryTest() {
     call_.key_id = KeyId::New({});
     call_.deadline = now_ + std::chrono::seconds(1);
     for (std::size_t i = 0; i < 4; ++i) members_.push_back(std::make_unique<TestMember>());
@@ -38,10 +38,10 @@ class RepeatTest : public testing::Test {
     return **std::ranges::find(members_, number, [](const auto& member) { return member->number; });
   }
   // The number of the member to ask; 0: none.
-  std::uint32_t Another(std::uint32_t from, RepeatReason reason) {
+  std::uint32_t Another(std::uint32_t from, RetryReason reason) {
     std::optional<std::size_t> index =
-        FindAnother(ring_, members_, call_, from, reason,
-                    [](const TestMember& member) { return member.holds; });
+        FindRetryTarget(ring_, members_, call_, from, reason,
+                        [](const TestMember& member) { return member.holds; });
     return index ? members_[*index]->number : 0;
   }
 
@@ -51,54 +51,54 @@ class RepeatTest : public testing::Test {
   TestCall call_;
 };
 
-TEST_F(RepeatTest, WhatIsLostGoesToTheNextThatTakesIt) {
-  EXPECT_EQ(Another(1, RepeatReason::kLost), 2u);
-  EXPECT_EQ(Another(2, RepeatReason::kLost), 1u);
+TEST_F(RetryTest, WhatIsLostGoesToTheNextThatTakesIt) {
+  EXPECT_EQ(Another(1, RetryReason::kLost), 2u);
+  EXPECT_EQ(Another(2, RetryReason::kLost), 1u);
   Member(2).takes = false;
-  EXPECT_EQ(Another(1, RepeatReason::kLost), 3u);
+  EXPECT_EQ(Another(1, RetryReason::kLost), 3u);
 }
 
-TEST_F(RepeatTest, WhoHasNotAnsweredBeforeIsNotAskedAgain) {
-  CountRepeat(call_, 1, now_);
-  EXPECT_EQ(Another(2, RepeatReason::kLost), 3u);
+TEST_F(RetryTest, WhoHasNotAnsweredBeforeIsNotAskedAgain) {
+  CountRetry(call_, 1, now_);
+  EXPECT_EQ(Another(2, RetryReason::kLost), 3u);
 }
 
-TEST_F(RepeatTest, WhatOnlyAStreamHasLostGoesBackWhenThereIsNobodyElse) {
+TEST_F(RetryTest, WhatOnlyAStreamHasLostGoesBackWhenThereIsNobodyElse) {
   for (std::uint32_t number : {2u, 3u, 4u}) Member(number).takes = Member(number).relied_on = false;
-  EXPECT_EQ(Another(1, RepeatReason::kLost), 1u);
+  EXPECT_EQ(Another(1, RetryReason::kLost), 1u);
   Member(1).relied_on = false;
-  EXPECT_EQ(Another(1, RepeatReason::kLost), 0u);
+  EXPECT_EQ(Another(1, RetryReason::kLost), 0u);
 }
 
-TEST_F(RepeatTest, WithoutItsDekItGoesOnlyWhereThatIsOpen) {
+TEST_F(RetryTest, WithoutItsDekItGoesOnlyWhereThatIsOpen) {
   Member(2).holds = false;
-  EXPECT_EQ(Another(1, RepeatReason::kNoDek), 3u);
+  EXPECT_EQ(Another(1, RetryReason::kNoDek), 3u);
   Member(3).holds = Member(4).holds = false;
-  EXPECT_EQ(Another(1, RepeatReason::kNoDek), 0u);
+  EXPECT_EQ(Another(1, RetryReason::kNoDek), 0u);
 }
 
-TEST_F(RepeatTest, AKeyThatIsBeingOpenedIsAskedForInTheSamePlace) {
-  EXPECT_EQ(Another(2, RepeatReason::kWaitedOut), 2u);
+TEST_F(RetryTest, AKeyThatIsBeingOpenedIsAskedForInTheSamePlace) {
+  EXPECT_EQ(Another(2, RetryReason::kRehydrateTimeout), 2u);
   Member(2).takes = false;
-  EXPECT_EQ(Another(2, RepeatReason::kWaitedOut), 0u);
+  EXPECT_EQ(Another(2, RetryReason::kRehydrateTimeout), 0u);
 }
 
-TEST_F(RepeatTest, TwiceAndNotForLong) {
-  const MonotonicTime end = now_ + kRepeatPatience;
+TEST_F(RetryTest, TwiceAndNotForLong) {
+  const MonotonicTime end = now_ + kRetryTimeout;
   for (std::uint32_t from : {1u, 2u}) {
-    EXPECT_TRUE(MayRepeat(call_, now_));
-    CountRepeat(call_, from, now_);
+    EXPECT_TRUE(MayRetry(call_, now_));
+    CountRetry(call_, from, now_);
     EXPECT_EQ(call_.deadline, end) << "from the first one on";
     now_ += milliseconds(1);
   }
-  EXPECT_FALSE(MayRepeat(call_, now_));
+  EXPECT_FALSE(MayRetry(call_, now_));
 }
 
-TEST_F(RepeatTest, NothingIsRepeatedAfterItsDeadlineNorMadeToLiveLonger) {
+TEST_F(RetryTest, NothingIsRepeatedAfterItsDeadlineNorMadeToLiveLonger) {
   call_.deadline = now_ + milliseconds(1);
-  CountRepeat(call_, 1, now_);
+  CountRetry(call_, 1, now_);
   EXPECT_EQ(call_.deadline, now_ + milliseconds(1));
-  EXPECT_FALSE(MayRepeat(call_, call_.deadline));
+  EXPECT_FALSE(MayRetry(call_, call_.deadline));
 }
 
 }  // namespace

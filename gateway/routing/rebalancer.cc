@@ -1,4 +1,4 @@
-#include "gateway/routing/migration.h"
+#include "gateway/routing/rebalancer.h"
 
 #include <algorithm>
 #include <utility>
@@ -27,21 +27,21 @@ struct Fetched {
 
 }  // namespace
 
-Migration::Migration(Fleet& fleet, KeyStore& store, Metrics& metrics, milliseconds interval)
+Rebalancer::Rebalancer(Fleet& fleet, KeyStore& store, Metrics& metrics, milliseconds interval)
     : fleet_(fleet),
       store_(store),
       interval_(interval),
-      loaded_ahead_(metrics.AddCounter(
+      warmed_up_(metrics.AddCounter(
           "bulla_gateway_keys_loaded_ahead_total",
           "Keys in use that were loaded in an enclave before they were routed there")) {}
 
-Migration::~Migration() { Stop(); }
+Rebalancer::~Rebalancer() { Stop(); }
 
-void Migration::Start() {
+void Rebalancer::Start() {
   thread_ = StartThread("migration", [this] { Run(); });
 }
 
-void Migration::Stop() {
+void Rebalancer::Stop() {
   {
     MutexLock lock(mutex_);
     stopping_ = true;
@@ -50,20 +50,20 @@ void Migration::Stop() {
   if (thread_.joinable()) thread_.join();
 }
 
-void Migration::Run() {
+void Rebalancer::Run() {
   std::optional<Fleet::Step> step;
   while (WaitFor(interval_)) {
     // What was loaded for it has arrived meanwhile.
     if (step) fleet_.Make(*step);
     step = fleet_.NextStep();
-    if (step) LoadAheadBlocking(*step);
+    if (step) WarmUpBlocking(*step);
   }
 }
 
-void Migration::LoadAheadBlocking(const Fleet::Step& step) {
+void Rebalancer::WarmUpBlocking(const Fleet::Step& step) {
   std::size_t count = 0;
   for (std::size_t i = 0; i < step.from->members.size() && !stopping(); ++i) {
-    if (!step.from->members[i]->serves()) continue;
+    if (!step.from->members[i]->in_service()) continue;
     const std::vector<Move> moves = MovesFromBlocking(step, i);
     for (std::size_t at = 0; at < moves.size() && !stopping(); at += kFetchedAtOnce) {
       MoveBlocking(&moves[at], std::min(kFetchedAtOnce, moves.size() - at));
@@ -73,8 +73,8 @@ void Migration::LoadAheadBlocking(const Fleet::Step& step) {
   LogInfo("keys_move", {{"loaded_ahead", count}});
 }
 
-std::vector<Migration::Move> Migration::MovesFromBlocking(const Fleet::Step& step,
-                                                          std::size_t member) {
+std::vector<Rebalancer::Move> Rebalancer::MovesFromBlocking(const Fleet::Step& step,
+                                                            std::size_t member) {
   std::vector<Move> moves;
   EnclaveLink& link = *step.from->members[member]->link();
   std::uint32_t parts = 1;
@@ -91,13 +91,13 @@ std::vector<Migration::Move> Migration::MovesFromBlocking(const Fleet::Step& ste
       // What is in use here and belongs elsewhere already was moved before.
       if (!to || *to == member || step.from->ring.OwnerOf(key_id) != member) continue;
       const Fleet::Member& taker = *step.to->members[*to];
-      if (taker.serves()) moves.push_back({key_id, taker.link()});
+      if (taker.in_service()) moves.push_back({key_id, taker.link()});
     }
   }
   return moves;
 }
 
-void Migration::MoveBlocking(const Move* moves, std::size_t count) {
+void Rebalancer::MoveBlocking(const Move* moves, std::size_t count) {
   auto fetched = std::make_shared<Fetched>();
   {
     MutexLock lock(fetched->mutex);
@@ -122,14 +122,14 @@ void Migration::MoveBlocking(const Move* moves, std::size_t count) {
   for (const auto& [i, blob] : blobs) SendBlocking(*moves[i].to, blob);
 }
 
-void Migration::SendBlocking(EnclaveLink& to, const Bytes& blob) {
-  for (int tries = 0; tries < kTriesMax && to.ready(); ++tries) {
-    if (to.pool().Load(blob)) return loaded_ahead_.Increment();
+void Rebalancer::SendBlocking(EnclaveLink& to, const Bytes& blob) {
+  for (int tries = 0; tries < kTriesMax && to.connected(); ++tries) {
+    if (to.pool().Load(blob)) return warmed_up_.Increment();
     if (!WaitFor(kNoRoomPause)) return;
   }
 }
 
-bool Migration::WaitFor(milliseconds time) {
+bool Rebalancer::WaitFor(milliseconds time) {
   MutexLock lock(mutex_);
   changed_.WaitFor(mutex_, time,
                    [this]() BULLA_NO_THREAD_SAFETY_ANALYSIS { return stopping_.load(); });

@@ -19,11 +19,11 @@
 namespace bulla {
 
 // Thread-safe. Owns the one thread that makes the fleet's steps.
-class Migration {
+class Rebalancer {
  public:
   // A step is made at most every `interval`. `fleet` and `store` outlive it.
-  Migration(Fleet& fleet, KeyStore& store, Metrics& metrics, std::chrono::milliseconds interval);
-  ~Migration();  // Stop()
+  Rebalancer(Fleet& fleet, KeyStore& store, Metrics& metrics, std::chrono::milliseconds interval);
+  ~Rebalancer();  // Stop()
 
   void Start();
   // Idempotent. What is being fetched from the store is waited for.
@@ -32,7 +32,7 @@ class Migration {
  private:
   void Run();
   // Loads what the step moves. A key that cannot be loaded ahead is loaded when it is asked for.
-  void LoadAheadBlocking(const Fleet::Step& step);
+  void WarmUpBlocking(const Fleet::Step& step);
   // The keys in use that leave the member of that index, each with the one that it goes to.
   struct Move {
     KeyId key_id;
@@ -48,7 +48,7 @@ class Migration {
   Fleet& fleet_;
   KeyStore& store_;
   const std::chrono::milliseconds interval_;
-  prometheus::Counter& loaded_ahead_;
+  prometheus::Counter& warmed_up_;
 
   Mutex mutex_;
   CondVar changed_;

@@ -1,4 +1,4 @@
-#include "gateway/routing/standing.h"
+#include "gateway/routing/outlier_detector.h"
 
 #include <gtest/gtest.h>
 #include <memory>
@@ -11,11 +11,11 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kTick{10};
 
-class StandingTest : public testing::Test {
+class OutlierDetectorTest : public testing::Test {
  protected:
   void Make(std::size_t count) {
     for (std::size_t i = 0; i < count; ++i) {
-      standings_.push_back(std::make_unique<Standing>(now_));
+      detectors_.push_back(std::make_unique<OutlierDetector>(now_));
       serves_.push_back(true);
       fails_.push_back(false);
     }
@@ -25,31 +25,31 @@ class StandingTest : public testing::Test {
   void Run(Duration time) {
     for (const MonotonicTime end = now_ + time; now_ < end;) {
       now_ += kTick;
-      std::vector<Standing::Judged> all;
-      for (std::size_t i = 0; i < standings_.size(); ++i) {
+      std::vector<OutlierDetector::Judged> all;
+      for (std::size_t i = 0; i < detectors_.size(); ++i) {
         std::uint64_t signatures = 0;
-        while (answers_trials_ && signatures < 10 && standings_[i]->Takes()) ++signatures;
-        standings_[i]->Observe(now_, fails_[i] ? 0 : signatures, fails_[i] ? signatures : 0, 0);
-        all.push_back({standings_[i].get(), serves_[i]});
+        while (answers_trials_ && signatures < 10 && detectors_[i]->TryAdmit()) ++signatures;
+        detectors_[i]->Observe(now_, fails_[i] ? 0 : signatures, fails_[i] ? signatures : 0, 0);
+        all.push_back({detectors_[i].get(), serves_[i]});
       }
-      Standing::Judge(all, now_);
+      OutlierDetector::Judge(all, now_);
     }
   }
   std::vector<std::size_t> Ejected() const {
     std::vector<std::size_t> ejected;
-    for (std::size_t i = 0; i < standings_.size(); ++i) {
-      if (standings_[i]->ejected()) ejected.push_back(i);
+    for (std::size_t i = 0; i < detectors_.size(); ++i) {
+      if (detectors_[i]->ejected()) ejected.push_back(i);
     }
     return ejected;
   }
   std::uint64_t Taken(std::size_t i) {
     std::uint64_t taken = 0;
-    while (taken < 100 && standings_[i]->Takes()) ++taken;
+    while (taken < 100 && detectors_[i]->TryAdmit()) ++taken;
     return taken;
   }
 
   MonotonicTime now_{std::chrono::hours(1)};
-  std::vector<std::unique_ptr<Standing>> standings_;
+  std::vector<std::unique_ptr<OutlierDetector>> detectors_;
   std::vector<bool> serves_;
   std::vector<bool> fails_;
   bool answers_trials_ = true;
@@ -57,7 +57,7 @@ class StandingTest : public testing::Test {
 
 using Indices = std::vector<std::size_t>;
 
-TEST_F(StandingTest, OneThatFailsIsEjectedAndReliedOnAgainAfterATrial) {
+TEST_F(OutlierDetectorTest, OneThatFailsIsEjectedAndReliedOnAgainAfterATrial) {
   Make(2);
   Run(milliseconds(500));
   EXPECT_EQ(Ejected(), Indices());
@@ -70,7 +70,7 @@ TEST_F(StandingTest, OneThatFailsIsEjectedAndReliedOnAgainAfterATrial) {
   EXPECT_EQ(Ejected(), Indices());
 }
 
-TEST_F(StandingTest, AnEjectedOneTakesNothingAndOneOnTrialAFew) {
+TEST_F(OutlierDetectorTest, AnEjectedOneTakesNothingAndOneOnTrialAFew) {
   Make(2);
   fails_[1] = true;
   Run(milliseconds(250));
@@ -80,27 +80,27 @@ TEST_F(StandingTest, AnEjectedOneTakesNothingAndOneOnTrialAFew) {
   Run(CircuitBreaker::kOpenMax);
   EXPECT_EQ(Taken(1), CircuitBreaker::kTrials);
   EXPECT_EQ(Taken(1), 0u);
-  Run(Standing::kTrialMax - kTick);
+  Run(OutlierDetector::kTrialMax - kTick);
   EXPECT_EQ(Ejected(), Indices({1}));
   Run(2 * kTick);
   EXPECT_EQ(Taken(1), CircuitBreaker::kTrials) << "given anew";
 }
 
-TEST_F(StandingTest, NotMoreThanHalfOfThoseThatServeAreEjected) {
+TEST_F(OutlierDetectorTest, NotMoreThanHalfOfThoseThatServeAreEjected) {
   Make(5);
   fails_.assign(5, true);
   Run(milliseconds(500));
   EXPECT_EQ(Ejected(), Indices({0, 1})) << "those that were first";
 }
 
-TEST_F(StandingTest, TheOnlyOneIsNotEjected) {
+TEST_F(OutlierDetectorTest, TheOnlyOneIsNotEjected) {
   Make(1);
   fails_[0] = true;
   Run(milliseconds(500));
   EXPECT_EQ(Ejected(), Indices());
 }
 
-TEST_F(StandingTest, WhenOthersAreLostTheOneEjectedLongestIsReliedOnAgain) {
+TEST_F(OutlierDetectorTest, WhenOthersAreLostTheOneEjectedLongestIsReliedOnAgain) {
   Make(4);
   fails_[2] = true;
   Run(milliseconds(200));

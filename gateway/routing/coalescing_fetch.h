@@ -17,7 +17,7 @@
 
 namespace bulla {
 
-class BlobLoads {
+class CoalescingFetch {
  public:
   // A blob that left this long ago has arrived, whatever the enclave says.
   static constexpr std::chrono::milliseconds kUnderWay{100};
