@@ -29,8 +29,10 @@ void HoldStandardDescriptors() {
   }
 }
 
-std::optional<int> ParseCommandLine(CLI::App& app, int argc, const char* const* argv,
-                                    std::ostream& out, std::ostream& err) {
+std::optional<int> ParseCommandLine(CLI::App& app, const BuildInfo& build, int argc,
+                                    const char* const* argv, std::ostream& out, std::ostream& err) {
+  app.set_version_flag("--version", VersionText(app.get_name(), build),
+                       "Print version, commit, compiler and signing engine, and exit");
   try {
     app.parse(argc, argv);
     return std::nullopt;

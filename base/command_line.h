@@ -6,6 +6,7 @@
 #include <optional>
 #include <ostream>
 
+#include "base/build_info.h"
 #include "base/status.h"
 
 namespace CLI {
@@ -23,10 +24,10 @@ inline constexpr int kOutputStatus = 6;  // what was asked for is done, but its 
 // them fails, as on a closed one.
 void HoldStandardDescriptors();
 
-// The status to end with at once, or nothing: then `app` has what the command line says. Help goes
-// to `out`, complaints to `err`.
-std::optional<int> ParseCommandLine(CLI::App& app, int argc, const char* const* argv,
-                                    std::ostream& out, std::ostream& err);
+// The status to end with at once, or nothing: then `app` has what the command line says. Help and
+// the version, `--version`, go to `out`, complaints to `err`.
+std::optional<int> ParseCommandLine(CLI::App& app, const BuildInfo& build, int argc,
+                                    const char* const* argv, std::ostream& out, std::ostream& err);
 
 // Last thing with standard output, where a full disk or a closed pipe is found out. UNAVAILABLE
 // when not all of it was written.

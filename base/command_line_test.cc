@@ -15,6 +15,7 @@ namespace bulla {
 namespace {
 
 using testing::HasSubstr;
+using testing::StartsWith;
 
 std::optional<int> Parse(std::vector<const char*> arguments, std::ostream& out, std::ostream& err) {
   CLI::App app("What it is.", "program");
@@ -23,7 +24,8 @@ std::optional<int> Parse(std::vector<const char*> arguments, std::ostream& out, 
   std::string needed;
   app.add_option("--needed", needed)->required();
   arguments.insert(arguments.begin(), "program");
-  return ParseCommandLine(app, static_cast<int>(arguments.size()), arguments.data(), out, err);
+  return ParseCommandLine(app, {.version = "1.2.3", .commit = "abcdef012345"},
+                          static_cast<int>(arguments.size()), arguments.data(), out, err);
 }
 
 TEST(ParseCommandLine, EveryWrongCommandLineEndsWithOneStatus) {
@@ -52,6 +54,16 @@ TEST(ParseCommandLine, HelpThatCannotBeWrittenIsNoSuccess) {
   std::ofstream full("/dev/full");
   EXPECT_EQ(Parse({"--help"}, full, err), kOutputStatus);
   EXPECT_THAT(err.str(), HasSubstr("(ENOSPC)"));
+}
+
+TEST(ParseCommandLine, TheVersionIsAskedForWithoutAnythingElse) {
+  std::ostringstream out;
+  std::ostringstream err;
+  EXPECT_EQ(Parse({"--version"}, out, err), 0);
+  EXPECT_THAT(out.str(), StartsWith("program 1.2.3\ncommit: abcdef012345\n"));
+  EXPECT_EQ(err.str(), "");
+  std::ofstream full("/dev/full");
+  EXPECT_EQ(Parse({"--version"}, full, err), kOutputStatus);
 }
 
 TEST(CheckWritable, KnowsWhatCanBeKnown) {

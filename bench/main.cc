@@ -7,6 +7,7 @@
 #include <system_error>
 #include <unistd.h>
 
+#include "base/build_info.h"
 #include "base/command_line.h"
 #include "bench/commands/command_line.h"
 
@@ -17,8 +18,11 @@ int main(int argc, char** argv) {
   std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
   const char* url = std::getenv("BULLA_URL");  // NOLINT(concurrency-mt-unsafe): no threads yet
   bulla::RealClock clock;
-  bulla::BenchExit exit = bulla::RunBenchBlocking(
-      argc, argv, {.url = url, .program_dir = self.parent_path(), .out_fd = STDOUT_FILENO}, clock,
-      std::cout, std::cerr);
+  bulla::BenchExit exit = bulla::RunBenchBlocking(argc, argv,
+                                                  {.url = url,
+                                                   .program_dir = self.parent_path(),
+                                                   .out_fd = STDOUT_FILENO,
+                                                   .build = bulla::ThisBuild()},
+                                                  clock, std::cout, std::cerr);
   return static_cast<int>(exit);
 }

@@ -357,7 +357,8 @@ ExitCode RunCommandLine(int argc, const char* const* argv, const Surroundings& s
   AddKeys(app, arguments);
   AddStatus(app, arguments);
   AddEnclaves(app, arguments);
-  if (std::optional<int> status = ParseCommandLine(app, argc, argv, console.out, console.err)) {
+  if (std::optional<int> status =
+          ParseCommandLine(app, surroundings.build, argc, argv, console.out, console.err)) {
     return static_cast<ExitCode>(*status);
   }
   console.json = arguments.json;

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "base/build_info.h"
 #include "cli/console.h"
 
 namespace bulla {
@@ -14,6 +15,7 @@ struct Surroundings {
   const char* admin_url = nullptr;     // $BULLA_ADMIN_URL
   const char* admin_socket = nullptr;  // $BULLA_ADMIN_SOCKET
   std::filesystem::path program_dir;   // where this program and its siblings are
+  BuildInfo build;                     // this program's
 };
 
 // Runs the command. `console.json` is set from the command line.

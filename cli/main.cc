@@ -7,6 +7,7 @@
 #include <system_error>
 #include <unistd.h>
 
+#include "base/build_info.h"
 #include "base/command_line.h"
 #include "cli/command_line.h"
 
@@ -19,7 +20,8 @@ int main(int argc, char** argv) {
       .url = std::getenv("BULLA_URL"),              // NOLINT(concurrency-mt-unsafe): no threads yet
       .admin_url = std::getenv("BULLA_ADMIN_URL"),  // NOLINT(concurrency-mt-unsafe)
       .admin_socket = std::getenv("BULLA_ADMIN_SOCKET"),  // NOLINT(concurrency-mt-unsafe)
-      .program_dir = self.parent_path()};
+      .program_dir = self.parent_path(),
+      .build = bulla::ThisBuild()};
   bulla::Console console{
       .out = std::cout, .err = std::cerr, .json = false, .out_fd = STDOUT_FILENO};
   return static_cast<int>(bulla::RunCommandLine(argc, argv, surroundings, console));

@@ -41,10 +41,11 @@ std::string OptionalText(const json::object& object, std::string_view name) {
   return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
 }
 
-// Why the store cannot be written, or nothing.
-std::string StoreReason(const json::object& object) {
-  const json::value* store = object.if_contains("store");
-  return store != nullptr && store->is_object() ? OptionalText(store->get_object(), "reason")
+// The text `name` of the object `inner`, or nothing where either is not there.
+std::string OptionalText(const json::object& object, std::string_view inner,
+                         std::string_view name) {
+  const json::value* value = object.if_contains(inner);
+  return value != nullptr && value->is_object() ? OptionalText(value->get_object(), name)
                                                 : std::string();
 }
 
@@ -200,11 +201,13 @@ absl::StatusOr<StatusReply> ParseStatusReply(std::string_view text) {
   BULLA_ASSIGN_OR_RETURN(json::object object, ParseObject(text));
   const json::value* enclaves = object.if_contains("enclaves");
   if (enclaves == nullptr || !enclaves->is_array()) return Missing("enclaves");
-  StatusReply reply{.unlocks_pending = OptionalCount(object, "unlocksPending"),
+  StatusReply reply{.version = OptionalText(object, "build", "version"),
+                    .commit = OptionalText(object, "build", "commit"),
+                    .unlocks_pending = OptionalCount(object, "unlocksPending"),
                     .unlocks_running = OptionalCount(object, "unlocksRunning"),
                     .unlocks_done = OptionalCount(object, "unlocksDone"),
                     .unlocks_failed = OptionalCount(object, "unlocksFailed"),
-                    .store_unwritable = StoreReason(object),
+                    .store_unwritable = OptionalText(object, "store", "reason"),
                     .config_refused = OptionalText(object, "configRefused"),
                     .config_needs_restart = OptionalTexts(object, "configNeedsRestart")};
   for (const json::value& enclave : enclaves->get_array()) {

@@ -78,6 +78,8 @@ struct EnclaveStatusReply {
 };
 
 struct StatusReply {
+  std::string version;  // of the gateway, and its commit: empty from an older one
+  std::string commit;
   std::uint64_t unlocks_pending = 0;  // those running among them
   std::uint64_t unlocks_running = 0;
   std::uint64_t unlocks_done = 0;

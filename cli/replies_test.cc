@@ -92,12 +92,15 @@ TEST(StatusReply, CountsAreTakenUpToTheLargestAndWhatIsNoCountIsZero) {
 
 TEST(StatusReply, AnEnclavesStandingAndTheConfigurationsAreRead) {
   auto status = ParseStatusReply(
-      R"({"unlocksPending":4,"unlocksRunning":3,"unlocksDone":2,"unlocksFailed":1,)"
+      R"({"build":{"version":"1.2.3","commit":"abc"},)"
+      R"("unlocksPending":4,"unlocksRunning":3,"unlocksDone":2,"unlocksFailed":1,)"
       R"("store":{"writable":false,"reason":"the disk is full"},)"
       R"("configRefused":"line 3","configNeedsRestart":["store",7,"log_level"],)"
       R"("enclaves":[{"address":"e","ready":true,"serving":true,"ejected":true,"weight":50,)"
       R"("streamResets":9,"stickyHitRate":0.5}]})");
   ASSERT_TRUE(status.ok()) << status.status();
+  EXPECT_EQ(status->version, "1.2.3");
+  EXPECT_EQ(status->commit, "abc");
   EXPECT_EQ(status->unlocks_running, 3u);
   EXPECT_EQ(status->unlocks_done, 2u);
   EXPECT_EQ(status->unlocks_failed, 1u);

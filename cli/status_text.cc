@@ -82,9 +82,13 @@ std::string Plain(std::string text) {
 }
 
 std::string FormatStatus(const StatusReply& status) {
-  std::string text = fmt::format("unlocks pending: {}, {} of them running; done: {}, failed: {}\n",
-                                 status.unlocks_pending, status.unlocks_running,
-                                 status.unlocks_done, status.unlocks_failed);
+  std::string text;
+  if (!status.version.empty()) {
+    text += Plain(fmt::format("gateway {}, commit {}", status.version, status.commit)) + "\n";
+  }
+  text += fmt::format("unlocks pending: {}, {} of them running; done: {}, failed: {}\n",
+                      status.unlocks_pending, status.unlocks_running, status.unlocks_done,
+                      status.unlocks_failed);
   if (!status.store_unwritable.empty()) {
     text += fmt::format("THE KEY STORE CANNOT BE WRITTEN, no key is made: {}\n",
                         Plain(status.store_unwritable));

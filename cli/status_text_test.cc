@@ -96,6 +96,12 @@ TEST(StatusText, UnlocksAreShownByHowFarTheyAre) {
       "unlocks pending: 5, 2 of them running; done: 40, failed: 1\n");
 }
 
+TEST(StatusText, TheGatewaysVersionIsShownWhereItSaysOne) {
+  EXPECT_THAT(FormatStatus({.version = "1.2.3", .commit = "abc\x1b"}),
+              StartsWith("gateway 1.2.3, commit abc?\n"));
+  EXPECT_THAT(FormatStatus({}), StartsWith("unlocks"));
+}
+
 TEST(StatusText, AConfigurationThatWasNotTakenIsShownAndMovesNoCursor) {
   std::string text = FormatStatus(
       {.config_refused = "gateway.yaml:3\x1b[2J", .config_needs_restart = {"store", "log_level"}});

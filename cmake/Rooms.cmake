@@ -63,7 +63,7 @@ endfunction()
 function(bulla_program name)
   cmake_parse_arguments(ARG "" "" "LINKS" ${ARGN})
   add_executable(${name} main.cc)
-  target_link_libraries(${name} PRIVATE ${ARG_LINKS})
+  target_link_libraries(${name} PRIVATE ${ARG_LINKS} bulla_build_info)
   add_dependencies(programs ${name})
 endfunction()
 

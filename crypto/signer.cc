@@ -442,8 +442,6 @@ bool Signer::HasItsNonce(const Secret<32>& key, const Digest32& digest,
          ConstantTimeEquals(left.Expose(), right.Expose());
 }
 
-const char* Signer::Engine() { return BULLA_ENGINE; }
-
 absl::Status Signer::SelfTest() const {
   BULLA_RETURN_IF_ERROR(CheckKnownAnswers(*this));
   BULLA_ASSIGN_OR_RETURN(Address20 address, AddressOf(FromHex<33>(kKnownAnswers[0].public_key)));

@@ -87,9 +87,6 @@ class Signer {
   bool Verifies(const Secret<32>& key, const PublicPoint& point, const Digest32& digest,
                 const RecoverableSignature& signature) const;
 
-  // Which library computes, and how it was built: for the log at start.
-  static const char* Engine();
-
   // Known answers: signatures, public keys and an address as published, and signatures that must
   // not verify. About a millisecond.
   absl::Status SelfTest() const;

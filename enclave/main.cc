@@ -12,6 +12,7 @@
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
 
+#include "base/build_info.h"
 #include "base/command_line.h"
 #include "base/daemon.h"
 #include "base/file.h"
@@ -145,10 +146,13 @@ absl::Status Serve(const Flags& flags) {
   BULLA_ASSIGN_OR_RETURN(std::unique_ptr<EnclaveServer> server,
                          EnclaveServer::Start(address, service));
 
-  LogInfo("enclave_serving", {{"listen", config.listen},
+  const BuildInfo build = ThisBuild();
+  LogInfo("enclave_serving", {{"version", build.version},
+                              {"commit", build.commit},
+                              {"listen", config.listen},
                               {"platform", nsm->platform()},
                               {"workers", threads},
-                              {"engine", Signer::Engine()},
+                              {"engine", build.engine},
                               {"signature_check", config.signature_check}});
   if (!flags.ready_file.empty()) {
     BULLA_RETURN_IF_ERROR(WriteFileAtomically(
@@ -171,7 +175,8 @@ int main(int argc, char** argv) {
                  "Make a root for simulated attestation documents in this directory, and exit")
       ->excludes(config);
   app.footer(bulla::kExamples);
-  if (std::optional<int> status = bulla::ParseCommandLine(app, argc, argv, std::cout, std::cerr)) {
+  if (std::optional<int> status =
+          bulla::ParseCommandLine(app, bulla::ThisBuild(), argc, argv, std::cout, std::cerr)) {
     return *status;
   }
   if (flags.config_file.empty() && flags.simulated_root_to_make.empty()) {

@@ -15,6 +15,7 @@
 #include <boost/json/serialize.hpp>
 
 #include "base/acceptor.h"
+#include "base/build_info.h"
 #include "base/command_line.h"
 #include "base/daemon.h"
 #include "base/file.h"
@@ -189,6 +190,8 @@ absl::Status Serve(const Flags& flags) {
   TuneGrpcForTraffic();
   RealClock clock;
   Metrics metrics;
+  const BuildInfo build = ThisBuild();
+  AddBuildInfo(build, metrics);
   BULLA_ASSIGN_OR_RETURN(
       std::unique_ptr<SqliteStore> store,
       SqliteStore::Open({.path = SqlitePath(config), .idempotency_ttl = config.idempotency_ttl}));
@@ -240,7 +243,8 @@ absl::Status Serve(const Flags& flags) {
            [&] {
              return draining ? std::vector<std::string>{"draining"} : NotReadyToSignBecause(router);
            },
-       .status_json = [&] { return StatusJson(router, StatusOf(*store), config_report.state()); },
+       .status_json =
+           [&] { return StatusJson(build, router, StatusOf(*store), config_report.state()); },
        .list_keys =
            [&](std::optional<KeyId> after, std::size_t limit, AdminServer::KeysDone done) {
              store->ListKeys(after, limit, std::move(done));
@@ -256,7 +260,9 @@ absl::Status Serve(const Flags& flags) {
   BULLA_ASSIGN_OR_RETURN(std::string grpc_address, Named("grpc", grpc.Start()));
   BULLA_ASSIGN_OR_RETURN(std::string admin_address, Named("admin", admin.Start()));
   config_watch.ListensOn(http_address, grpc_address, admin_address);
-  LogInfo("gateway_serving", {{"http", http_address},
+  LogInfo("gateway_serving", {{"version", build.version},
+                              {"commit", build.commit},
+                              {"http", http_address},
                               {"grpc", grpc_address},
                               {"admin", admin_address},
                               {"descriptors_max", descriptors_max}});
@@ -309,7 +315,8 @@ int main(int argc, char** argv) {
   app.add_option("--ready-file", flags.ready_file,
                  "Written as {\"http\", \"grpc\", \"admin\"} once calls can be taken");
   app.footer(bulla::kExamples);
-  if (std::optional<int> status = bulla::ParseCommandLine(app, argc, argv, std::cout, std::cerr)) {
+  if (std::optional<int> status =
+          bulla::ParseCommandLine(app, bulla::ThisBuild(), argc, argv, std::cout, std::cerr)) {
     return *status;
   }
 

@@ -9,6 +9,7 @@
 #include <CLI/CLI.hpp>
 #include <boost/json.hpp>
 
+#include "base/build_info.h"
 #include "base/command_line.h"
 #include "base/daemon.h"
 #include "base/file.h"
@@ -156,7 +157,8 @@ int main(int argc, char** argv) {
   CLI::App app("A local stand-in for AWS KMS, on loopback only", "bulla-kms");
   bulla::Flags flags;
   bulla::AddFlags(app, flags);
-  if (std::optional<int> status = bulla::ParseCommandLine(app, argc, argv, std::cout, std::cerr)) {
+  if (std::optional<int> status =
+          bulla::ParseCommandLine(app, bulla::ThisBuild(), argc, argv, std::cout, std::cerr)) {
     return *status;
   }
   absl::Status status = bulla::Serve(flags);

@@ -324,6 +324,7 @@ BenchExit RunMatrix(Arguments& arguments, const BenchSurroundings& surroundings,
                     std::ostream& out, std::ostream& err) {
   MatrixOptions& options = arguments.matrix;
   options.service.program_dir = surroundings.program_dir;
+  options.commit = surroundings.build.commit;
   options.cells = CellsOf(arguments.workers_max, arguments.batchings, arguments.signature_checks);
   options.closed.traffic = options.paced.traffic;
   options.closed.keys = options.paced.keys;
@@ -398,7 +399,7 @@ BenchExit RunBenchBlocking(int argc, const char* const* argv, const BenchSurroun
   AddCapacity(app, arguments.capacity);
   AddGate(app, arguments.gate);
   AddMatrix(app, arguments);
-  if (std::optional<int> status = ParseCommandLine(app, argc, argv, out, err)) {
+  if (std::optional<int> status = ParseCommandLine(app, surroundings.build, argc, argv, out, err)) {
     return static_cast<BenchExit>(*status);
   }
   // Nobody is to wait fifteen minutes for figures that go nowhere.

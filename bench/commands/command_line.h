@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <ostream>
 
+#include "base/build_info.h"
 #include "base/clock.h"
 #include "bench/commands/exit.h"
 
@@ -15,6 +16,7 @@ struct BenchSurroundings {
   const char* url = nullptr;          // $BULLA_URL; null or empty: not set
   std::filesystem::path program_dir;  // where `bulla` is
   int out_fd = -1;                    // under `out`; -1: none
+  BuildInfo build;                    // this program's
 };
 
 // Blocks. Reports go to `out`, progress and complaints to `err`. Call it before any thread is

@@ -1,9 +1,6 @@
 #include "bench/commands/matrix_command.h"
 
-#include <array>
-#include <cstdio>
 #include <fmt/format.h>
-#include <memory>
 
 #include "bench/load/measurement.h"
 #include "bench/report/output_file.h"
@@ -12,20 +9,6 @@
 
 namespace bulla {
 namespace {
-
-// Of the tree that the command is called in.
-std::string CommitHere() {
-  constexpr const char* kCommand =
-      "git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null";
-  std::unique_ptr<FILE, int (*)(FILE*)> pipe(::popen(kCommand, "r"), &::pclose);
-  std::array<char, 100> line{};
-  if (pipe == nullptr || std::fgets(line.data(), line.size(), pipe.get()) == nullptr) {
-    return "unknown";
-  }
-  std::string commit = line.data();
-  commit.erase(std::find(commit.begin(), commit.end(), '\n'), commit.end());
-  return commit;
-}
 
 absl::StatusOr<MatrixRow> MeasureCellBlocking(const MatrixOptions& options, const MatrixCell& cell,
                                               StockSigner& stock, const Clock& clock,
@@ -67,7 +50,7 @@ absl::StatusOr<MatrixReport> MeasureMatrixBlocking(const MatrixOptions& options,
                                                    std::ostream& err) {
   BULLA_ASSIGN_OR_RETURN(StockSigner stock, StockSigner::Load());
   MatrixReport report{.machine = ThisMachine(),
-                      .commit = CommitHere(),
+                      .commit = options.commit,
                       .began_at = Iso8601(clock.WallNow()),
                       .stock_library = stock.file(),
                       .closed = options.closed,

@@ -22,6 +22,7 @@ struct MatrixOptions {
                        .rate_per_s = 2000,
                        .warm_up = std::chrono::seconds(1),
                        .duration = std::chrono::seconds(5)};
+  std::string commit;                               // that is measured
   std::filesystem::path reports = "bench/reports";  // the report is kept there, as text and JSON
   std::filesystem::path json_file;                  // also written there; empty: none
 };

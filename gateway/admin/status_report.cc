@@ -97,10 +97,12 @@ std::string EnclavesJson(const Router& router) {
   return json::serialize(object);
 }
 
-std::string StatusJson(const Router& router, const StoreStatus& store,
+std::string StatusJson(const BuildInfo& build, const Router& router, const StoreStatus& store,
                        const ConfigReport::State& config) {
   const Unlocker::Progress unlocks = router.unlocker().progress();
   json::object object;
+  object["build"] = {
+      {"version", build.version}, {"commit", build.commit}, {"compiler", build.compiler}};
   object["ready"] = NotReadyBecause(router, store.health).empty();
   object["store"] = Describe(store);
   object["unlocksPending"] = unlocks.pending;

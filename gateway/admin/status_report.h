@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/build_info.h"
 #include "gateway/config/watch.h"
 #include "gateway/routing/router.h"
 
@@ -19,11 +20,11 @@ struct StoreStatus {
   StoreHealth health;
 };
 
-// {"ready", "store": {...}, "unlocksPending", ..., "enclaves": [{"address", "ready", "serving",
-// "ejected", "weight", "platform", ...}]}. An enclave that was never reached has no counters, one
-// that took the key policy no "policyRefused". "configRefused" and "configNeedsRestart" are there
-// while there is something to say.
-std::string StatusJson(const Router& router, const StoreStatus& store,
+// {"build": {"version", "commit", "compiler"}, "ready", "store": {...}, "unlocksPending", ...,
+// "enclaves": [{"address", "ready", "serving", "ejected", "weight", "platform", ...}]}. An enclave
+// that was never reached has no counters, one that took the key policy no "policyRefused".
+// "configRefused" and "configNeedsRestart" are there while there is something to say.
+std::string StatusJson(const BuildInfo& build, const Router& router, const StoreStatus& store,
                        const ConfigReport::State& config);
 
 // {"enclaves": [...]}, as in StatusJson.

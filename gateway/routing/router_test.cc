@@ -247,12 +247,12 @@ TEST_F(RouterTest, AStoreThatCannotBeWrittenIsInReadinessAndStatusButSigningIsRe
   StartAll(1);
   StoreStatus store{.path = "/b.db"};
   EXPECT_TRUE(NotReadyBecause(*router_, store.health).empty());
-  EXPECT_NE(StatusJson(*router_, store, {}).find(R"("writable":true)"), std::string::npos);
+  EXPECT_NE(StatusJson({}, *router_, store, {}).find(R"("writable":true)"), std::string::npos);
   store.health = {.fault = StoreFault::kFull, .reason = "/b.db: no room", .since = {}};
   EXPECT_EQ(NotReadyBecause(*router_, store.health),
             (std::vector<std::string>{"key store: /b.db: no room"}));
   EXPECT_TRUE(NotReadyToSignBecause(*router_).empty());
-  const std::string status = StatusJson(*router_, store, {});
+  const std::string status = StatusJson({}, *router_, store, {});
   for (const char* part : {R"("ready":false)", R"("fault":"full")", R"("writable":false)",
                            R"("reason":"/b.db: no room")"}) {
     EXPECT_NE(status.find(part), std::string::npos) << part << " in " << status;
@@ -437,7 +437,7 @@ TEST_F(RouterTest, ARefusedKeyPolicyIsShownAndTheLinkGoesOn) {
   WaitUntil([&] { return router_->fleet().available() == 1; });
   EXPECT_EQ(Status().policy_refused, "dek.ttl_hard: got 1h,?but 30m is the most");
   EXPECT_EQ(Sign(Create().second.key_id), ErrorCode::kOk);
-  EXPECT_NE(StatusJson(*router_, {}, {}).find("policyRefused"), std::string::npos);
+  EXPECT_NE(StatusJson({}, *router_, {}, {}).find("policyRefused"), std::string::npos);
 
   enclaves_[0]->RefusePolicies("");
   router_->SetKeyPolicy(NothingWanted());
@@ -446,7 +446,7 @@ TEST_F(RouterTest, ARefusedKeyPolicyIsShownAndTheLinkGoesOn) {
   enclaves_[0]->RefusePolicies(std::nullopt);
   router_->SetKeyPolicy(NothingWanted());
   WaitUntil([&] { return Status().policy_refused.empty(); });
-  EXPECT_EQ(StatusJson(*router_, {}, {}).find("policyRefused"), std::string::npos);
+  EXPECT_EQ(StatusJson({}, *router_, {}, {}).find("policyRefused"), std::string::npos);
   EXPECT_EQ(Status().reconnects, 0u);
 }
 
@@ -459,14 +459,14 @@ TEST_F(RouterTest, AnEnclavesReportIsInItsStatus) {
     std::optional<EnclaveReport> report = Status().report;
     return report && report->keys_invalid == 7;
   });
-  EXPECT_NE(StatusJson(*router_, {}, {}).find(R"("keysInvalid":7)"), std::string::npos);
+  EXPECT_NE(StatusJson({}, *router_, {}, {}).find(R"("keysInvalid":7)"), std::string::npos);
 }
 
 TEST_F(RouterTest, AConfigurationThatWasNotTakenIsInTheStatus) {
   StartAll(1);
-  EXPECT_EQ(StatusJson(*router_, {}, {}).find("config"), std::string::npos);
+  EXPECT_EQ(StatusJson({}, *router_, {}, {}).find("config"), std::string::npos);
   const std::string status =
-      StatusJson(*router_, {}, {.refused = "line 3", .restart_needed = {"store", "log_level"}});
+      StatusJson({}, *router_, {}, {.refused = "line 3", .restart_needed = {"store", "log_level"}});
   EXPECT_NE(status.find(R"("configRefused":"line 3")"), std::string::npos) << status;
   EXPECT_NE(status.find(R"("configNeedsRestart":["store","log_level"])"), std::string::npos);
 }
@@ -542,7 +542,7 @@ TEST_F(RouterTest, WhatKmsRefusesForGoodIsAnsweredForWhatItIsCountedAndShown) {
   enclaves_[0]->RefuseUnlocks(UnlockCause::kAccessDenied);
   WaitUntil([&] { return Sign(locked.key_id) == ErrorCode::kKmsAccessDenied; });
   EXPECT_EQ(Sign(key.key_id), ErrorCode::kOk) << "other data keys are open";
-  const std::string status = StatusJson(*router_, {}, {});
+  const std::string status = StatusJson({}, *router_, {}, {});
   EXPECT_NE(status.find(R"("unlocksRefused":{"access_denied":1})"), std::string::npos) << status;
   EXPECT_NE(
       metrics_.Exposition().find(R"(bulla_gateway_unlock_failures_total{cause="access_denied"} 1)"),

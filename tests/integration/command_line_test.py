@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import unittest
 
-from system_under_test import PATIENCE_S, RELEASE, SystemTest, await_true
+from system_under_test import PATIENCE_S, RELEASE, Caller, SystemTest, await_true
 
 PROGRAMS = pathlib.Path(os.environ.get("BULLA_BIN", RELEASE))
 USAGE = 2
@@ -68,6 +68,35 @@ class WrongCommandLine(unittest.TestCase):
                                        stdin=subprocess.DEVNULL, capture_output=True, check=False,
                                        timeout=PATIENCE_S)
                 self.assertEqual(ended.returncode, USAGE, ended.stderr)
+
+
+class Version(SystemTest):
+    """A process can be traced to the source that it was built from."""
+
+    def test_every_program_says_what_it_was_built_from(self):
+        said = set()
+        for program in ("bulla", "bulla-gateway", "bulla-enclave", "bulla-kms", "bulla-bench"):
+            ended = run(program, "--version")
+            self.assertEqual(ended.returncode, 0, ended.stderr)
+            head, commit, compiler, engine = ended.stdout.splitlines()
+            self.assertRegex(head, rf"^{program} \d+\.\d+\.\d+$")
+            self.assertRegex(commit, r"^commit: ([0-9a-f]{12}(-dirty)?|unknown)$")
+            self.assertRegex(compiler, r"^compiler: \w+ \d+\.\d+\.\d+, \w+")
+            self.assertRegex(engine, r"^signing engine: libsecp256k1 \d+\.\d+\.\d+, ")
+            said.add((head.split()[1], commit, compiler, engine))
+        self.assertEqual(len(said), 1, "built together, they say the same")
+
+    def test_a_running_gateway_says_the_same(self):
+        head, commit, compiler, _ = run("bulla-gateway", "--version").stdout.splitlines()
+        want = {"version": head.split()[1], "commit": commit.removeprefix("commit: "),
+                "compiler": compiler.removeprefix("compiler: ")}
+        caller = Caller(self.system.addresses["admin"])
+        self.addCleanup(caller.close)
+        self.assertEqual(caller.call("GET", "/status")[1]["build"], want)
+        labels = ",".join(f'{name}="{want[name]}"' for name in sorted(want))
+        self.assertEqual(self.system.metrics("bulla_build_info"), {labels: 1})
+        status = run("bulla", "status", "--data", self.system.data).stdout
+        self.assertIn(f"\ngateway {want['version']}, commit {want['commit']}\n", status)
 
 
 class LostOutput(SystemTest):
