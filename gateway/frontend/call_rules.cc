@@ -6,16 +6,9 @@
 #include <fmt/format.h>
 
 #include "base/limits.h"
+#include "gateway/frontend/http_text.h"
 
 namespace bulla {
-namespace {
-
-bool IsHexDigit(char c) {
-  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-}
-
-}  // namespace
-
 Error ParseKeyId(std::string_view text, KeyId& out) {
   if (std::optional<KeyId> id = KeyId::Parse(text)) {
     out = *id;
@@ -65,6 +58,11 @@ Error CheckIdempotencyKey(std::string_view key) {
         fmt::format("Idempotency-Key: got {}, want visible ASCII characters only", Quoted(key)));
   }
   return {};
+}
+
+bool IsTenantName(std::string_view name) {
+  return std::ranges::any_of(kTenantNames,
+                             [name](auto known) { return EqualsIgnoringCase(name, known); });
 }
 
 Error TenantRefused(std::string_view name) {

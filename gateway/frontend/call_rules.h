@@ -33,6 +33,10 @@ Error ParseDigestBytes(std::string_view bytes, Digest32& out);
 // Empty stands for none and is fine.
 Error CheckIdempotencyKey(std::string_view key);
 
+// How a tenant may be spelled, in any case: as a field of the header, of metadata and of the body.
+inline constexpr std::string_view kTenantNames[] = {"tenant-id", "tenant_id", "tenantid",
+                                                    "x-tenant-id"};
+bool IsTenantName(std::string_view name);
 // `name` is how the caller spelled it.
 Error TenantRefused(std::string_view name);
 Error BatchEmpty();

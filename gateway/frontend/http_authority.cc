@@ -5,6 +5,8 @@
 #include <array>
 #include <string>
 
+#include "gateway/frontend/http_text.h"
+
 namespace bulla {
 namespace {
 
@@ -15,10 +17,6 @@ bool IsAddress(int family, std::string_view text) {
   std::copy(text.begin(), text.end(), terminated.begin());
   return ::inet_pton(family, terminated.data(), address.data()) == 1;
 }
-
-bool IsDigit(char c) { return c >= '0' && c <= '9'; }
-
-bool IsHexDigit(char c) { return IsDigit(c) || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F'); }
 
 // reg-name, RFC 3986, section 3.2.2.
 bool IsRegisteredName(std::string_view text) {

@@ -17,6 +17,7 @@
 #include "base/fd.h"
 #include "base/host_port.h"
 #include "bulla/v1/signer.grpc.pb.h"
+#include "gateway/frontend/call_rules.h"
 #include "google/rpc/status.pb.h"
 #include "tests/fakes/fake_signer_service.h"
 #include "wire/address.h"
@@ -270,12 +271,14 @@ TEST_F(GrpcServerTest, BadRequestsAreRefusedInTheWordsOfTheTable) {
 }
 
 TEST_F(GrpcServerTest, TenantInMetadataAndBadIdempotencyKeyAreRefused) {
-  grpc::ClientContext tenant;
-  BePatient(tenant);
-  tenant.AddMetadata("tenant-id", "acme");
   v1::CreateResponse response;
-  ExpectError(stub_->Create(&tenant, {}, &response), ErrorCode::kInvalidArgument,
-              "tenant-id: reserved and disabled");
+  for (std::string_view name : kTenantNames) {
+    grpc::ClientContext tenant;
+    BePatient(tenant);
+    tenant.AddMetadata(std::string(name), "acme");
+    ExpectError(stub_->Create(&tenant, {}, &response), ErrorCode::kInvalidArgument,
+                fmt::format("{}: reserved and disabled", name));
+  }
   grpc::ClientContext stream_tenant;
   BePatient(stream_tenant);
   stream_tenant.AddMetadata("tenant-id", "acme");

@@ -87,8 +87,9 @@ Error GrpcShared::CheckMetadata(const grpc::CallbackServerContext& context) cons
   if (!options.hosts.Allow(host)) {
     return {ErrorCode::kPermissionDenied, HostRefused(":authority", host)};
   }
-  for (const char* name : {"tenant-id", "tenant_id", "tenantid", "x-tenant-id"}) {
-    if (context.client_metadata().contains(name)) return TenantRefused(name);
+  for (std::string_view name : kTenantNames) {
+    // Metadata has lower-case names.
+    if (context.client_metadata().contains({name.data(), name.size()})) return TenantRefused(name);
   }
   return {};
 }

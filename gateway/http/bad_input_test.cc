@@ -13,6 +13,7 @@
 
 #include <boost/json/parse.hpp>
 
+#include "gateway/frontend/call_rules.h"
 #include "gateway/http/server.h"
 #include "tests/fakes/fake_signer_service.h"
 #include "tests/fakes/raw_http_client.h"
@@ -121,6 +122,15 @@ TEST_F(BadInput, UnknownFieldsAndTenants) {
                 "'chain': unknown");
   ExpectInvalid(Send(RawHttpClient::PostText("/sign", good + R"(,"tenantId":"a"})")),
                 "tenantId: reserved and disabled");
+  for (std::string_view name : kTenantNames) {
+    const std::string refused = fmt::format("{}: reserved and disabled", name);
+    ExpectInvalid(
+        Send(RawHttpClient::PostText("/sign", fmt::format(R"({},"{}":"a"}})", good, name))),
+        refused);
+    ExpectInvalid(
+        Send(RawHttpClient::PostText("/sign", GoodBody(), fmt::format("{}: a\r\n", name))),
+        refused);
+  }
   ExpectInvalid(Send(RawHttpClient::PostText("/create", R"({"tenant_id":"a"})")),
                 "tenant_id: reserved and disabled");
   for (const char* path : {"/sign", "/create", "/sign/batch"}) {

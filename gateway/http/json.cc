@@ -8,6 +8,7 @@
 #include "base/limits.h"
 #include "gateway/frontend/call_rules.h"
 #include "gateway/frontend/der.h"
+#include "gateway/frontend/http_text.h"
 #include "gateway/frontend/json_events.h"
 
 namespace bulla {
@@ -27,10 +28,8 @@ class Text {
     std::copy_n(part.data(), kept, head_ + head_size_);
     head_size_ += kept;
     length_ += part.size();
-    for (char c : part.substr(kept)) {
-      bool digit = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F');
-      tail_is_hex_ = tail_is_hex_ && digit;
-    }
+    part.remove_prefix(kept);
+    tail_is_hex_ = tail_is_hex_ && std::all_of(part.begin(), part.end(), IsHexDigit);
   }
   void Clear() {
     head_size_ = length_ = 0;
@@ -45,10 +44,6 @@ class Text {
   std::size_t length_ = 0;
   bool tail_is_hex_ = true;
 };
-
-bool IsTenantName(std::string_view name) {
-  return name == "tenantId" || name == "tenant-id" || name == "tenant_id";
-}
 
 std::string_view MembersOf(Shape shape, bool in_item) {
   if (shape == Shape::kCreate) return "no members";

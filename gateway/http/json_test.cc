@@ -103,6 +103,7 @@ TEST(SignJson, EveryBadBodyIsRefusedInWordsThatSayWhatArrived) {
       {With(R"(,"tenantId":"a")"), "tenantId: reserved and disabled"},
       {With(R"(,"tenant-id":null)"), "tenant-id: reserved and disabled"},
       {R"({"other":1,"tenant_id":""})", "tenant_id: reserved and disabled"},
+      {With(R"(,"Tenant-ID":"a")"), "Tenant-ID: reserved and disabled"},
       {"", "body: empty, want a JSON object"},
       {"[]", "body: got an array, want a JSON object"},
       {"null", "body: got null"},

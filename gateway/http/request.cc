@@ -23,11 +23,6 @@ void ClearSmall(std::string& text) {
   if (text.capacity() > kSmallString) text.shrink_to_fit();
 }
 
-bool IsTenantField(std::string_view name) {
-  return EqualsIgnoringCase(name, "tenant-id") || EqualsIgnoringCase(name, "tenant_id") ||
-         EqualsIgnoringCase(name, "tenantId") || EqualsIgnoringCase(name, "x-tenant-id");
-}
-
 // What a field's value may consist of: visible characters, those above ASCII among them, spaces and
 // tabs (RFC 9110, section 5.5).
 bool IsValueChar(char c) {
@@ -319,7 +314,7 @@ void HttpRequestReader::TakeKnownField(std::string_view name, std::string_view v
     TakeListLine(value, request_.forwarded);
   } else if (is("x-forwarded-for")) {
     TakeListLine(value, request_.x_forwarded_for);
-  } else if (IsTenantField(name)) {
+  } else if (IsTenantName(name)) {
     request_.tenant_field = name;
   }
 }
