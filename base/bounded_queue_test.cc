@@ -1,6 +1,7 @@
 #include "base/bounded_queue.h"
 
 #include <atomic>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <memory>
 #include <thread>
@@ -10,27 +11,36 @@ namespace bulla {
 namespace {
 
 TEST(BoundedQueue, RefusesAtTheLimitAndLeavesTheItemAlone) {
-  BoundedQueue<std::unique_ptr<int>> queue(1);
-  EXPECT_TRUE(queue.TryPush(std::make_unique<int>(1)));
+  BoundedQueue<std::unique_ptr<int>> queue("numbers", 1);
+  EXPECT_EQ(queue.Push(std::make_unique<int>(1)), absl::OkStatus());
   auto second = std::make_unique<int>(2);
-  EXPECT_FALSE(queue.TryPush(std::move(second)));
+  EXPECT_EQ(queue.Push(std::move(second)),
+            absl::ResourceExhaustedError("numbers: full, 1 are waiting"));
   ASSERT_NE(second, nullptr);
   EXPECT_EQ(**queue.Pop(), 1);
-  EXPECT_TRUE(queue.TryPush(std::move(second)));
+  EXPECT_EQ(queue.Push(std::move(second)), absl::OkStatus());
 }
 
 TEST(BoundedQueue, ClosingLetsOutWhatIsInsideAndNothingElseIn) {
-  BoundedQueue<int> queue(4);
-  queue.TryPush(1);
+  BoundedQueue<int> queue("numbers", 4);
+  ASSERT_EQ(queue.Push(1), absl::OkStatus());
   queue.Close();
-  EXPECT_FALSE(queue.TryPush(2));
+  EXPECT_EQ(queue.Push(2), absl::UnavailableError("numbers: closed"));
   EXPECT_EQ(queue.Pop(), 1);
   EXPECT_EQ(queue.Pop(), std::nullopt);
+  EXPECT_TRUE(queue.PopUpTo(3).empty());
+}
+
+TEST(BoundedQueue, SeveralAreTakenInTheirOrderAndNoMoreThanWereAskedFor) {
+  BoundedQueue<int> queue("numbers", 4);
+  for (int i = 1; i <= 4; ++i) ASSERT_EQ(queue.Push(int{i}), absl::OkStatus());
+  EXPECT_THAT(queue.PopUpTo(3), testing::ElementsAre(1, 2, 3));
+  EXPECT_THAT(queue.PopUpTo(3), testing::ElementsAre(4)) << "what there is, without waiting";
 }
 
 TEST(BoundedQueue, EveryItemReachesExactlyOneOfManyThreads) {
   constexpr int kItems = 20000;
-  BoundedQueue<int> queue(64);
+  BoundedQueue<int> queue("numbers", 64);
   std::atomic<long> sum{0};
   std::vector<std::thread> consumers;
   for (int i = 0; i < 4; ++i) {
@@ -39,7 +49,7 @@ TEST(BoundedQueue, EveryItemReachesExactlyOneOfManyThreads) {
     });
   }
   for (int i = 1; i <= kItems;) {
-    if (queue.TryPush(int{i})) ++i;
+    if (queue.Push(int{i}).ok()) ++i;
   }
   queue.Close();
   for (std::thread& consumer : consumers) consumer.join();

@@ -51,7 +51,7 @@ EnclaveService::EnclaveService(Parts parts, std::string platform, std::size_t wo
       worker_count_(static_cast<std::uint32_t>(worker_count)),
       started_(parts.clock.Now()),
       image_policy_(parts.cache.policy()),
-      unlocks_(kUnlocksQueuedMax) {
+      unlocks_("unlocks", kUnlocksQueuedMax) {
   for (std::size_t i = 0; i < kUnlockThreads; ++i) {
     unlock_threads_.push_back(StartThread(fmt::format("unlock-{}", i), [this] { RunUnlocks(); }));
   }
@@ -93,10 +93,8 @@ grpc::ServerUnaryReactor* EnclaveService::Unlock(grpc::CallbackServerContext* co
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   auto left = std::min<std::chrono::system_clock::duration>(
       context->deadline() - parts_.clock.WallNow(), kUnlockDeadlineMax);
-  if (!unlocks_.TryPush({request, reply, reactor, parts_.clock.Now() + left})) {
-    reactor->Finish({grpc::StatusCode::RESOURCE_EXHAUSTED,
-                     fmt::format("{} unlocks are waiting already", kUnlocksQueuedMax)});
-  }
+  absl::Status queued = unlocks_.Push({request, reply, reactor, parts_.clock.Now() + left});
+  if (!queued.ok()) reactor->Finish(ToGrpc(queued));
   return reactor;
 }
 

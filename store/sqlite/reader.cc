@@ -133,11 +133,7 @@ void SqliteReaders::CloseBlocking() {
 
 void SqliteReaders::Run(SqliteReader& reader) {
   SetThreadName("store-reader");
-  while (true) {
-    std::vector<Query> queries = queue_.TakeBlocking(1);
-    if (queries.empty()) return;
-    queries.front()(reader);
-  }
+  while (std::optional<Query> query = queue_.Pop()) (*query)(reader);
 }
 
 }  // namespace bulla

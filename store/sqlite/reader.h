@@ -10,11 +10,11 @@
 #include <thread>
 #include <vector>
 
+#include "base/bounded_queue.h"
 #include "base/status.h"
 #include "store/key_store.h"
 #include "store/sqlite/connection.h"
 #include "store/sqlite/idempotency.h"
-#include "store/work_queue.h"
 
 namespace bulla {
 
@@ -66,7 +66,7 @@ class SqliteReaders {
   void Run(SqliteReader& reader);
 
   const std::vector<std::unique_ptr<SqliteReader>> readers_;
-  WorkQueue<Query> queue_;
+  BoundedQueue<Query> queue_;
   std::vector<std::thread> threads_;  // last: everything above outlives them
 };
 

@@ -85,7 +85,7 @@ std::optional<MonotonicTime> SqliteWriter::busy_since() const {
 void SqliteWriter::Run() {
   SetThreadName("store-writer");
   while (true) {
-    std::vector<Write> batch = queue_.TakeBlocking(options_.batch_max);
+    std::vector<Write> batch = queue_.PopUpTo(options_.batch_max);
     if (batch.empty()) return;
     busy_since_.store(clock_.Now().time_since_epoch().count(), std::memory_order_relaxed);
     const std::int64_t changed_before = connection_.rows_changed();

@@ -13,6 +13,7 @@
 #include <variant>
 #include <vector>
 
+#include "base/bounded_queue.h"
 #include "base/clock.h"
 #include "base/status.h"
 #include "store/health.h"
@@ -20,7 +21,6 @@
 #include "store/sqlite/connection.h"
 #include "store/sqlite/file.h"
 #include "store/sqlite/idempotency.h"
-#include "store/work_queue.h"
 
 namespace bulla {
 
@@ -99,7 +99,7 @@ class SqliteWriter {
   SqliteStatement probe_;
   std::optional<SqliteIdempotency> idempotency_;  // once prepared
 
-  WorkQueue<Write> queue_;
+  BoundedQueue<Write> queue_;
   std::atomic<std::int64_t> transactions_ = 0;
   std::atomic<MonotonicTime::rep> busy_since_ = 0;  // 0: idle
   std::thread thread_;                              // last: everything above outlives it
