@@ -59,11 +59,11 @@ TEST(SignAllocations, AFrameInTheSteadyStateAllocatesNothing) {
   std::vector<Opening> openings;
   auto serve_a_frame = [&] {
     ASSERT_TRUE(DecodeRequest(incoming, batch).ok());
-    ASSERT_TRUE(queue.TryPush(batch, clock.Now(), sink));
+    ASSERT_TRUE(queue.TryPush(batch.signs, clock.Now(), sink));
     while (queue.size() > 0) {
       const auto share = std::get<WorkQueue::Share>(*queue.Pop());
       const auto items =
-          std::span(share.frame->batch().signs).subspan(share.begin, share.end - share.begin);
+          std::span(share.frame->signs()).subspan(share.begin, share.end - share.begin);
       operations.SignBatch(items, share.frame->received(), sink, replies.signs, openings);
       queue.Finish(share, replies);
     }

@@ -22,13 +22,12 @@ WorkQueue::WorkQueue(std::size_t max, std::size_t workers)
 
 WorkQueue::Entry& WorkQueue::PushEntry() { return ring_[(first_ + size_++) % ring_.size()]; }
 
-bool WorkQueue::TryPush(RequestBatch& batch, MonotonicTime received,
+bool WorkQueue::TryPush(std::vector<SignItem>& signs, MonotonicTime received,
                         const std::shared_ptr<ReplySink>& sink) {
   std::size_t wake = 0;
   {
     MutexLock lock(mutex_);
-    const bool only_creates = batch.signs.empty();
-    if (closed_ || (only_creates ? creates_.size() : size_) == ring_.size()) return false;
+    if (closed_ || size_ == ring_.size()) return false;
     if (free_.empty()) {
       frames_.push_back(std::make_unique<Frame>());
       free_.reserve(frames_.size());
@@ -36,16 +35,12 @@ bool WorkQueue::TryPush(RequestBatch& batch, MonotonicTime received,
     }
     Frame* frame = free_.back();
     free_.pop_back();
-    std::swap(frame->batch_, batch);
+    std::swap(frame->signs_, signs);
     frame->received_ = received;
     frame->sink_ = sink;
     frame->claimed_ = 0;
-    if (only_creates) {
-      creates_.push_back(frame);
-    } else {
-      PushEntry() = frame;
-    }
-    wake = std::min(idle_, std::max<std::size_t>(1, frame->batch_.signs.size() / kShareMin));
+    PushEntry() = frame;
+    wake = std::min(idle_, std::max<std::size_t>(1, frame->signs_.size() / kShareMin));
   }
   for (; wake > 0; --wake) not_empty_.NotifyOne();
   return true;
@@ -61,6 +56,16 @@ bool WorkQueue::TryPush(Resumption& tasks) {
   return true;
 }
 
+bool WorkQueue::TryPush(const Create& create) {
+  {
+    MutexLock lock(mutex_);
+    if (closed_ || creates_.size() == ring_.size()) return false;
+    creates_.push_back(create);
+  }
+  not_empty_.NotifyOne();
+  return true;
+}
+
 std::optional<WorkQueue::Work> WorkQueue::Pop() {
   MutexLock lock(mutex_);
   ++idle_;
@@ -69,10 +74,10 @@ std::optional<WorkQueue::Work> WorkQueue::Pop() {
   });
   --idle_;
   if (IsCreatesTurn()) {
-    Frame* const frame = creates_.front();
+    std::optional<Work> create = std::move(creates_.front());
     creates_.pop_front();
     shares_since_create_ = 0;
-    return Claim(*frame);
+    return create;
   }
   if (size_ == 0) return std::nullopt;
   ++shares_since_create_;
@@ -81,7 +86,7 @@ std::optional<WorkQueue::Work> WorkQueue::Pop() {
   bool taken = true;
   if (Frame** frame = std::get_if<Frame*>(&entry)) {
     work = Claim(**frame);
-    taken = (*frame)->claimed_ == (*frame)->batch_.signs.size();
+    taken = (*frame)->claimed_ == (*frame)->signs_.size();
   } else {
     work = std::get<Resumption>(std::exchange(entry, Entry(nullptr)));
   }
@@ -93,9 +98,8 @@ std::optional<WorkQueue::Work> WorkQueue::Pop() {
 }
 
 WorkQueue::Share WorkQueue::Claim(Frame& frame) {
-  const std::size_t signs = frame.batch_.signs.size();
+  const std::size_t signs = frame.signs_.size();
   Share share{.frame = &frame, .begin = frame.claimed_};
-  share.creates = share.begin == 0 && !frame.batch_.creates.empty();
   frame.claimed_ += ShareOf(signs - frame.claimed_, workers_);
   share.end = frame.claimed_;
   MutexLock lock(frame.mutex_);

@@ -29,16 +29,16 @@ class WorkQueue {
  public:
   class Frame {
    public:
-    const RequestBatch& batch() const { return batch_; }
+    const std::vector<SignItem>& signs() const { return signs_; }
     MonotonicTime received() const { return received_; }
     const std::shared_ptr<ReplySink>& sink() const { return sink_; }
 
    private:
     friend class WorkQueue;
-    RequestBatch batch_;
+    std::vector<SignItem> signs_;
     MonotonicTime received_;
     std::shared_ptr<ReplySink> sink_;
-    std::size_t claimed_ = 0;  // signatures; under the queue's mutex
+    std::size_t claimed_ = 0;  // under the queue's mutex
 
     Mutex mutex_;
     std::size_t shares_out_ BULLA_GUARDED_BY(mutex_) = 0;
@@ -46,30 +46,34 @@ class WorkQueue {
     ReplyBatch replies_ BULLA_GUARDED_BY(mutex_);
   };
 
-  // For one worker: the signatures [begin, end) of the frame, and its keys to make when `creates`.
+  // For one worker: the signatures [begin, end) of the frame.
   struct Share {
     Frame* frame = nullptr;
     std::size_t begin = 0;
     std::size_t end = 0;
-    bool creates = false;
   };
   // Signatures whose key is there now.
   using Resumption = std::vector<SignTask>;
-  using Work = std::variant<Share, Resumption>;
+  // A key to make; each is answered on its own.
+  struct Create {
+    CreateItem item;
+    std::shared_ptr<ReplySink> sink;
+  };
+  using Work = std::variant<Share, Resumption, Create>;
 
   // With so many shares taken since the last key was made, the next that waits has its turn:
   // however much there is to sign, some keys are made.
   static constexpr std::size_t kSharesBeforeCreate = 16;
 
-  // At most `max` frames and resumptions wait, and as many frames of keys to make.
+  // At most `max` frames and resumptions wait, and as many keys to make.
   WorkQueue(std::size_t max, std::size_t workers);
 
-  // False when it is full or closed, and nothing is taken. True: what was in `batch` is taken, and
-  // what is in it now is to be overwritten. Requires: there are signatures or keys to make in it.
-  // Only where there are no signatures beside them are keys put behind others' signatures.
-  bool TryPush(RequestBatch& batch, MonotonicTime received, const std::shared_ptr<ReplySink>& sink)
-      BULLA_EXCLUDES(mutex_);
+  // False when it is full or closed, and nothing is taken. True: what was in `signs` is taken, and
+  // what is in it now is to be overwritten. Requires: it is not empty.
+  bool TryPush(std::vector<SignItem>& signs, MonotonicTime received,
+               const std::shared_ptr<ReplySink>& sink) BULLA_EXCLUDES(mutex_);
   bool TryPush(Resumption& tasks) BULLA_EXCLUDES(mutex_);
+  bool TryPush(const Create& create) BULLA_EXCLUDES(mutex_);
 
   // Blocks; nothing once the queue is closed and empty.
   std::optional<Work> Pop() BULLA_EXCLUDES(mutex_);
@@ -81,7 +85,7 @@ class WorkQueue {
   // What is queued can still be popped; nothing more can be pushed.
   void Close() BULLA_EXCLUDES(mutex_);
 
-  // Frames and resumptions of which no worker has anything yet.
+  // What no worker has yet, or not all of: frames, resumptions and keys to make.
   std::size_t size() const BULLA_EXCLUDES(mutex_);
 
  private:
@@ -99,7 +103,7 @@ class WorkQueue {
   std::vector<Entry> ring_ BULLA_GUARDED_BY(mutex_);
   std::size_t first_ BULLA_GUARDED_BY(mutex_) = 0;
   std::size_t size_ BULLA_GUARDED_BY(mutex_) = 0;
-  std::deque<Frame*> creates_ BULLA_GUARDED_BY(mutex_);  // frames of keys to make alone
+  std::deque<Create> creates_ BULLA_GUARDED_BY(mutex_);
   std::size_t shares_since_create_ BULLA_GUARDED_BY(mutex_) = 0;
   std::size_t idle_ BULLA_GUARDED_BY(mutex_) = 0;  // workers that wait
   bool closed_ BULLA_GUARDED_BY(mutex_) = false;

@@ -25,24 +25,26 @@ class Answers final : public ReplySink {
   std::vector<ReplyBatch> frames_ BULLA_GUARDED_BY(mutex_);
 };
 
-RequestBatch Signs(std::uint32_t count, std::uint32_t first = 0) {
-  RequestBatch batch;
-  for (std::uint32_t i = 0; i < count; ++i) batch.signs.push_back({.sequence = first + i});
-  return batch;
+std::vector<SignItem> Signs(std::uint32_t count, std::uint32_t first = 0) {
+  std::vector<SignItem> signs(count);
+  for (std::uint32_t i = 0; i < count; ++i) signs[i].sequence = first + i;
+  return signs;
 }
 
 class WorkQueueTest : public testing::Test {
  protected:
-  bool Push(WorkQueue& queue, RequestBatch batch) {
-    return queue.TryPush(batch, MonotonicTime{}, answers_);
+  bool Push(WorkQueue& queue, std::vector<SignItem> signs) {
+    return queue.TryPush(signs, MonotonicTime{}, answers_);
+  }
+  bool PushCreate(WorkQueue& queue, std::uint32_t sequence) {
+    return queue.TryPush({{.sequence = sequence}, answers_});
   }
   // As a worker does, without the work.
   static void Answer(WorkQueue& queue, const WorkQueue::Share& share) {
     ReplyBatch replies;
     for (std::size_t i = share.begin; i < share.end; ++i) {
-      replies.signs.push_back({.sequence = share.frame->batch().signs[i].sequence});
+      replies.signs.push_back({.sequence = share.frame->signs()[i].sequence});
     }
-    if (share.creates) replies.creates.emplace_back();
     queue.Finish(share, replies);
     EXPECT_TRUE(replies.empty());
   }
@@ -76,33 +78,12 @@ TEST_F(WorkQueueTest, AFewSignaturesAreOneShare) {
   EXPECT_EQ(queue.size(), 0u);
 }
 
-TEST_F(WorkQueueTest, KeysAreMadeOnceByWhoTakesTheFirstShare) {
-  WorkQueue queue(4, 2);
-  RequestBatch batch = Signs(8);
-  batch.creates.emplace_back();
-  ASSERT_TRUE(Push(queue, batch));
-  int creates = 0;
-  while (queue.size() > 0) {
-    WorkQueue::Share share = PopShare(queue);
-    creates += share.creates ? 1 : 0;
-    Answer(queue, share);
-  }
-  EXPECT_EQ(creates, 1);
-  RequestBatch only_creates;
-  only_creates.creates.emplace_back();
-  ASSERT_TRUE(Push(queue, only_creates));
-  Answer(queue, PopShare(queue));
-  ASSERT_EQ(answers_->frames().size(), 2u);
-  EXPECT_EQ(answers_->frames()[0].creates.size(), 1u);
-  EXPECT_EQ(answers_->frames()[1].creates.size(), 1u);
-}
-
 TEST_F(WorkQueueTest, AFullQueueRefusesAndTakesNothing) {
   WorkQueue queue(1, 1);
   ASSERT_TRUE(Push(queue, Signs(1)));
-  RequestBatch refused = Signs(3, 100);
+  std::vector<SignItem> refused = Signs(3, 100);
   EXPECT_FALSE(queue.TryPush(refused, MonotonicTime{}, answers_));
-  EXPECT_EQ(refused.signs.size(), 3u);
+  EXPECT_EQ(refused.size(), 3u);
   WorkQueue::Resumption tasks(2);
   EXPECT_FALSE(queue.TryPush(tasks));
   EXPECT_EQ(tasks.size(), 2u);
@@ -116,12 +97,12 @@ TEST_F(WorkQueueTest, AFrameIsUsedAgainWithItsMemory) {
   ASSERT_TRUE(Push(queue, Signs(32)));
   WorkQueue::Share share = PopShare(queue);
   const WorkQueue::Frame* frame = share.frame;
-  const SignItem* memory = frame->batch().signs.data();
+  const SignItem* memory = frame->signs().data();
   Answer(queue, share);
-  RequestBatch next = Signs(32);
+  std::vector<SignItem> next = Signs(32);
   ASSERT_TRUE(queue.TryPush(next, MonotonicTime{}, answers_));
   EXPECT_EQ(PopShare(queue).frame, frame);
-  EXPECT_EQ(next.signs.data(), memory) << "given back to be overwritten";
+  EXPECT_EQ(next.data(), memory) << "given back to be overwritten";
 }
 
 TEST_F(WorkQueueTest, WhatIsQueuedOutlivesItsClosing) {
@@ -149,8 +130,8 @@ TEST_F(WorkQueueTest, ManyThreadsLoseNothing) {
   for (std::uint32_t p = 0; p < 2; ++p) {
     pushers.emplace_back([&, p] {
       for (std::uint32_t f = 0; f < kFrames; ++f) {
-        RequestBatch batch = Signs(1 + f % 32, (p * kFrames + f) * 32);
-        while (!queue.TryPush(batch, MonotonicTime{}, answers_)) std::this_thread::yield();
+        std::vector<SignItem> signs = Signs(1 + f % 32, (p * kFrames + f) * 32);
+        while (!queue.TryPush(signs, MonotonicTime{}, answers_)) std::this_thread::yield();
       }
     });
   }
@@ -171,52 +152,40 @@ TEST_F(WorkQueueTest, ManyThreadsLoseNothing) {
   EXPECT_EQ(count, 2u * (15 * (32 * 33 / 2) + 20 * 21 / 2));
 }
 
-RequestBatch OneCreate(std::uint32_t sequence) {
-  RequestBatch batch;
-  batch.creates.push_back({.sequence = sequence});
-  return batch;
-}
-
 TEST_F(WorkQueueTest, ASignatureStandsBeforeKeysThatWereAskedForFirst) {
   WorkQueue queue(4, 1);
-  for (std::uint32_t i = 0; i < 3; ++i) ASSERT_TRUE(Push(queue, OneCreate(i)));
+  for (std::uint32_t i = 0; i < 3; ++i) ASSERT_TRUE(PushCreate(queue, i));
   ASSERT_TRUE(Push(queue, Signs(1)));
   EXPECT_EQ(queue.size(), 4u);
-  WorkQueue::Share share = PopShare(queue);
-  EXPECT_FALSE(share.creates);
-  EXPECT_EQ(share.end - share.begin, 1u);
-  Answer(queue, share);
+  EXPECT_EQ(PopShare(queue).end, 1u);
   for (std::uint32_t i = 0; i < 3; ++i) {  // in the order in which they came
-    share = PopShare(queue);
-    ASSERT_TRUE(share.creates);
-    EXPECT_EQ(share.frame->batch().creates[0].sequence, i);
-    Answer(queue, share);
+    EXPECT_EQ(std::get<WorkQueue::Create>(*queue.Pop()).item.sequence, i);
   }
-  EXPECT_EQ(answers_->frames().size(), 4u);
+  EXPECT_EQ(queue.size(), 0u);
 }
 
 TEST_F(WorkQueueTest, HoweverManySignaturesThereAreSomeKeysAreMade) {
   WorkQueue queue(4, 1);
-  ASSERT_TRUE(Push(queue, OneCreate(0)));
+  ASSERT_TRUE(PushCreate(queue, 0));
   std::size_t shares = 0;
   for (;; ++shares) {
     ASSERT_LE(shares, WorkQueue::kSharesBeforeCreate);
     ASSERT_TRUE(Push(queue, Signs(1)));
-    const WorkQueue::Share share = PopShare(queue);
-    Answer(queue, share);
-    if (share.creates) break;
+    const WorkQueue::Work work = *queue.Pop();
+    if (std::holds_alternative<WorkQueue::Create>(work)) break;
+    Answer(queue, std::get<WorkQueue::Share>(work));
   }
   EXPECT_EQ(shares, WorkQueue::kSharesBeforeCreate);
 }
 
 TEST_F(WorkQueueTest, KeysToMakeHaveABoundOfTheirOwn) {
   WorkQueue queue(2, 1);
-  EXPECT_TRUE(Push(queue, OneCreate(0)));
-  EXPECT_TRUE(Push(queue, OneCreate(1)));
-  EXPECT_FALSE(Push(queue, OneCreate(2)));
+  EXPECT_TRUE(PushCreate(queue, 0));
+  EXPECT_TRUE(PushCreate(queue, 1));
+  EXPECT_FALSE(PushCreate(queue, 2));
   EXPECT_TRUE(Push(queue, Signs(1)));
   queue.Close();
-  for (int i = 0; i < 3; ++i) Answer(queue, PopShare(queue));
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(queue.Pop().has_value());
   EXPECT_FALSE(queue.Pop().has_value());
 }
 

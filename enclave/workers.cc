@@ -41,19 +41,16 @@ void Workers::Submit(RequestBatch& batch, MonotonicTime received,
     // A blob that is none leaves its key unknown; the signature that follows it says so.
     if (!operations_.Load(blob)) LogWarn("load_refused", {});
   }
-  // Each key on its own: no signature is answered with keys that take long, and all workers make
-  // them.
-  const std::vector<CreateItem> creates = std::exchange(batch.creates, {});
   ReplyBatch refused;
-  if (!batch.signs.empty() && !queue_.TryPush(batch, received, sink)) {
+  if (!batch.signs.empty() && !queue_.TryPush(batch.signs, received, sink)) {
     for (const SignItem& item : batch.signs) {
       refused.signs.push_back(operations_.Refusal(item, ItemStatus::kBusy));
     }
   }
-  for (const CreateItem& item : creates) {
-    RequestBatch one;
-    one.creates.push_back(item);
-    if (queue_.TryPush(one, received, sink)) continue;
+  // Each key on its own: no signature is answered with keys that take long, and all workers make
+  // them.
+  for (const CreateItem& item : batch.creates) {
+    if (queue_.TryPush({item, sink})) continue;
     refused.creates.push_back({.sequence = item.sequence, .status = ItemStatus::kBusy});
   }
   if (!refused.empty()) sink->Send(refused);
@@ -70,8 +67,10 @@ void Workers::Run(std::size_t index) {
     EnclaveCounters::Increment(counters.jobs);
     if (const auto* share = std::get_if<WorkQueue::Share>(&*work)) {
       RunShare(*share, replies, openings);
+    } else if (const auto* tasks = std::get_if<WorkQueue::Resumption>(&*work)) {
+      Resume(*tasks, openings);
     } else {
-      Resume(std::get<WorkQueue::Resumption>(*work), openings);
+      MakeKey(std::get<WorkQueue::Create>(*work), replies);
     }
     // An opening may begin another: see KeyOperations::Resume.
     for (std::size_t i = 0; i < openings.size(); ++i) Open(Opening(openings[i]), openings);
@@ -85,20 +84,19 @@ void Workers::Run(std::size_t index) {
 void Workers::RunShare(const WorkQueue::Share& share, ReplyBatch& replies,
                        std::vector<Opening>& openings) {
   const WorkQueue::Frame& frame = *share.frame;
-  if (share.begin < share.end) {
-    const auto items = std::span(frame.batch().signs).subspan(share.begin, share.end - share.begin);
-    const auto cpu_before = ThreadCpuTime();
-    operations_.SignBatch(items, frame.received(), frame.sink(), replies.signs, openings);
-    const std::chrono::duration<double, std::micro> cpu = ThreadCpuTime() - cpu_before;
-    operations_.counters().sign_cpu_us.Record(cpu.count() / static_cast<double>(items.size()),
-                                              items.size());
-  }
-  if (share.creates) {
-    for (const CreateItem& item : frame.batch().creates) {
-      replies.creates.push_back(operations_.Create(item));
-    }
-  }
+  const auto items = std::span(frame.signs()).subspan(share.begin, share.end - share.begin);
+  const auto cpu_before = ThreadCpuTime();
+  operations_.SignBatch(items, frame.received(), frame.sink(), replies.signs, openings);
+  const std::chrono::duration<double, std::micro> cpu = ThreadCpuTime() - cpu_before;
+  operations_.counters().sign_cpu_us.Record(cpu.count() / static_cast<double>(items.size()),
+                                            items.size());
   queue_.Finish(share, replies);
+}
+
+void Workers::MakeKey(const WorkQueue::Create& create, ReplyBatch& replies) {
+  replies.creates.push_back(operations_.Create(create.item));
+  create.sink->Send(replies);
+  replies.clear();
 }
 
 void Workers::Resume(std::span<const SignTask> tasks, std::vector<Opening>& openings) {

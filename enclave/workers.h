@@ -41,6 +41,7 @@ class Workers {
  private:
   void Run(std::size_t index);
   // `replies` is the worker's own, empty before and after.
+  void MakeKey(const WorkQueue::Create& create, ReplyBatch& replies);
   void RunShare(const WorkQueue::Share& share, ReplyBatch& replies, std::vector<Opening>& openings);
   void Resume(std::span<const SignTask> tasks, std::vector<Opening>& openings);
   // Opens one key and sees to those who waited for it.
