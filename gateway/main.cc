@@ -14,25 +14,26 @@
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
 
-#include "base/acceptor.h"
 #include "base/build_info.h"
 #include "base/command_line.h"
 #include "base/daemon.h"
-#include "base/file.h"
-#include "base/host_port.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "base/ticker.h"
 #include "gateway/access/admission.h"
+#include "gateway/admin/enclave_change.h"
 #include "gateway/admin/enclave_metrics.h"
+#include "gateway/admin/ready_file.h"
 #include "gateway/admin/server.h"
 #include "gateway/admin/status_report.h"
 #include "gateway/admin/store_metrics.h"
-#include "gateway/config/gateway_config.h"
+#include "gateway/config/apply.h"
+#include "gateway/config/options.h"
 #include "gateway/config/watch.h"
 #include "gateway/grpc/server.h"
 #include "gateway/http/server.h"
-#include "gateway/routing/router.h"
+#include "gateway/keys/key_service.h"
+#include "gateway/routing/data_plane.h"
 #include "gateway/unlock/kms_forwarder.h"
 #include "store/sqlite/store.h"
 #include "wire/grpc_callbacks.h"
@@ -42,9 +43,6 @@ namespace {
 
 // Deadlines are kept to within a tick.
 constexpr auto kTick = std::chrono::milliseconds(10);
-// The ready file waits for every enclave and for the DEKs in use, but not for ever: one enclave
-// that is down must not hold up the others.
-constexpr auto kReadyPatience = std::chrono::seconds(5);
 
 constexpr char kExamples[] = R"(
 Examples:
@@ -57,62 +55,11 @@ struct Flags {
   std::string ready_file;
 };
 
-absl::StatusOr<std::unique_ptr<KmsForwarder>> StartForwarder(const GatewayConfig& config,
-                                                             Metrics& metrics) {
-  BULLA_ASSIGN_OR_RETURN(Address listen, Address::Parse(config.kms_forwarder_listen));
-  BULLA_ASSIGN_OR_RETURN(HostPort target, ParseTarget(config.kms_forwarder_target));
-  return KmsForwarder::Start({.listen = listen,
-                              .target_host = target.host,
-                              .target_port = std::to_string(target.port),
-                              .on_accept_pause = Acceptor::CountIn(metrics, "kms_forwarder")});
-}
-
-absl::StatusOr<Router::Options> RouterOptions(const GatewayConfig& config) {
-  BULLA_ASSIGN_OR_RETURN(std::vector<EnclaveSpec> enclaves,
-                         EnclaveSpecs(config.enclaves, config.platform));
-  return Router::Options{.enclaves = std::move(enclaves),
-                         .pool = {.size_min = static_cast<std::size_t>(config.pool_streams_min),
-                                  .size_max = static_cast<std::size_t>(config.pool_streams_max),
-                                  .batch = config.batch,
-                                  .queue_wait_max = config.queue_wait_max},
-                         .credentials_file = config.credentials_file,
-                         .platform = config.platform,
-                         .deks_ahead_max = static_cast<std::size_t>(config.unlock_deks_ahead_max),
-                         .key_policy = config.key_policy,
-                         .adopt_enclaves = config.adopt_enclaves,
-                         .step_interval = config.migration_step_interval};
-}
-
-// What of a changed configuration takes effect at once. The enclaves only when the file says other
-// ones than before, so that what was changed by hand meanwhile outlives a change of something else.
-void Apply(const GatewayConfig& config, std::string_view platform,
-           std::vector<std::string>& enclaves, Router& router) {
-  router.SetKeyPolicy(config.key_policy);
-  router.RetryRefused();
-  if (config.enclaves == enclaves) return;
-  enclaves = config.enclaves;
-  absl::StatusOr<std::vector<EnclaveSpec>> specs = EnclaveSpecs(config.enclaves, platform);
-  if (specs.ok()) router.fleet().Reconcile(*specs);  // ConfigWatch saw to it
-}
-
 StoreStatus StatusOf(const SqliteStore& store) {
   return {.path = store.path(),
           .identity = store.identity(),
           .is_new = store.is_new(),
           .health = store.health()};
-}
-
-absl::Status Change(const EnclaveChange& change, std::string_view platform, Fleet& fleet) {
-  switch (change.kind) {
-    case EnclaveChange::Kind::kAdd:
-      BULLA_RETURN_IF_ERROR(CheckEnclaveAddress(platform, change.address));
-      return fleet.Add({.address = change.address, .weight = change.weight});
-    case EnclaveChange::Kind::kSetWeight:
-      return fleet.SetWeight(change.address, change.weight);
-    case EnclaveChange::Kind::kRemove:
-      return fleet.Remove(change.address);
-  }
-  return absl::InternalError("a kind of change that there is not");
 }
 
 // What a listener could not do, with its name in front.
@@ -123,136 +70,71 @@ absl::StatusOr<std::string> Named(std::string_view listener, absl::StatusOr<std:
       fmt::format("{} listener {}", listener, std::string(address.status().message())));
 }
 
-// Tells who is let in what the enclaves take.
-class AdmissionFeed {
- public:
-  AdmissionFeed(Admission& admission, const Router& router)
-      : admission_(admission), router_(router) {}
-
-  void Tick(MonotonicTime now) {
-    if (now < next_) return;
-    next_ = now + Admission::kTick;
-    Admission::Enclaves enclaves;
-    const std::shared_ptr<const Fleet::Table> table = router_.fleet().table();
-    for (const auto& member : table->members) {
-      const StreamPool::Admitted admitted = member->link()->pool().admitted();
-      if (member->in_service()) enclaves.in_flight_max += admitted.in_flight_max;
-      enclaves.refused += admitted.refused;
-    }
-    admission_.Tick(now, enclaves);
-  }
-
- private:
-  Admission& admission_;
-  const Router& router_;
-  MonotonicTime next_;
-};
-
-// Writes the ready file once, when every enclave is there and the DEKs in use are open, or when
-// some enclave is and patience has run out.
-class ReadyFile {
- public:
-  ReadyFile(std::string path, std::string text, MonotonicTime started)
-      : path_(std::move(path)), text_(std::move(text)), started_(started) {}
-
-  void Tick(const Router& router, GrpcServer& grpc, MonotonicTime now) {
-    const std::size_t available = router.fleet().available();
-    grpc.SetServing(available > 0);
-    if (written_ || available == 0) return;
-    const bool settled =
-        available == router.fleet().table()->members.size() && router.unlocker().settled();
-    if (!settled && now < started_ + kReadyPatience) return;
-    written_ = true;
-    LogInfo("gateway_ready", {{"enclaves", available}});
-    if (path_.empty()) return;
-    absl::Status status = WriteFileAtomically(path_, text_);
-    if (!status.ok()) LogError("ready_file_failed", {{"reason", status.ToString()}});
-  }
-
- private:
-  const std::string path_;
-  const std::string text_;
-  const MonotonicTime started_;
-  bool written_ = false;
-};
-
 absl::Status Serve(const Flags& flags) {
   std::atomic<bool> hangup{false};
   StopSignals stop([&] { hangup = true; });
   ReturnLargeBuffersAtOnce();
-  std::size_t descriptors_max = RaiseDescriptorLimit();
-  BULLA_ASSIGN_OR_RETURN(ConfigWatch config_watch, ConfigWatch::Load(flags.config_file));
-  const GatewayConfig& config = config_watch.running();
-  SetLogLevel(config.log_level);
-  BULLA_ASSIGN_OR_RETURN(Router::Options router_options, RouterOptions(config));
-  BULLA_ASSIGN_OR_RETURN(HostRules hosts, HostRules::Parse(config.allowed_hosts));
-
+  const std::size_t descriptors_max = RaiseDescriptorLimit();
   TuneGrpcForTraffic();
-  RealClock clock;
+  const RealClock clock;
   Metrics metrics;
   const BuildInfo build = ThisBuild();
   AddBuildInfo(build, metrics);
+
+  // The settings, and what each part takes of them: what is wrong is said before anything starts.
+  BULLA_ASSIGN_OR_RETURN(ConfigWatch config_watch, ConfigWatch::Load(flags.config_file));
+  const GatewayConfig& config = config_watch.running();
+  SetLogLevel(config.log_level);
+  BULLA_ASSIGN_OR_RETURN(DataPlane::Options data_plane_options, DataPlaneOptionsOf(config));
+  BULLA_ASSIGN_OR_RETURN(HttpServer::Options http_options, HttpOptionsOf(config, descriptors_max));
+  BULLA_ASSIGN_OR_RETURN(GrpcServer::Options grpc_options, GrpcOptionsOf(config));
+  BULLA_ASSIGN_OR_RETURN(KmsForwarder::Options forwarder_options,
+                         KmsForwarderOptionsOf(config, metrics));
+
+  // Behind: the store, the way to KMS, the way to the enclaves.
   BULLA_ASSIGN_OR_RETURN(
       std::unique_ptr<SqliteStore> store,
       SqliteStore::Open({.path = SqlitePath(config), .idempotency_ttl = config.idempotency_ttl}));
-  BULLA_ASSIGN_OR_RETURN(std::unique_ptr<KmsForwarder> forwarder, StartForwarder(config, metrics));
-  Router router(std::move(router_options), *store, metrics, clock);
-  metrics.AddSource([&store] { return StoreFamilies(store->health(), store->transactions()); });
-  metrics.AddSource([&router] { return EnclaveFamilies(router.fleet().statuses()); });
+  BULLA_ASSIGN_OR_RETURN(std::unique_ptr<KmsForwarder> forwarder,
+                         KmsForwarder::Start(forwarder_options));
+  DataPlane data_plane(std::move(data_plane_options), *store, metrics, clock);
+  metrics.AddSource([&] { return StoreFamilies(store->health(), store->transactions()); });
+  metrics.AddSource([&] { return EnclaveFamilies(data_plane.fleet().statuses()); });
+
+  // What every call passes.
+  KeyService keys({.router = data_plane.router(),
+                   .fleet = data_plane.fleet(),
+                   .unlocker = data_plane.unlocker(),
+                   .retry_budget = data_plane.retry_budget(),
+                   .store = *store,
+                   .clock = clock});
   Admission admission(config.admission, metrics);
-  const std::size_t connections_max = HttpServer::ConnectionsMax(descriptors_max);
-  if (connections_max < limits::kHttpConnectionsMax) {
-    LogWarn("http_connections_few",
-            {{"connections_max", connections_max},
-             {"instead_of", limits::kHttpConnectionsMax},
-             {"next", fmt::format("allow {} open files (LimitNOFILE=, ulimit -n), got {}",
-                                  limits::kHttpConnectionsMax + limits::kOtherDescriptors,
-                                  descriptors_max)}});
-  }
-  BULLA_ASSIGN_OR_RETURN(ForwardedRules forwarded, ForwardedRulesOf(config));
-  HttpServer http({.listen = config.http_listen,
-                   .hosts = hosts,
-                   .threads = static_cast<int>(config.http_threads),
-                   .connections_max = connections_max,
-                   .forwarded = forwarded,
-                   .proxy_protocol = config.http_proxy_protocol,
-                   .idle_timeout = config.http_idle_timeout,
-                   .header_timeout = config.http_header_timeout,
-                   .body_timeout = config.http_body_timeout,
-                   .write_timeout = config.http_write_timeout,
-                   .sign_timeout = config.sign_timeout,
-                   .create_timeout = config.create_timeout},
-                  router, admission, metrics, clock);
-  GrpcServer grpc({.listen = config.grpc_listen,
-                   .hosts = hosts,
-                   .sign_timeout = config.sign_timeout,
-                   .create_timeout = config.create_timeout,
-                   .forwarded = forwarded,
-                   .proxy_protocol = config.grpc_proxy_protocol},
-                  router, admission, metrics, clock);
+
+  // In front: the listeners.
+  const HostRules hosts = http_options.hosts;
+  HttpServer http(std::move(http_options), keys, admission, metrics, clock);
+  GrpcServer grpc(std::move(grpc_options), keys, admission, metrics, clock);
   ConfigReport config_report;  // the ticker tells, the admin listener shows
   std::atomic<bool> draining{false};
+  const auto unless_draining = [&](std::vector<std::string> reasons) {
+    return draining ? std::vector<std::string>{"draining"} : reasons;
+  };
   AdminServer admin(
       {.listen = config.admin_listen, .socket = config.admin_socket, .hosts = hosts},
       {.not_ready_because =
-           [&] {
-             return draining ? std::vector<std::string>{"draining"}
-                             : NotReadyBecause(router, store->health());
-           },
+           [&] { return unless_draining(NotReadyBecause(data_plane, store->health())); },
        .not_ready_to_sign_because =
-           [&] {
-             return draining ? std::vector<std::string>{"draining"} : NotReadyToSignBecause(router);
-           },
+           [&] { return unless_draining(NotReadyToSignBecause(data_plane)); },
        .status_json =
-           [&] { return StatusJson(build, router, StatusOf(*store), config_report.state()); },
+           [&] { return StatusJson(build, data_plane, StatusOf(*store), config_report.state()); },
        .list_keys =
            [&](std::optional<KeyId> after, std::size_t limit, AdminServer::KeysDone done) {
              store->ListKeys(after, limit, std::move(done));
            },
-       .enclaves_json = [&] { return EnclavesJson(router); },
+       .enclaves_json = [&] { return EnclavesJson(data_plane); },
        .change_enclave =
            [&](const EnclaveChange& change) {
-             return Change(change, config.platform, router.fleet());
+             return ApplyEnclaveChange(change, config.platform, data_plane.fleet());
            }},
       metrics);
 
@@ -266,40 +148,42 @@ absl::Status Serve(const Flags& flags) {
                               {"grpc", grpc_address},
                               {"admin", admin_address},
                               {"descriptors_max", descriptors_max}});
-  router.Start();
+  data_plane.StartBlocking();
   ReadyFile ready(flags.ready_file,
                   boost::json::serialize(boost::json::object{
                       {"http", http_address}, {"grpc", grpc_address}, {"admin", admin_address}}),
                   clock.Now());
-  std::vector<std::string> enclaves = config.enclaves;  // the ticker's
-  AdmissionFeed admission_feed(admission, router);
+  ConfigApplier config_applier(config, data_plane);
   Ticker ticker("ticker", kTick, [&] {
-    MonotonicTime now = clock.Now();
-    router.Tick(now);
-    admission_feed.Tick(now);
+    const MonotonicTime now = clock.Now();
+    data_plane.Tick(now);
+    const Fleet::Capacity capacity = data_plane.fleet().capacity();
+    admission.Tick(now, {.in_flight_max = capacity.in_flight_max, .refused = capacity.refused});
     if (hangup.exchange(false)) {
       config_watch.ReadAnyway();
-      router.RetryRefused();
+      data_plane.RetryRefused();
     }
     if (std::optional<GatewayConfig> changed = config_watch.Tick(now)) {
-      Apply(*changed, config.platform, enclaves, router);
+      config_applier.Apply(*changed);
     }
     config_report.Take(config_watch);
-    if (!draining) ready.Tick(router, grpc, now);
+    if (draining) return;
+    grpc.SetServing(data_plane.fleet().available() > 0);
+    ready.Tick(data_plane, now);
   });
 
   LogInfo("gateway_draining", {{"signal", stop.WaitBlocking()}});
   draining = true;  // readiness first, so that a load balancer looks elsewhere
-  MonotonicTime deadline = clock.Now() + config.drain_timeout;
+  const MonotonicTime deadline = clock.Now() + config.drain_timeout;
   std::thread grpc_drain([&] { grpc.Drain(deadline); });
-  bool drained = http.Drain(deadline);
+  const bool drained = http.Drain(deadline);
   grpc_drain.join();
   LogInfo("gateway_stopping", {{"drained", drained}});
   http.Stop();
   grpc.Stop();
   admin.Stop();
   ticker.Stop();
-  router.Stop();
+  data_plane.Stop();
   store->Close();
   return absl::OkStatus();
 }

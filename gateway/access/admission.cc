@@ -187,6 +187,8 @@ void Admission::OnAnswered(Duration latency) {
 }
 
 void Admission::Tick(MonotonicTime now, const Enclaves& enclaves) {
+  if (now < next_tick_) return;
+  next_tick_ = now + kTick;
   if (enclaves.in_flight_max > 0) {
     limit_.store(std::min(enclaves.in_flight_max, options_.in_flight_max),
                  std::memory_order_relaxed);

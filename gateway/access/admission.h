@@ -114,7 +114,7 @@ class Admission {
     std::size_t in_flight_max = 0;  // 0: none is there, and calls are for the router to refuse
     std::uint64_t refused = 0;      // since the start, over their limits
   };
-  // To be called every kTick or so.
+  // To be called often: does its work every kTick.
   static constexpr Duration kTick = std::chrono::milliseconds(20);
   void Tick(MonotonicTime now, const Enclaves& enclaves);
 
@@ -161,6 +161,7 @@ class Admission {
   std::map<ClientAddress, Account> accounts_ BULLA_GUARDED_BY(mutex_);
 
   // Of the ticking thread.
+  MonotonicTime next_tick_;
   MonotonicTime epoch_end_;
   std::uint64_t refused_by_enclaves_ = 0;
 

@@ -8,6 +8,7 @@
 
 #include <boost/json/basic_parser_impl.hpp>
 
+#include "gateway/config/gateway_config.h"
 #include "gateway/frontend/call_rules.h"
 #include "gateway/frontend/json_events.h"
 
@@ -152,6 +153,20 @@ absl::StatusOr<EnclaveChange> ParseEnclaveChange(EnclaveChange::Kind kind, std::
   BULLA_ASSIGN_OR_RETURN(change.address, Address::Parse(*read.address()));
   change.weight = read.weight().value_or(HashRing::kFullWeight);
   return change;
+}
+
+absl::Status ApplyEnclaveChange(const EnclaveChange& change, std::string_view platform,
+                                Fleet& fleet) {
+  switch (change.kind) {
+    case EnclaveChange::Kind::kAdd:
+      BULLA_RETURN_IF_ERROR(CheckEnclaveAddress(platform, change.address));
+      return fleet.Add({.address = change.address, .weight = change.weight});
+    case EnclaveChange::Kind::kSetWeight:
+      return fleet.SetWeight(change.address, change.weight);
+    case EnclaveChange::Kind::kRemove:
+      return fleet.Remove(change.address);
+  }
+  return absl::InternalError("a kind of change that there is not");
 }
 
 }  // namespace bulla

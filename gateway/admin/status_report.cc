@@ -81,29 +81,29 @@ json::object Describe(const StoreStatus& store) {
   return object;
 }
 
-json::array DescribeAll(const Router& router) {
+json::array DescribeAll(const DataPlane& data_plane) {
   json::array enclaves;
-  for (const Fleet::Status& enclave : router.fleet().statuses()) {
-    enclaves.push_back(Describe(enclave, router.unlocker().Refused(enclave.link.id)));
+  for (const Fleet::Status& enclave : data_plane.fleet().statuses()) {
+    enclaves.push_back(Describe(enclave, data_plane.unlocker().Refused(enclave.link.id)));
   }
   return enclaves;
 }
 
 }  // namespace
 
-std::string EnclavesJson(const Router& router) {
+std::string EnclavesJson(const DataPlane& data_plane) {
   json::object object;
-  object["enclaves"] = DescribeAll(router);
+  object["enclaves"] = DescribeAll(data_plane);
   return json::serialize(object);
 }
 
-std::string StatusJson(const BuildInfo& build, const Router& router, const StoreStatus& store,
-                       const ConfigReport::State& config) {
-  const Unlocker::Progress unlocks = router.unlocker().progress();
+std::string StatusJson(const BuildInfo& build, const DataPlane& data_plane,
+                       const StoreStatus& store, const ConfigReport::State& config) {
+  const Unlocker::Progress unlocks = data_plane.unlocker().progress();
   json::object object;
   object["build"] = {
       {"version", build.version}, {"commit", build.commit}, {"compiler", build.compiler}};
-  object["ready"] = NotReadyBecause(router, store.health).empty();
+  object["ready"] = NotReadyBecause(data_plane, store.health).empty();
   object["store"] = Describe(store);
   object["unlocksPending"] = unlocks.pending;
   object["unlocksRunning"] = unlocks.running;
@@ -114,25 +114,25 @@ std::string StatusJson(const BuildInfo& build, const Router& router, const Store
     object["configNeedsRestart"] =
         json::array(config.restart_needed.begin(), config.restart_needed.end());
   }
-  object["enclaves"] = DescribeAll(router);
+  object["enclaves"] = DescribeAll(data_plane);
   return json::serialize(object);
 }
 
-std::vector<std::string> NotReadyBecause(const Router& router, const StoreHealth& store) {
-  std::vector<std::string> reasons = NotReadyToSignBecause(router);
+std::vector<std::string> NotReadyBecause(const DataPlane& data_plane, const StoreHealth& store) {
+  std::vector<std::string> reasons = NotReadyToSignBecause(data_plane);
   if (!store.writable()) reasons.push_back(fmt::format("key store: {}", store.reason));
-  const bool explained = router.fleet().available() == 0;
-  for (const Fleet::Status& enclave : router.fleet().statuses()) {
+  const bool explained = data_plane.fleet().available() == 0;
+  for (const Fleet::Status& enclave : data_plane.fleet().statuses()) {
     if (explained || enclave.link.foreign_store.empty()) continue;
     reasons.push_back(fmt::format("enclave {}: {}", enclave.link.address, enclave.link.last_error));
   }
   return reasons;
 }
 
-std::vector<std::string> NotReadyToSignBecause(const Router& router) {
-  if (router.fleet().available() > 0) return {};
+std::vector<std::string> NotReadyToSignBecause(const DataPlane& data_plane) {
+  if (data_plane.fleet().available() > 0) return {};
   std::vector<std::string> reasons;
-  for (const Fleet::Status& enclave : router.fleet().statuses()) {
+  for (const Fleet::Status& enclave : data_plane.fleet().statuses()) {
     const std::string& error = enclave.link.last_error;
     reasons.push_back(fmt::format("enclave {}: {}", enclave.link.address,
                                   enclave.ejected          ? "does not answer"

@@ -8,7 +8,7 @@
 
 #include "base/build_info.h"
 #include "gateway/config/watch.h"
-#include "gateway/routing/router.h"
+#include "gateway/routing/data_plane.h"
 
 namespace bulla {
 
@@ -24,15 +24,15 @@ struct StoreStatus {
 // "enclaves": [{"address", "ready", "serving", "ejected", "weight", "platform", ...}]}. An enclave
 // that was never reached has no counters, one that took the key policy no "policyRefused".
 // "configRefused" and "configNeedsRestart" are there while there is something to say.
-std::string StatusJson(const BuildInfo& build, const Router& router, const StoreStatus& store,
-                       const ConfigReport::State& config);
+std::string StatusJson(const BuildInfo& build, const DataPlane& data_plane,
+                       const StoreStatus& store, const ConfigReport::State& config);
 
 // {"enclaves": [...]}, as in StatusJson.
-std::string EnclavesJson(const Router& router);
+std::string EnclavesJson(const DataPlane& data_plane);
 
 // In words; empty when the gateway does all that it is there for.
-std::vector<std::string> NotReadyBecause(const Router& router, const StoreHealth& store);
+std::vector<std::string> NotReadyBecause(const DataPlane& data_plane, const StoreHealth& store);
 // In words; empty when signatures can be asked for, whatever else is amiss.
-std::vector<std::string> NotReadyToSignBecause(const Router& router);
+std::vector<std::string> NotReadyToSignBecause(const DataPlane& data_plane);
 
 }  // namespace bulla

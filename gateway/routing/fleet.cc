@@ -290,6 +290,17 @@ std::size_t Fleet::available() const {
       current->members, [](const auto& member) { return member->available(); }));
 }
 
+Fleet::Capacity Fleet::capacity() const {
+  Capacity capacity;
+  const std::shared_ptr<const Table> current = table();
+  for (const auto& member : current->members) {
+    const StreamPool::Admitted admitted = member->link_->pool().admitted();
+    if (member->in_service()) capacity.in_flight_max += admitted.in_flight_max;
+    capacity.refused += admitted.refused;
+  }
+  return capacity;
+}
+
 std::vector<Fleet::Status> Fleet::statuses() const {
   const std::shared_ptr<const Table> current = table();
   std::vector<Status> statuses;

@@ -131,6 +131,11 @@ class Fleet {
   // Enclaves that serve and are not ejected.
   std::size_t available() const BULLA_EXCLUDES(mutex_);
   std::vector<Status> statuses() const BULLA_EXCLUDES(mutex_);
+  struct Capacity {
+    std::size_t in_flight_max = 0;  // signatures that the enclaves in service take together now
+    std::uint64_t refused = 0;      // since the start, over their limits, by those that are there
+  };
+  Capacity capacity() const BULLA_EXCLUDES(mutex_);
 
  private:
   static constexpr std::size_t kNone = static_cast<std::size_t>(-1);

@@ -10,6 +10,8 @@
 #include <thread>
 
 #include "gateway/admin/status_report.h"
+#include "gateway/keys/key_service.h"
+#include "gateway/routing/data_plane.h"
 #include "tests/fakes/fake_enclave.h"
 #include "tests/fakes/fake_key_store.h"
 
@@ -74,29 +76,36 @@ class RouterTest : public testing::Test {
     enclaves_[enclave] = std::make_unique<FakeEnclave>(AddressOf(enclave));
   }
   void StopRouter() {
-    if (router_ != nullptr) router_->Stop();
+    if (plane_ != nullptr) plane_->Stop();
     ticking_ = false;
     if (ticker_.joinable()) ticker_.join();
-    router_.reset();
+    keys_.reset();
+    plane_.reset();
   }
   void StartRouter(int enclaves, const KeyPolicy& policy = NothingWanted()) {
     StartRouterWith(store_, enclaves, policy, {});
   }
   void StartRouterWith(KeyStore& store, int enclaves, const KeyPolicy& policy,
                        std::vector<std::string> adopt) {
-    Router::Options options{.pool = {.size_min = 2, .size_max = 2},
-                            .credentials_file = dir_ + "/credentials.json",
-                            .key_policy = policy,
-                            .adopt_enclaves = std::move(adopt),
-                            .probe_interval = milliseconds(2),
-                            .step_interval = milliseconds(10)};
+    DataPlane::Options options{.pool = {.size_min = 2, .size_max = 2},
+                               .credentials_file = dir_ + "/credentials.json",
+                               .key_policy = policy,
+                               .adopt_enclaves = std::move(adopt),
+                               .probe_interval = milliseconds(2),
+                               .step_interval = milliseconds(10)};
     for (int i = 0; i < enclaves; ++i) options.enclaves.push_back({AddressOf(i)});
-    router_ = std::make_unique<Router>(options, store, metrics_, clock_);
-    router_->Start();
+    plane_ = std::make_unique<DataPlane>(options, store, metrics_, clock_);
+    keys_ = std::make_unique<KeyService>(KeyService::Parts{.router = plane_->router(),
+                                                           .fleet = plane_->fleet(),
+                                                           .unlocker = plane_->unlocker(),
+                                                           .retry_budget = plane_->retry_budget(),
+                                                           .store = store,
+                                                           .clock = clock_});
+    plane_->StartBlocking();
     ticking_ = true;
     ticker_ = std::thread([this] {
       while (ticking_) {
-        router_->Tick(clock_.Now());
+        plane_->Tick(clock_.Now());
         std::this_thread::yield();
       }
     });
@@ -108,7 +117,7 @@ class RouterTest : public testing::Test {
   void StartAll(int enclaves) {
     for (int i = 0; i < enclaves; ++i) StartEnclave(i);
     StartRouter(enclaves);
-    WaitUntil([&] { return router_->fleet().available() == static_cast<std::size_t>(enclaves); });
+    WaitUntil([&] { return plane_->fleet().available() == static_cast<std::size_t>(enclaves); });
   }
 
   // A DEK that is in the store, and an enclave that wants it opened again, probe by probe.
@@ -128,7 +137,7 @@ class RouterTest : public testing::Test {
 
   std::pair<Error, KeyRow> Create(std::string idempotency_key = "") {
     std::promise<std::pair<Error, KeyRow>> made;
-    router_->Create(
+    keys_->Create(
         {.idempotency_key = std::move(idempotency_key), .deadline = clock_.Now() + seconds(30)},
         [&](Error error, const KeyRow& row) {
           made.set_value({error, row});
@@ -137,7 +146,7 @@ class RouterTest : public testing::Test {
   }
   ErrorCode Sign(const KeyId& key_id, std::uint8_t digest_byte = 1) {
     TestCall call(key_id, digest_byte);
-    router_->Sign(&call);
+    keys_->Sign(&call);
     ErrorCode error = call.Wait();
     if (error == ErrorCode::kOk) {
       EXPECT_EQ(call.signature, FakeEnclave::SignatureOf(call.digest));
@@ -146,7 +155,7 @@ class RouterTest : public testing::Test {
   }
 
   EnclaveLink::Status Status(std::size_t enclave = 0) const {
-    return router_->fleet().statuses()[enclave].link;
+    return plane_->fleet().statuses()[enclave].link;
   }
 
   std::string dir_;
@@ -154,7 +163,8 @@ class RouterTest : public testing::Test {
   Metrics metrics_;
   FakeKeyStore store_;
   std::map<int, std::unique_ptr<FakeEnclave>> enclaves_;
-  std::unique_ptr<Router> router_;
+  std::unique_ptr<DataPlane> plane_;
+  std::unique_ptr<KeyService> keys_;
   std::atomic<bool> ticking_{true};
   std::thread ticker_;
 };
@@ -172,10 +182,10 @@ TEST_F(RouterTest, TheSealingDekIsDurableBeforeTheLinkIsReady) {
   store_.FailWith(absl::UnavailableError("disk full"));
   StartRouter(1);
   WaitUntil([&] { return !Status().last_error.empty(); });
-  EXPECT_EQ(router_->fleet().available(), 0u);
+  EXPECT_EQ(plane_->fleet().available(), 0u);
   EXPECT_EQ(Create().first.code, ErrorCode::kUnavailable);
   store_.FailWith(absl::OkStatus());
-  WaitUntil([&] { return router_->fleet().available() == 1; });
+  WaitUntil([&] { return plane_->fleet().available() == 1; });
   EXPECT_EQ(store_.dek_count(), 1u);
 }
 
@@ -187,7 +197,7 @@ TEST_F(RouterTest, AnEnclaveIsToldToSealOnceItsDekIsDurableAndNotBefore) {
   WaitUntil([&] { return Status().reconnects >= 2; });
   EXPECT_EQ(enclaves_[0]->sealed_under(), 0);
   store_.FailWith(absl::OkStatus());
-  WaitUntil([&] { return router_->fleet().available() == 1; });
+  WaitUntil([&] { return plane_->fleet().available() == 1; });
   EXPECT_EQ(enclaves_[0]->sealed_under(), 1);
 }
 
@@ -203,7 +213,7 @@ TEST_F(RouterTest, AnEnclaveThatWantsAnotherSealingDekGetsItStoredAndIsTold) {
   EXPECT_EQ(enclaves_[0]->sealed_under(), told);
   store_.FailWith(absl::OkStatus());
   WaitUntil([&] { return enclaves_[0]->sealed_under() > told; });
-  EXPECT_EQ(router_->fleet().available(), 1u) << "nothing else stops for it";
+  EXPECT_EQ(plane_->fleet().available(), 1u) << "nothing else stops for it";
 }
 
 // As when the store's file was gone at the gateway's start, and a new one was made.
@@ -217,17 +227,17 @@ TEST_F(RouterTest, AnEnclaveThatHasServedAnotherStoreIsNotUsedUnlessASettingName
   EXPECT_EQ(Status().foreign_store, store_.identity().id.ToString());
   WaitUntil([&] { return !Status().last_error.empty(); });
   EXPECT_NE(Status().last_error.find(other.identity().id.ToString()), std::string::npos);
-  EXPECT_EQ(router_->fleet().available(), 0u);
+  EXPECT_EQ(plane_->fleet().available(), 0u);
   EXPECT_EQ(other.dek_count(), 0u);
   StopRouter();
 
   StartRouterWith(other, 1, NothingWanted(), {AddressOf(0).ToString()});
-  WaitUntil([&] { return router_->fleet().available() == 1; });
+  WaitUntil([&] { return plane_->fleet().available() == 1; });
   EXPECT_TRUE(Create().first.ok());
   StopRouter();
 
   StartRouterWith(other, 1, NothingWanted(), {});  // it is this store's now
-  WaitUntil([&] { return router_->fleet().available() == 1; });
+  WaitUntil([&] { return plane_->fleet().available() == 1; });
   EXPECT_TRUE(Status().foreign_store.empty());
   StopRouter();
 }
@@ -239,20 +249,20 @@ TEST_F(RouterTest, ARestartedEnclaveBelongsToNoStore) {
   StartEnclave(0);
   FakeKeyStore other;
   StartRouterWith(other, 1, NothingWanted(), {});
-  WaitUntil([&] { return router_->fleet().available() == 1; });
+  WaitUntil([&] { return plane_->fleet().available() == 1; });
   StopRouter();
 }
 
 TEST_F(RouterTest, AStoreThatCannotBeWrittenIsInReadinessAndStatusButSigningIsReady) {
   StartAll(1);
   StoreStatus store{.path = "/b.db"};
-  EXPECT_TRUE(NotReadyBecause(*router_, store.health).empty());
-  EXPECT_NE(StatusJson({}, *router_, store, {}).find(R"("writable":true)"), std::string::npos);
+  EXPECT_TRUE(NotReadyBecause(*plane_, store.health).empty());
+  EXPECT_NE(StatusJson({}, *plane_, store, {}).find(R"("writable":true)"), std::string::npos);
   store.health = {.fault = StoreFault::kFull, .reason = "/b.db: no room", .since = {}};
-  EXPECT_EQ(NotReadyBecause(*router_, store.health),
+  EXPECT_EQ(NotReadyBecause(*plane_, store.health),
             (std::vector<std::string>{"key store: /b.db: no room"}));
-  EXPECT_TRUE(NotReadyToSignBecause(*router_).empty());
-  const std::string status = StatusJson({}, *router_, store, {});
+  EXPECT_TRUE(NotReadyToSignBecause(*plane_).empty());
+  const std::string status = StatusJson({}, *plane_, store, {});
   for (const char* part : {R"("ready":false)", R"("fault":"full")", R"("writable":false)",
                            R"("reason":"/b.db: no room")"}) {
     EXPECT_NE(status.find(part), std::string::npos) << part << " in " << status;
@@ -301,7 +311,7 @@ TEST_F(RouterTest, ManyCallsAtOnceAreEachAnsweredWithTheirOwnSignature) {
                                                static_cast<std::uint8_t>(i)));
     if (i > 0) calls[static_cast<std::size_t>(i) - 1]->next = calls.back().get();
   }
-  router_->Sign(calls.front().get());
+  keys_->Sign(calls.front().get());
   for (auto& call : calls) {
     ASSERT_EQ(call->Wait(), ErrorCode::kOk);
     EXPECT_EQ(call->signature, FakeEnclave::SignatureOf(call->digest));
@@ -314,10 +324,10 @@ TEST_F(RouterTest, ARestartedEnclaveGetsTheBlobBeforeTheRepeatedCall) {
   KeyId key_id = Create().second.key_id;
   DekId old_dek = enclaves_[0]->sealing_dek();
   enclaves_[0].reset();
-  WaitUntil([&] { return router_->fleet().available() == 0; });
+  WaitUntil([&] { return plane_->fleet().available() == 0; });
   StartEnclave(0);
   WaitUntil([&] {
-    return router_->fleet().available() == 1 && router_->unlocker().progress().pending == 0;
+    return plane_->fleet().available() == 1 && plane_->unlocker().progress().pending == 0;
   });
   EXPECT_NE(enclaves_[0]->sealing_dek(), old_dek);
   WaitUntil([&] { return enclaves_[0]->deks_opened() == 1; });
@@ -352,7 +362,7 @@ TEST_F(RouterTest, AKeyThatIsOpenedForTooLongAsksToComeBackAndStartsNoUnlock) {
     return true;
   });
   EXPECT_EQ(Sign(key_id), ErrorCode::kUnlockRequired);
-  EXPECT_EQ(router_->unlocker().progress().pending, 0u);
+  EXPECT_EQ(plane_->unlocker().progress().pending, 0u);
   EXPECT_EQ(enclaves_[0]->unlocks_begun(), 0);
 }
 
@@ -363,11 +373,11 @@ TEST_F(RouterTest, AReportedDekIsOpenedAgainOnceWhileItsFlightRuns) {
   WaitUntil([&] { return enclaves_[0]->unlocks_begun() > 0; });
   WaitForProbes(0, 5);
   EXPECT_EQ(enclaves_[0]->unlocks_begun(), 1);
-  EXPECT_EQ(router_->unlocker().progress().pending, 1u);
+  EXPECT_EQ(plane_->unlocker().progress().pending, 1u);
   enclaves_[0]->SetProbe({});
   WaitForProbes(0, 2);  // so that none that names it is on its way
   enclaves_[0]->HoldUnlocks(false);
-  WaitUntil([&] { return router_->unlocker().progress().pending == 0; });
+  WaitUntil([&] { return plane_->unlocker().progress().pending == 0; });
   EXPECT_EQ(enclaves_[0]->deks_opened(), 1);
   EXPECT_EQ(enclaves_[0]->unlocks_begun(), 1);
 }
@@ -379,7 +389,7 @@ TEST_F(RouterTest, AReportedDekIsTriedUntilKmsIsBackThoughTheEnclaveNamesItOnce)
   WaitUntil([&] { return enclaves_[1]->unlocks_begun() > 0; });
   enclaves_[1]->SetProbe({});
   WaitUntil([&] {
-    return enclaves_[1]->deks_opened() > 0 && router_->unlocker().progress().pending == 0;
+    return enclaves_[1]->deks_opened() > 0 && plane_->unlocker().progress().pending == 0;
   });
   EXPECT_EQ(enclaves_[0]->unlocks_begun(), 0) << "the other enclave did not ask";
 }
@@ -389,7 +399,7 @@ TEST_F(RouterTest, AReportedDekThatIsNotInTheStoreIsDropped) {
   ReportDek(0, /*in_store=*/false);
   WaitForProbes(0, 5);
   enclaves_[0]->SetProbe({});
-  WaitUntil([&] { return router_->unlocker().progress().pending == 0; });
+  WaitUntil([&] { return plane_->unlocker().progress().pending == 0; });
   EXPECT_EQ(enclaves_[0]->unlocks_begun(), 0);
 }
 
@@ -397,10 +407,10 @@ TEST_F(RouterTest, ALostEnclavesUnlocksAreNotTriedWhileItIsGone) {
   StartAll(1);
   enclaves_[0]->FailUnlocks(1'000'000);
   ReportDek(0);
-  WaitUntil([&] { return router_->unlocker().progress().pending == 1; });
+  WaitUntil([&] { return plane_->unlocker().progress().pending == 1; });
   enclaves_[0].reset();
-  WaitUntil([&] { return router_->unlocker().progress().pending == 0; });
-  EXPECT_EQ(router_->fleet().available(), 0u);
+  WaitUntil([&] { return plane_->unlocker().progress().pending == 0; });
+  EXPECT_EQ(plane_->fleet().available(), 0u);
 }
 
 TEST_F(RouterTest, EveryEnclaveIsAskedForTheKeyPolicyWhenItIsConnectedAndWhenItChanges) {
@@ -409,18 +419,18 @@ TEST_F(RouterTest, EveryEnclaveIsAskedForTheKeyPolicyWhenItIsConnectedAndWhenItC
   StartEnclave(0);
   StartEnclave(1);
   StartRouter(2, policy);
-  WaitUntil([&] { return router_->fleet().available() == 2; });
+  WaitUntil([&] { return plane_->fleet().available() == 2; });
   EXPECT_EQ(enclaves_[0]->key_policy(), policy);
   EXPECT_EQ(enclaves_[1]->key_policy(), policy);
 
   policy.dek_ttl_soft = seconds(30);
-  router_->SetKeyPolicy(policy);
+  plane_->SetKeyPolicy(policy);
   for (int i : {0, 1}) WaitUntil([&] { return enclaves_[i]->key_policy() == policy; });
 
   enclaves_[0].reset();
-  WaitUntil([&] { return router_->fleet().available() == 1; });
+  WaitUntil([&] { return plane_->fleet().available() == 1; });
   StartEnclave(0);
-  WaitUntil([&] { return router_->fleet().available() == 2; });
+  WaitUntil([&] { return plane_->fleet().available() == 2; });
   EXPECT_EQ(enclaves_[0]->key_policy(), policy) << "the changed one, after a restart too";
 }
 
@@ -434,19 +444,19 @@ TEST_F(RouterTest, ARefusedKeyPolicyIsShownAndTheLinkGoesOn) {
   StartEnclave(0);
   enclaves_[0]->RefusePolicies("dek.ttl_hard: got 1h,\nbut 30m is the most");
   StartRouter(1);
-  WaitUntil([&] { return router_->fleet().available() == 1; });
+  WaitUntil([&] { return plane_->fleet().available() == 1; });
   EXPECT_EQ(Status().policy_refused, "dek.ttl_hard: got 1h,?but 30m is the most");
   EXPECT_EQ(Sign(Create().second.key_id), ErrorCode::kOk);
-  EXPECT_NE(StatusJson({}, *router_, {}, {}).find("policyRefused"), std::string::npos);
+  EXPECT_NE(StatusJson({}, *plane_, {}, {}).find("policyRefused"), std::string::npos);
 
   enclaves_[0]->RefusePolicies("");
-  router_->SetKeyPolicy(NothingWanted());
+  plane_->SetKeyPolicy(NothingWanted());
   WaitUntil([&] { return Status().policy_refused == "INVALID_ARGUMENT"; });
 
   enclaves_[0]->RefusePolicies(std::nullopt);
-  router_->SetKeyPolicy(NothingWanted());
+  plane_->SetKeyPolicy(NothingWanted());
   WaitUntil([&] { return Status().policy_refused.empty(); });
-  EXPECT_EQ(StatusJson({}, *router_, {}, {}).find("policyRefused"), std::string::npos);
+  EXPECT_EQ(StatusJson({}, *plane_, {}, {}).find("policyRefused"), std::string::npos);
   EXPECT_EQ(Status().reconnects, 0u);
 }
 
@@ -459,14 +469,14 @@ TEST_F(RouterTest, AnEnclavesReportIsInItsStatus) {
     std::optional<EnclaveReport> report = Status().report;
     return report && report->keys_invalid == 7;
   });
-  EXPECT_NE(StatusJson({}, *router_, {}, {}).find(R"("keysInvalid":7)"), std::string::npos);
+  EXPECT_NE(StatusJson({}, *plane_, {}, {}).find(R"("keysInvalid":7)"), std::string::npos);
 }
 
 TEST_F(RouterTest, AConfigurationThatWasNotTakenIsInTheStatus) {
   StartAll(1);
-  EXPECT_EQ(StatusJson({}, *router_, {}, {}).find("config"), std::string::npos);
+  EXPECT_EQ(StatusJson({}, *plane_, {}, {}).find("config"), std::string::npos);
   const std::string status =
-      StatusJson({}, *router_, {}, {.refused = "line 3", .restart_needed = {"store", "log_level"}});
+      StatusJson({}, *plane_, {}, {.refused = "line 3", .restart_needed = {"store", "log_level"}});
   EXPECT_NE(status.find(R"("configRefused":"line 3")"), std::string::npos) << status;
   EXPECT_NE(status.find(R"("configNeedsRestart":["store","log_level"])"), std::string::npos);
 }
@@ -476,7 +486,7 @@ TEST_F(RouterTest, SiblingsOpenADekAsSoonAsOneKeyIsSealedUnderIt) {
   EXPECT_EQ(enclaves_[0]->deks_opened() + enclaves_[1]->deks_opened(), 0);
   for (int i = 0; i < 50; ++i) Create();
   WaitUntil([&] { return enclaves_[0]->deks_opened() == 1 && enclaves_[1]->deks_opened() == 1; });
-  EXPECT_EQ(router_->unlocker().progress().pending, 0u);
+  EXPECT_EQ(plane_->unlocker().progress().pending, 0u);
 }
 
 TEST_F(RouterTest, WhenItsEnclaveIsGoneAKeySignsInTheSibling) {
@@ -485,7 +495,7 @@ TEST_F(RouterTest, WhenItsEnclaveIsGoneAKeySignsInTheSibling) {
   for (int i = 0; i < 30; ++i) keys.push_back(Create().second.key_id);
   WaitUntil([&] { return enclaves_[0]->deks_opened() == 1 && enclaves_[1]->deks_opened() == 1; });
   enclaves_[0].reset();
-  WaitUntil([&] { return router_->fleet().available() == 1; });
+  WaitUntil([&] { return plane_->fleet().available() == 1; });
   for (const KeyId& key_id : keys) EXPECT_EQ(Sign(key_id), ErrorCode::kOk);
 }
 
@@ -542,12 +552,12 @@ TEST_F(RouterTest, WhatKmsRefusesForGoodIsAnsweredForWhatItIsCountedAndShown) {
   enclaves_[0]->RefuseUnlocks(UnlockCause::kAccessDenied);
   WaitUntil([&] { return Sign(locked.key_id) == ErrorCode::kKmsAccessDenied; });
   EXPECT_EQ(Sign(key.key_id), ErrorCode::kOk) << "other data keys are open";
-  const std::string status = StatusJson({}, *router_, {}, {});
+  const std::string status = StatusJson({}, *plane_, {}, {});
   EXPECT_NE(status.find(R"("unlocksRefused":{"access_denied":1})"), std::string::npos) << status;
   EXPECT_NE(
       metrics_.Exposition().find(R"(bulla_gateway_unlock_failures_total{cause="access_denied"} 1)"),
       std::string::npos);
-  EXPECT_TRUE(router_->unlocker().settled()) << "nothing will come of waiting";
+  EXPECT_TRUE(plane_->unlocker().settled()) << "nothing will come of waiting";
 
   enclaves_[0]->RefuseUnlocks(std::nullopt);
   std::ofstream(dir_ + "/credentials.json")
@@ -565,8 +575,8 @@ TEST_F(RouterTest, AnEnclaveThatKmsRefusesASealingDekSaysWhyAndIsTriedAgainWhenA
   EXPECT_EQ(error.code, ErrorCode::kUnavailable);
   EXPECT_NE(error.message.find("KMS refuses"), std::string::npos) << error.message;
   enclaves_[0]->RefuseUnlocks(std::nullopt);
-  router_->RetryRefused();
-  WaitUntil([&] { return router_->fleet().available() == 1; });
+  plane_->RetryRefused();
+  WaitUntil([&] { return plane_->fleet().available() == 1; });
   EXPECT_EQ(Status().sealing_refused, "");
 }
 
@@ -576,7 +586,7 @@ TEST_F(RouterTest, CallsInFlightOnALostConnectionAreAnswered) {
   std::atomic<bool> arrived{false};
   enclaves_[0]->SetScript([&](const RequestBatch&, ReplyBatch&) { return arrived = true; });
   TestCall call(key_id, 1);
-  router_->Sign(&call);
+  keys_->Sign(&call);
   WaitUntil([&] { return arrived.load(); });
   enclaves_[0].reset();
   EXPECT_EQ(call.Wait(), ErrorCode::kUnavailable);
@@ -592,7 +602,7 @@ TEST_F(RouterTest, CallsInFlightInALostEnclaveAreSignedByItsSibling) {
   WaitUntil([&] { return enclaves_[0]->deks_opened() == 1 && enclaves_[1]->deks_opened() == 1; });
   std::atomic<bool> arrived{false};
   enclaves_[0]->SetScript([&](const RequestBatch&, ReplyBatch&) { return arrived = true; });
-  router_->Sign(calls.front().get());
+  keys_->Sign(calls.front().get());
   WaitUntil([&] { return arrived.load(); });
   enclaves_[0].reset();
   for (auto& call : calls) {
@@ -619,15 +629,15 @@ TEST_F(RouterTest, ManyCallsForOneColdKeyLoadItOnce) {
   StartAll(1);
   KeyId key_id = Create().second.key_id;
   enclaves_[0].reset();
-  WaitUntil([&] { return router_->fleet().available() == 0; });
+  WaitUntil([&] { return plane_->fleet().available() == 0; });
   StartEnclave(0);
-  WaitUntil([&] { return router_->fleet().available() == 1 && router_->unlocker().settled(); });
+  WaitUntil([&] { return plane_->fleet().available() == 1 && plane_->unlocker().settled(); });
   std::vector<std::unique_ptr<TestCall>> calls;
   for (std::size_t i = 0; i < 500; ++i) {
     calls.push_back(std::make_unique<TestCall>(key_id, static_cast<std::uint8_t>(i)));
     if (i % 50 != 0) calls[i - 1]->next = calls[i].get();  // ten lists
   }
-  for (std::size_t i = 0; i < 500; i += 50) router_->Sign(calls[i].get());
+  for (std::size_t i = 0; i < 500; i += 50) keys_->Sign(calls[i].get());
   for (auto& call : calls) {
     ASSERT_EQ(call->Wait(), ErrorCode::kOk);
     EXPECT_EQ(call->signature, FakeEnclave::SignatureOf(call->digest));
@@ -662,14 +672,14 @@ TEST_F(RouterTest, WhatAnEnclaveDoesNotAnswerItsSiblingSigns) {
   enclaves_[0]->SetScript([](const RequestBatch&, ReplyBatch&) { return true; });  // silent
   WaitUntil([&] {
     for (const KeyId& key_id : keys) EXPECT_EQ(Sign(key_id), ErrorCode::kOk);
-    return router_->fleet().statuses()[0].ejected;
+    return plane_->fleet().statuses()[0].ejected;
   });
-  EXPECT_EQ(router_->fleet().available(), 1u);
+  EXPECT_EQ(plane_->fleet().available(), 1u);
 
   enclaves_[0]->SetScript(nullptr);  // and back, through trials
   WaitUntil([&] {
     for (const KeyId& key_id : keys) EXPECT_EQ(Sign(key_id), ErrorCode::kOk);
-    return router_->fleet().available() == 2;
+    return plane_->fleet().available() == 2;
   });
 }
 
@@ -677,48 +687,48 @@ TEST_F(RouterTest, AnEnclaveThatIsAddedHasItsKeysBeforeItIsAskedForThemAndSoHave
   StartEnclave(0);
   StartEnclave(1);
   StartRouter(1);
-  WaitUntil([&] { return router_->fleet().available() == 1; });
+  WaitUntil([&] { return plane_->fleet().available() == 1; });
   std::vector<KeyId> keys;
   for (int i = 0; i < 100; ++i) keys.push_back(Create().second.key_id);
 
-  ASSERT_TRUE(router_->fleet().Add({AddressOf(1)}).ok());
-  EXPECT_EQ(router_->fleet().Add({AddressOf(1)}).code(), absl::StatusCode::kAlreadyExists);
-  WaitUntil([&] { return router_->fleet().statuses()[1].weight == HashRing::kFullWeight; });
+  ASSERT_TRUE(plane_->fleet().Add({AddressOf(1)}).ok());
+  EXPECT_EQ(plane_->fleet().Add({AddressOf(1)}).code(), absl::StatusCode::kAlreadyExists);
+  WaitUntil([&] { return plane_->fleet().statuses()[1].weight == HashRing::kFullWeight; });
   const int loaded = enclaves_[1]->blobs_loaded();
   EXPECT_GT(loaded, 20);
   EXPECT_LT(loaded, 80);
   for (const KeyId& key_id : keys) EXPECT_EQ(Sign(key_id), ErrorCode::kOk);
   EXPECT_LT(enclaves_[1]->blobs_loaded(), loaded + 10) << "a blob may be slower than a step";
 
-  ASSERT_TRUE(router_->fleet().Remove(AddressOf(0)).ok());
-  WaitUntil([&] { return router_->fleet().statuses().size() == 1; });
-  EXPECT_EQ(router_->fleet().Remove(AddressOf(0)).code(), absl::StatusCode::kNotFound);
+  ASSERT_TRUE(plane_->fleet().Remove(AddressOf(0)).ok());
+  WaitUntil([&] { return plane_->fleet().statuses().size() == 1; });
+  EXPECT_EQ(plane_->fleet().Remove(AddressOf(0)).code(), absl::StatusCode::kNotFound);
   WaitUntil([&] { return enclaves_[1]->blobs_loaded() >= 100; });  // before anything is asked
   for (const KeyId& key_id : keys) EXPECT_EQ(Sign(key_id), ErrorCode::kOk);
 }
 
 TEST_F(RouterTest, AnEnclaveThatIsDrainedGetsNoKeysAndStays) {
   StartAll(2);
-  ASSERT_TRUE(router_->fleet().SetWeight(AddressOf(0), 0).ok());
-  WaitUntil([&] { return router_->fleet().statuses()[0].weight == 0; });
+  ASSERT_TRUE(plane_->fleet().SetWeight(AddressOf(0), 0).ok());
+  WaitUntil([&] { return plane_->fleet().statuses()[0].weight == 0; });
   const int frames = enclaves_[0]->frames();
   for (int i = 0; i < 30; ++i) EXPECT_EQ(Sign(Create().second.key_id), ErrorCode::kOk);
   EXPECT_EQ(enclaves_[0]->frames(), frames);
-  EXPECT_EQ(router_->fleet().available(), 2u);
-  EXPECT_FALSE(router_->fleet().SetWeight(AddressOf(0), HashRing::kWeightMax + 1).ok());
+  EXPECT_EQ(plane_->fleet().available(), 2u);
+  EXPECT_FALSE(plane_->fleet().SetWeight(AddressOf(0), HashRing::kWeightMax + 1).ok());
 }
 
 TEST_F(RouterTest, TheLastEnclaveThatHasKeysIsNeitherDrainedNorRemoved) {
   StartAll(2);
-  ASSERT_TRUE(router_->fleet().SetWeight(AddressOf(0), 0).ok());
-  EXPECT_EQ(router_->fleet().SetWeight(AddressOf(1), 0).code(),
+  ASSERT_TRUE(plane_->fleet().SetWeight(AddressOf(0), 0).ok());
+  EXPECT_EQ(plane_->fleet().SetWeight(AddressOf(1), 0).code(),
             absl::StatusCode::kFailedPrecondition);
-  EXPECT_EQ(router_->fleet().Remove(AddressOf(1)).code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_TRUE(router_->fleet().SetWeight(AddressOf(1), 50).ok());
-  EXPECT_TRUE(router_->fleet().Remove(AddressOf(0)).ok()) << "it has none";
+  EXPECT_EQ(plane_->fleet().Remove(AddressOf(1)).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_TRUE(plane_->fleet().SetWeight(AddressOf(1), 50).ok());
+  EXPECT_TRUE(plane_->fleet().Remove(AddressOf(0)).ok()) << "it has none";
   enclaves_[1].reset();
-  WaitUntil([&] { return router_->fleet().available() == 0; });
-  EXPECT_TRUE(router_->fleet().Remove(AddressOf(1)).ok()) << "it signs nothing anyway";
+  WaitUntil([&] { return plane_->fleet().available() == 0; });
+  EXPECT_TRUE(plane_->fleet().Remove(AddressOf(1)).ok()) << "it signs nothing anyway";
 }
 
 TEST_F(RouterTest, ARestartedEnclaveGetsItsKeysBackBeforeItIsAskedForThem) {
@@ -727,12 +737,12 @@ TEST_F(RouterTest, ARestartedEnclaveGetsItsKeysBackBeforeItIsAskedForThem) {
   for (int i = 0; i < 100; ++i) keys.push_back(Create().second.key_id);
   WaitUntil([&] { return enclaves_[0]->deks_opened() == 1 && enclaves_[1]->deks_opened() == 1; });
   enclaves_[0].reset();
-  WaitUntil([&] { return router_->fleet().available() == 1; });
+  WaitUntil([&] { return plane_->fleet().available() == 1; });
   for (const KeyId& key_id : keys) EXPECT_EQ(Sign(key_id), ErrorCode::kOk);  // in the other
   StartEnclave(0);
   WaitUntil([&] {
-    return router_->fleet().available() == 2 &&
-           router_->fleet().statuses()[0].weight == HashRing::kFullWeight;
+    return plane_->fleet().available() == 2 &&
+           plane_->fleet().statuses()[0].weight == HashRing::kFullWeight;
   });
   const int loaded = enclaves_[0]->blobs_loaded();
   EXPECT_GT(loaded, 20);
@@ -745,13 +755,13 @@ TEST_F(RouterTest, ARestartedEnclaveServesOnlyWhenTheDeksInUseAreOpenWhileOthers
   for (int i = 0; i < 30; ++i) Create();
   WaitUntil([&] { return enclaves_[0]->deks_opened() == 1 && enclaves_[1]->deks_opened() == 1; });
   enclaves_[0].reset();
-  WaitUntil([&] { return router_->fleet().available() == 1; });
+  WaitUntil([&] { return plane_->fleet().available() == 1; });
   StartEnclave(0);
   enclaves_[0]->HoldUnlocks(true);
   WaitUntil([&] { return Status(0).connected && enclaves_[0]->unlocks_begun() > 0; });
-  EXPECT_EQ(router_->fleet().available(), 1u);
+  EXPECT_EQ(plane_->fleet().available(), 1u);
   enclaves_[0]->HoldUnlocks(false);
-  WaitUntil([&] { return router_->fleet().available() == 2; });
+  WaitUntil([&] { return plane_->fleet().available() == 2; });
   EXPECT_GT(enclaves_[0]->deks_opened(), 0);
 }
 
@@ -760,7 +770,7 @@ TEST_F(RouterTest, ASilentEnclaveCostsACallItsDeadlineAndNoMore) {
   KeyId key_id = Create().second.key_id;
   enclaves_[0]->SetScript([](const RequestBatch&, ReplyBatch&) { return true; });
   TestCall call(key_id, 1, milliseconds(20));
-  router_->Sign(&call);
+  keys_->Sign(&call);
   EXPECT_EQ(call.Wait(), ErrorCode::kUnavailable);
   EXPECT_GE(clock_.Now(), call.deadline);
 }
@@ -776,7 +786,7 @@ TEST_F(RouterTest, AnAnswerToAnotherQuestionIsDropped) {
     return true;
   });
   TestCall call(key_id, 1, milliseconds(20));
-  router_->Sign(&call);
+  keys_->Sign(&call);
   EXPECT_EQ(call.Wait(), ErrorCode::kUnavailable);
 }
 
@@ -787,10 +797,10 @@ TEST_F(RouterTest, WhenEverySlotIsTakenTheNextCallIsRefused) {
   std::vector<std::unique_ptr<TestCall>> calls;
   for (std::size_t i = 0; i < 2 * EnclaveStream::kSlotsMax; ++i) {
     calls.push_back(std::make_unique<TestCall>(key_id, 1));
-    router_->Sign(calls.back().get());
+    keys_->Sign(calls.back().get());
   }
   EXPECT_EQ(Sign(key_id), ErrorCode::kRetryLater);
-  router_->Stop();
+  plane_->Stop();
   for (auto& call : calls) EXPECT_EQ(call->Wait(), ErrorCode::kUnavailable);
 }
 

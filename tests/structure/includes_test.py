@@ -33,8 +33,9 @@ ROOMS = {
     "gateway/link": {"gateway/call", "store"},
     "gateway/unlock": {"gateway/link", "store"},
     "gateway/routing": {"gateway/link", "gateway/unlock", "gateway/call", "store"},
+    "gateway/keys": {"gateway/routing", "gateway/link", "gateway/unlock", "gateway/call", "store"},
     "gateway/config": {"gateway/link", "gateway/unlock", "gateway/routing", "gateway/frontend",
-                       "gateway/access"},
+                       "gateway/access", "gateway/http", "gateway/grpc"},
     "gateway/admin": {"gateway/call", "gateway/frontend", "gateway/http", "gateway/routing",
                       "gateway/link", "gateway/unlock", "gateway/config", "store"},
     "gateway": {"store/sqlite"},  # main.cc: and all rooms
@@ -47,7 +48,7 @@ for gateway_room in [name for name in ROOMS if name.startswith("gateway/")]:
 # Beyond that, what the tests of a room need to see it at work.
 TESTS = {
     "gateway/http": {"gateway/admin"},     # both of our HTTP listeners obey the RFCs
-    "gateway/routing": {"gateway/admin"},  # what the status page shows of it
+    "gateway/routing": {"gateway/admin", "gateway/keys"},  # what is shown of it, keys to sign with
 }
 # Single headers beyond that.
 PUBLIC_HALF_OF_CRYPTO = {"crypto/verifier.h", "crypto/address.h"}
