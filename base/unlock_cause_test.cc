@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <set>
+#include <vector>
 
 namespace bulla {
 namespace {
@@ -17,6 +18,17 @@ TEST(UnlockCause, EachTravelsAndHasANameOfItsOwn) {
   for (std::string_view foreign : {"", "access_denie", "access_denied ", "\xff"}) {
     EXPECT_EQ(DecodeCause(foreign), UnlockCause::kOther);
   }
+}
+
+// Enclaves and gateways of other versions send them and look for them.
+TEST(UnlockCause, TheWordsThatTravelAreWhatTheyWere) {
+  std::vector<std::string> words;
+  for (int i = 0; i < kUnlockCauseCount; ++i) {
+    words.push_back(EncodeCause(static_cast<UnlockCause>(i)));
+  }
+  EXPECT_EQ(words, (std::vector<std::string>{"other", "unavailable", "throttled", "credentials",
+                                             "access_denied", "key_not_found", "key_disabled",
+                                             "foreign_ciphertext", "refused"}));
 }
 
 TEST(UnlockCause, AStatusWithoutOneIsJudgedByItsCode) {
