@@ -28,12 +28,18 @@
 #include <utility>
 
 #include "base/clock.h"
-#include "base/limits.h"
 #include "base/metrics.h"
 #include "base/mutex.h"
 #include "gateway/call/ip_address.h"
 
 namespace bulla {
+
+namespace limits {
+// Signatures asked for and not yet answered, over HTTP and gRPC together. At 30 us each on one core
+// this is two seconds of work: more than any deadline allows, so more would only be refused later.
+// What the enclaves take is less and is found out: gateway/link/concurrency_limit.
+inline constexpr std::size_t kCallsInFlightMax = 64 * 1024;
+}  // namespace limits
 
 // Who a client is: an address, the last eight bytes zero unless it is an IPv4 one.
 using ClientAddress = std::array<std::uint8_t, 16>;

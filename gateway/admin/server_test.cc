@@ -12,7 +12,7 @@
 
 #include <boost/json/parse.hpp>
 
-#include "base/limits.h"
+#include "gateway/admin/limits.h"
 #include "tests/fakes/fake_signer_service.h"
 #include "tests/fakes/raw_http_client.h"
 

@@ -2,8 +2,6 @@
 
 #include <utility>
 
-#include "base/limits.h"
-
 namespace bulla {
 
 Error InvalidArgument(std::string message) {
@@ -12,11 +10,11 @@ Error InvalidArgument(std::string message) {
 
 std::string Quoted(std::string_view text) {
   std::string out = "'";
-  for (char c : text.substr(0, limits::kEchoCharsMax)) {
+  for (char c : text.substr(0, kEchoCharsMax)) {
     bool plain = c >= ' ' && c <= '~' && c != '\'' && c != '"' && c != '\\' && c != '<' && c != '>';
     out.push_back(plain ? c : '?');
   }
-  out += text.size() > limits::kEchoCharsMax ? "'..." : "'";
+  out += text.size() > kEchoCharsMax ? "'..." : "'";
   return out;
 }
 

@@ -8,10 +8,10 @@
 
 #include "base/clock.h"
 #include "base/config.h"
-#include "base/limits.h"
 #include "base/status.h"
 #include "gateway/access/admission.h"
 #include "gateway/frontend/forwarded.h"
+#include "gateway/frontend/limits.h"
 #include "gateway/link/sign_batcher.h"
 #include "gateway/routing/fleet.h"
 #include "gateway/unlock/unlocker.h"

@@ -7,8 +7,8 @@
 
 #include <boost/asio/steady_timer.hpp>
 
-#include "base/limits.h"
 #include "base/thread.h"
+#include "gateway/frontend/limits.h"
 #include "gateway/frontend/proxy_protocol.h"
 #include "gateway/frontend/tcp_listen.h"
 

@@ -5,10 +5,10 @@
 #include <vector>
 
 #include "base/clock.h"
-#include "base/limits.h"
 #include "base/random.h"
 #include "gateway/call/signer_service.h"
 #include "gateway/frontend/call_rules.h"
+#include "gateway/frontend/limits.h"
 #include "gateway/frontend/metrics.h"
 
 namespace bulla {

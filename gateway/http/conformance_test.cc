@@ -16,8 +16,8 @@
 #include <string_view>
 #include <vector>
 
-#include "base/limits.h"
 #include "gateway/admin/server.h"
+#include "gateway/frontend/limits.h"
 #include "gateway/http/server.h"
 #include "tests/fakes/fake_signer_service.h"
 #include "tests/fakes/raw_http_client.h"

@@ -8,7 +8,7 @@
 
 #include <boost/asio/buffer.hpp>
 
-#include "base/limits.h"
+#include "gateway/frontend/limits.h"
 #include "gateway/frontend/proxy_protocol.h"
 #include "gateway/frontend/tcp_listen.h"
 #include "gateway/http/answer.h"

@@ -4,10 +4,10 @@
 #include <charconv>
 #include <fmt/format.h>
 
-#include "base/limits.h"
 #include "gateway/frontend/call_rules.h"
 #include "gateway/frontend/http_authority.h"
 #include "gateway/frontend/http_text.h"
+#include "gateway/frontend/limits.h"
 #include "gateway/frontend/request_id.h"
 
 namespace bulla {
@@ -405,7 +405,7 @@ void HttpRequestReader::BeginBody() {
       return RefuseWith(
           Refuse(ErrorCode::kPayloadTooLarge,
                  fmt::format("body: got {} bytes, want at most {}",
-                             content_length_.substr(0, limits::kEchoCharsMax), body_bytes_max_)));
+                             content_length_.substr(0, kEchoCharsMax), body_bytes_max_)));
     }
   }
   request_.has_body = body_bytes_left_ > 0;

@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 #include <string>
 
-#include "base/limits.h"
+#include "gateway/frontend/limits.h"
 
 namespace bulla {
 namespace {

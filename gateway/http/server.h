@@ -16,13 +16,13 @@
 #include <vector>
 
 #include "base/clock.h"
-#include "base/limits.h"
 #include "base/metrics.h"
 #include "base/status.h"
 #include "gateway/access/admission.h"
 #include "gateway/call/signer_service.h"
 #include "gateway/frontend/forwarded.h"
 #include "gateway/frontend/host_rules.h"
+#include "gateway/frontend/limits.h"
 
 namespace bulla {
 

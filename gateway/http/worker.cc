@@ -5,9 +5,9 @@
 
 #include <boost/asio/post.hpp>
 
-#include "base/limits.h"
 #include "base/thread.h"
 #include "gateway/call/call_list.h"
+#include "gateway/frontend/limits.h"
 #include "gateway/frontend/tcp_listen.h"
 #include "gateway/http/answer.h"
 #include "gateway/http/connection.h"

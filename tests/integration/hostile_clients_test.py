@@ -1,5 +1,5 @@
 """Slow and hostile clients against the real gateway, while honest callers sign beside them: no honest
-request fails, and the gateway's memory stays within what base/limits.h says.
+request fails, and the gateway's memory stays within what gateway/frontend/limits.h says.
 
 What hostile clients do to the honest callers' latency is printed, not asserted: here both run on the
 same few cores as the service.
@@ -30,7 +30,7 @@ PATIENCE_S = 60
 
 KIB = 1024
 MIB = 1024 * KIB
-# base/limits.h
+# gateway/frontend/limits.h and base/limits.h
 CONNECTIONS_MAX = 16 * 1024
 NEWCOMERS = 256  # who come when all places are taken
 HEADER_BYTES_MAX = 16 * KIB
