@@ -4,13 +4,13 @@
 #include <bit>
 #include <fmt/format.h>
 #include <future>
-#include <grpcpp/create_channel_posix.h>
 #include <utility>
 
 #include "base/log.h"
 #include "base/random.h"
 #include "base/thread.h"
 #include "gateway/link/credentials.h"
+#include "gateway/link/grpc_transport.h"
 #include "gateway/link/unlock_backoff.h"
 #include "wire/grpc_callbacks.h"
 
@@ -19,7 +19,6 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr milliseconds kDialTimeout{1000};
 constexpr milliseconds kHelloTimeout{2000};
 constexpr milliseconds kUnlockTimeout{10'000};  // KMS's own connect timeout is 3 s
 constexpr milliseconds kStoreTimeout{10'000};
@@ -161,20 +160,9 @@ void EnclaveLink::Run() {
   retired_.store(true, std::memory_order_release);
 }
 
-absl::StatusOr<std::shared_ptr<grpc::Channel>> EnclaveLink::DialChannelBlocking() {
-  BULLA_ASSIGN_OR_RETURN(UniqueFd fd, DialBlocking(options_.address, kDialTimeout));
-  grpc::ChannelArguments arguments;
-  arguments.SetString(GRPC_ARG_DEFAULT_AUTHORITY, "enclave");
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 5000);
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 2000);
-  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-  // Nothing to find out: both ends are on one machine, and a frame is smaller than any window.
-  arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
-  return grpc::CreateCustomInsecureChannelFromFd("enclave", fd.Release(), arguments);
-}
-
 absl::Status EnclaveLink::ConnectBlocking() {
-  BULLA_ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, DialChannelBlocking());
+  BULLA_ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel,
+                         DialChannelBlocking(options_.address));
   {
     MutexLock lock(mutex_);
     control_ = wire::v1::Enclave::NewStub(channel);
@@ -363,8 +351,9 @@ absl::Status EnclaveLink::OpenStreamsBlocking() {
     streams_missing_ = false;
   }
   for (std::size_t missing = pool_.missing(); missing > 0; --missing) {
-    BULLA_ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, DialChannelBlocking());
-    pool_.Open(std::move(channel));
+    BULLA_ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel,
+                           DialChannelBlocking(options_.address));
+    pool_.Open(MakeGrpcFrameConnection(std::move(channel)));
   }
   return absl::OkStatus();
 }

@@ -172,7 +172,6 @@ class EnclaveLink final : public std::enable_shared_from_this<EnclaveLink>, priv
   absl::Status OpenStreamsBlocking() BULLA_EXCLUDES(mutex_);
   void AwaitAnswersBlocking();
   void Disconnect();
-  absl::StatusOr<std::shared_ptr<grpc::Channel>> DialChannelBlocking();
   // Waits for `time`, or until Stop().
   void WaitFor(std::chrono::milliseconds time) BULLA_EXCLUDES(mutex_);
   bool stopping() const BULLA_EXCLUDES(mutex_);

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/log.h"
 #include "gateway/call/call_list.h"
 
 namespace bulla {
@@ -47,23 +46,19 @@ void DropFront(std::vector<T>& from, std::size_t count) {
 
 }  // namespace
 
-std::shared_ptr<EnclaveStream> EnclaveStream::Open(std::shared_ptr<grpc::Channel> channel,
+std::shared_ptr<EnclaveStream> EnclaveStream::Open(std::unique_ptr<FrameConnection> connection,
                                                    StreamEvents& events, const Clock& clock,
                                                    std::size_t frame_signs_max) {
   std::shared_ptr<EnclaveStream> stream(
-      new EnclaveStream(std::move(channel), events, clock, frame_signs_max));
+      new EnclaveStream(std::move(connection), events, clock, frame_signs_max));
   stream->self_ = stream;
-  stream->stub_->async()->Session(&stream->context_, stream.get());
-  stream->AddHold();  // writes start outside gRPC's own reactions
-  stream->StartRead(&stream->incoming_);
-  stream->StartCall();
+  stream->connection_->Start(*stream);
   return stream;
 }
 
-EnclaveStream::EnclaveStream(std::shared_ptr<grpc::Channel> channel, StreamEvents& events,
+EnclaveStream::EnclaveStream(std::unique_ptr<FrameConnection> connection, StreamEvents& events,
                              const Clock& clock, std::size_t frame_signs_max)
-    : channel_(std::move(channel)),
-      stub_(wire::v1::Enclave::NewStub(channel_)),
+    : connection_(std::move(connection)),
       events_(events),
       clock_(clock),
       frame_signs_max_(frame_signs_max),
@@ -77,7 +72,7 @@ SignCall* EnclaveStream::Sign(SignCall* first) {
     while (first != nullptr && HasRoom()) QueueSign(PopFirst(first));
     if (!BeginWrite()) return first;
   }
-  Write();
+  connection_->Write(sending_);
   return first;
 }
 
@@ -90,7 +85,7 @@ SignCall* EnclaveStream::SignWithBlob(SignCall* first, const Bytes& blob) {
     while (first != nullptr && HasRoom()) QueueSign(PopFirst(first));
     if (!BeginWrite()) return first;
   }
-  Write();
+  connection_->Write(sending_);
   return first;
 }
 
@@ -101,7 +96,7 @@ bool EnclaveStream::Load(const Bytes& blob) {
     queued_loads_.push_back(blob);
     if (!BeginWrite()) return true;
   }
-  Write();
+  connection_->Write(sending_);
   return true;
 }
 
@@ -112,7 +107,7 @@ bool EnclaveStream::Create(const KeyId& key_id, MonotonicTime deadline, CreateDo
     queued_creates_.push_back({TakeSlot(deadline, nullptr, std::move(done)), key_id});
     if (!BeginWrite()) return true;
   }
-  Write();
+  connection_->Write(sending_);
   return true;
 }
 
@@ -165,12 +160,6 @@ bool EnclaveStream::BeginWrite() {
   return true;
 }
 
-// Requires: BeginWrite() said so. While writing_ is set the hold stays, so gRPC cannot finish.
-void EnclaveStream::Write() {
-  EncodeRequest(sending_, outgoing_);
-  StartWrite(&outgoing_);
-}
-
 void EnclaveStream::OnWriteDone(bool ok) {
   bool more = false;
   {
@@ -179,23 +168,15 @@ void EnclaveStream::OnWriteDone(bool ok) {
     more = ok && BeginWrite();
   }
   if (more) {
-    Write();
+    connection_->Write(sending_);
   } else {
-    ReleaseHoldOnce();
+    FinishOnce();
   }
 }
 
-void EnclaveStream::OnReadDone(bool ok) {
-  if (!ok) return LoseAllInFlight();
-  absl::Status decoded = DecodeReply(incoming_, replies_);
-  if (!decoded.ok()) {
-    LogError("reply_frame_refused", {{"reason", std::string(decoded.message())}});
-    Close();
-    return LoseAllInFlight();
-  }
-  HandleSignReplies(replies_.signs);
-  HandleCreateReplies(replies_.creates);
-  StartRead(&incoming_);
+void EnclaveStream::OnReplies(ReplyBatch& replies) {
+  HandleSignReplies(replies.signs);
+  HandleCreateReplies(replies.creates);
 }
 
 void EnclaveStream::HandleSignReplies(const std::vector<SignReply>& replies) {
@@ -296,24 +277,22 @@ void EnclaveStream::LoseAllInFlight() {
   }
   if (lost.sign_count > 0) events_.OnLost(lost.signs.first(), lost.sign_count);
   for (CreateDone& done : lost.creates) done(ErrorCode::kUnavailable, {});
-  ReleaseHoldOnce();
+  FinishOnce();
 }
 
-void EnclaveStream::ReleaseHoldOnce() {
+// While writing_ is set a write is under way or about to start.
+void EnclaveStream::FinishOnce() {
   {
     MutexLock lock(mutex_);
-    if (!closed_ || writing_ || !std::exchange(grpc_hold_, false)) return;
+    if (!closed_ || writing_ || std::exchange(finished_, true)) return;
   }
-  RemoveHold();
+  connection_->Finish();
 }
 
-void EnclaveStream::Close() {
-  // Ends the read under way; its reaction answers what is in flight.
-  context_.TryCancel();
-}
+// What is in flight is answered when the connection says that it is broken.
+void EnclaveStream::Close() { connection_->Close(); }
 
-void EnclaveStream::OnDone(const grpc::Status&) {
-  LoseAllInFlight();
+void EnclaveStream::OnClosed() {
   events_.OnStreamClosed();
   self_.reset();  // may delete this
 }

@@ -7,24 +7,23 @@
 
 #include <cstdint>
 #include <functional>
-#include <grpcpp/grpcpp.h>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "base/clock.h"
-#include "base/fd.h"
 #include "base/mutex.h"
 #include "gateway/call/call_list.h"
 #include "gateway/call/signer_service.h"
+#include "gateway/link/transport.h"
 #include "wire/codec.h"
-#include "wire/enclave.grpc.pb.h"
 
 namespace bulla {
 
 class EnclaveStream;
 
-// What a stream tells its owner. Called on gRPC's threads with no lock held; must not block.
+// What a stream tells its owner. Called on the transport's threads with no lock held; must not
+// block.
 class StreamEvents {
  public:
   virtual ~StreamEvents() = default;
@@ -47,8 +46,7 @@ class StreamEvents {
 };
 
 // Thread-safe. Made by Open(); lives until the stream is closed and nobody holds it.
-class EnclaveStream final
-    : public grpc::ClientBidiReactor<wire::v1::RequestFrame, wire::v1::ReplyFrame> {
+class EnclaveStream final : private FrameEvents {
  public:
   // `status` is other than OK when the reply is not a key: the rest of it is then empty.
   using CreateDone = std::function<void(ErrorCode, CreateReply)>;
@@ -57,9 +55,9 @@ class EnclaveStream final
   // enclave can answer inside a deadline.
   static constexpr std::size_t kSlotsMax = 256;
 
-  // Opens a session on `channel`, whose connection the stream owns from then on. At most
-  // `frame_signs_max` signatures travel in a frame.
-  static std::shared_ptr<EnclaveStream> Open(std::shared_ptr<grpc::Channel> channel,
+  // Starts `connection`, which the stream owns from then on. At most `frame_signs_max` signatures
+  // travel in a frame.
+  static std::shared_ptr<EnclaveStream> Open(std::unique_ptr<FrameConnection> connection,
                                              StreamEvents& events, const Clock& clock,
                                              std::size_t frame_signs_max);
 
@@ -97,12 +95,13 @@ class EnclaveStream final
     MonotonicTime deadline;
   };
 
-  EnclaveStream(std::shared_ptr<grpc::Channel> channel, StreamEvents& events, const Clock& clock,
-                std::size_t frame_signs_max);
+  EnclaveStream(std::unique_ptr<FrameConnection> connection, StreamEvents& events,
+                const Clock& clock, std::size_t frame_signs_max);
 
-  void OnReadDone(bool ok) override;
+  void OnReplies(ReplyBatch& replies) override;
   void OnWriteDone(bool ok) override;
-  void OnDone(const grpc::Status& status) override;
+  void OnBroken() override { LoseAllInFlight(); }
+  void OnClosed() override;
 
   bool HasRoom() const BULLA_REQUIRES(mutex_) { return !closed_ && !free_slots_.empty(); }
   std::uint32_t TakeSlot(MonotonicTime deadline, SignCall* sign, CreateDone create)
@@ -111,10 +110,9 @@ class EnclaveStream final
   // before.
   Slot ReleaseSlot(std::uint32_t sequence) BULLA_REQUIRES(mutex_);
   void QueueSign(SignCall* call) BULLA_REQUIRES(mutex_);
-  // Moves the next frame's worth from the outbox to sending_; false when there is nothing to send
-  // or a write is under way.
+  // Moves the next frame's worth from the outbox to sending_, for the caller to write; false when
+  // there is nothing to send or a write is under way.
   bool BeginWrite() BULLA_REQUIRES(mutex_);
-  void Write();
   // What left its slots unanswered.
   struct Released {
     CallList signs;
@@ -126,18 +124,16 @@ class EnclaveStream final
   Released ReleaseIf(IsDue is_due) BULLA_REQUIRES(mutex_);
   // Marks the stream closed and gives back what is in flight.
   void LoseAllInFlight() BULLA_EXCLUDES(mutex_);
-  // Lets gRPC finish the call once no write can start any more.
-  void ReleaseHoldOnce() BULLA_EXCLUDES(mutex_);
+  // Lets the connection end once no write can start any more.
+  void FinishOnce() BULLA_EXCLUDES(mutex_);
   void HandleSignReplies(const std::vector<SignReply>& replies);
   void HandleCreateReplies(std::vector<CreateReply>& replies);
 
-  const std::shared_ptr<grpc::Channel> channel_;
-  const std::unique_ptr<wire::v1::Enclave::Stub> stub_;
+  const std::unique_ptr<FrameConnection> connection_;
   StreamEvents& events_;
   const Clock& clock_;
   const std::size_t frame_signs_max_;
-  grpc::ClientContext context_;
-  std::shared_ptr<EnclaveStream> self_;  // from Open to OnDone: gRPC holds a plain pointer
+  std::shared_ptr<EnclaveStream> self_;  // from Open to OnClosed: the connection calls back
 
   mutable Mutex mutex_;
   std::vector<Slot> slots_ BULLA_GUARDED_BY(mutex_);
@@ -147,14 +143,9 @@ class EnclaveStream final
   std::vector<CreateItem> queued_creates_ BULLA_GUARDED_BY(mutex_);
   bool writing_ BULLA_GUARDED_BY(mutex_) = false;
   bool closed_ BULLA_GUARDED_BY(mutex_) = false;
-  bool grpc_hold_ BULLA_GUARDED_BY(mutex_) = true;
+  bool finished_ BULLA_GUARDED_BY(mutex_) = false;
 
-  // Owned by whoever set writing_.
-  RequestBatch sending_;
-  wire::v1::RequestFrame outgoing_;
-  // Owned by the read under way.
-  wire::v1::ReplyFrame incoming_;
-  ReplyBatch replies_;
+  RequestBatch sending_;  // owned by whoever set writing_
 };
 
 }  // namespace bulla

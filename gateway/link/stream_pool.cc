@@ -192,13 +192,13 @@ void StreamPool::WantMore() {
   events_.OnMissing();
 }
 
-void StreamPool::Open(std::shared_ptr<grpc::Channel> channel) {
+void StreamPool::Open(std::unique_ptr<FrameConnection> connection) {
   {
     MutexLock lock(mutex_);
     ++alive_;
   }
   std::shared_ptr<EnclaveStream> stream =
-      EnclaveStream::Open(std::move(channel), *this, clock_, options_.batch.size_max);
+      EnclaveStream::Open(std::move(connection), *this, clock_, options_.batch.size_max);
   MutexLock lock(mutex_);
   auto streams = std::make_shared<Streams>();
   for (const auto& other : *streams_) {

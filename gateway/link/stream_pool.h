@@ -21,8 +21,8 @@
 
 namespace bulla {
 
-// What a pool tells its owner. Called on gRPC's threads or a caller's, with no lock held; must not
-// block.
+// What a pool tells its owner. Called on the transport's threads or a caller's, with no lock held;
+// must not block.
 class PoolEvents {
  public:
   virtual ~PoolEvents() = default;
@@ -82,7 +82,7 @@ class StreamPool final : private StreamEvents {
   // How many streams ought to be opened now: there are too few, or all of them are well filled.
   std::size_t missing() const BULLA_EXCLUDES(mutex_);
   // One more, on a connection that it owns from then on.
-  void Open(std::shared_ptr<grpc::Channel> channel) BULLA_EXCLUDES(mutex_);
+  void Open(std::unique_ptr<FrameConnection> connection) BULLA_EXCLUDES(mutex_);
   // Closes all, and waits until none of them will call back any more.
   void CloseBlocking() BULLA_EXCLUDES(mutex_);
   // Answers what waits to be sent with kUnavailable.
