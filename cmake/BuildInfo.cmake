@@ -1,11 +1,11 @@
 # What the programs were built from (base/build_info.h), as one small source file that only they
-# link. Included, it makes the target `bulla_build_info`; each build runs it again as a script, which
-# writes the file anew when what it says has changed, so that a commit costs one file and the links of
-# the programs.
+# link. Included, it makes the target `bulla_build_info`; each build runs it again as a script,
+# which writes the file anew when what it says has changed, so that a commit costs one file and the
+# links of the programs.
 
 if(NOT CMAKE_SCRIPT_MODE_FILE)
   set(source ${CMAKE_BINARY_DIR}/generated/build_info.cc)
-  string(STRIP "${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}, ${CMAKE_BUILD_TYPE}" compiler)
+  set(compiler "${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}, ${CMAKE_BUILD_TYPE}")
   if(BULLA_SANITIZE)
     string(APPEND compiler ", sanitizer: ${BULLA_SANITIZE}")
   endif()

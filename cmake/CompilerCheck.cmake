@@ -1,5 +1,5 @@
-# No build goes on with a compiler that makes wrong code of checks/stores_are_kept.c, at any level of
-# optimisation, as C or as C++. Included by Toolchain.cmake, which has set BULLA_COMPILE_OPTIONS.
+# No build goes on with a compiler that makes wrong code of checks/stores_are_kept.c, at any level
+# of optimisation, as C or as C++. Included by Toolchain.cmake, which has set BULLA_COMPILE_OPTIONS.
 
 function(bulla_check_compiler source level)
   string(MAKE_C_IDENTIFIER "bulla_keeps_stores_${source}_${level}" checked)
@@ -14,9 +14,9 @@ function(bulla_check_compiler source level)
     message(FATAL_ERROR "${source} does not compile with ${level}:\n${output}")
   elseif(NOT status EQUAL 0)
     message(FATAL_ERROR
-      "${CMAKE_CXX_COMPILER} ${CMAKE_CXX_COMPILER_VERSION} makes wrong code of ${source} with ${level} "
-      "(${status}). cmake/compile_options.txt has the options that keep GCC 12.2 from it: are they in "
-      "force? Otherwise use another compiler.")
+      "${CMAKE_CXX_COMPILER} ${CMAKE_CXX_COMPILER_VERSION} makes wrong code of ${source} with "
+      "${level} (${status}). cmake/compile_options.txt has the options that keep GCC 12.2 from it: "
+      "are they in force? Otherwise use another compiler.")
   endif()
   set(${checked} "${BULLA_COMPILE_OPTIONS}" CACHE INTERNAL "options with which this was right")
   unset(status CACHE)

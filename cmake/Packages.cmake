@@ -12,8 +12,8 @@ find_package(SQLite3 REQUIRED)
 find_package(yaml-cpp CONFIG REQUIRED)
 find_package(prometheus-cpp CONFIG REQUIRED)
 
-# The signing engine's library: the one that scripts/engine built, else the one that is installed. What
-# pkg-config found in an earlier run is forgotten, since that may have been the other.
+# The signing engine's library: the one that scripts/engine built, else the one that is installed.
+# What pkg-config found in an earlier run is forgotten, since that may have been the other.
 set(engine ${PROJECT_SOURCE_DIR}/build/engine)
 if(EXISTS ${engine}/version)
   set(ENV{PKG_CONFIG_PATH} "${engine}/lib/pkgconfig:$ENV{PKG_CONFIG_PATH}")

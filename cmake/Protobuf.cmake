@@ -1,5 +1,6 @@
 # bulla_proto(<target> <import dir> <protos...>): generated protobuf and gRPC code as a library. Its
-# warnings are not ours to mend, so they are off, and its headers are system headers to everyone else.
+# warnings are not ours to mend, so they are off, and its headers are system headers to everyone
+# else.
 function(bulla_proto target import_dir)
   set(generated ${CMAKE_CURRENT_BINARY_DIR}/generated)
   file(MAKE_DIRECTORY ${generated})

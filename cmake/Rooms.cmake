@@ -3,8 +3,8 @@
 # has both names: gateway/http is `gateway_http`.
 
 # bulla_room(<name> LINKS <libraries...> [TEST_LINKS <libraries...>]): what the room links is what
-# it may include; its tests may include TEST_LINKS too. A folder in it is part of it, unless it has a
-# CMakeLists.txt of its own.
+# it may include; its tests may include TEST_LINKS too. A folder in it is part of it, unless it has
+# a CMakeLists.txt of its own.
 function(bulla_room name)
   cmake_parse_arguments(ARG "" "" "LINKS;TEST_LINKS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS *.cc)
@@ -47,8 +47,8 @@ function(bulla_room name)
   endforeach()
 endfunction()
 
-# The name of a program that is made of one file: the file's, with the room's in front where the room
-# lies in another's folder, since file names there leave it away.
+# The name of a program that is made of one file: the file's, with the room's in front where the
+# room lies in another's folder, since file names there leave it away.
 function(bulla_program_name source result)
   get_filename_component(name ${source} NAME_WE)
   get_filename_component(folder ${source} DIRECTORY)

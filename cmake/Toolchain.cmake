@@ -51,7 +51,8 @@ include(${CMAKE_CURRENT_LIST_DIR}/CompilerCheck.cmake)
 add_link_options(-Wl,-z,relro,-z,now,-z,noexecstack,-z,ibt,-z,shstk)
 
 if(BULLA_SANITIZE AND NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
-  # What the sanitizers add hides from GCC that an optional's value is looked at only when it is there.
+  # What the sanitizers add hides from GCC that an optional's value is looked at only when it is
+  # there.
   add_compile_options(-Wno-maybe-uninitialized)
 endif()
 if(BULLA_SANITIZE STREQUAL "address")
@@ -59,8 +60,8 @@ if(BULLA_SANITIZE STREQUAL "address")
   add_link_options(-fsanitize=address,undefined)
 elseif(BULLA_SANITIZE STREQUAL "thread")
   add_compile_options(-fsanitize=thread)
-  # ThreadSanitizer does not know the fences that Asio adds to the locks of its queues (and GCC says so,
-  # as a warning).
+  # ThreadSanitizer does not know the fences that Asio adds to the locks of its queues (and GCC says
+  # so, as a warning).
   add_compile_definitions(BOOST_ASIO_DISABLE_FENCED_BLOCK)
   add_link_options(-fsanitize=thread)
 endif()

@@ -14,9 +14,9 @@ import tables  # noqa: E402
 
 
 def run(p50, p95=2.0, crossings=1.0):
-    return {"requests": 1000, "failed": 3, "dropped": 4, "rate_per_s": 7000.0, "target_rate_per_s": 7001.0,
-            "p50_ms": p50, "p95_ms": p95, "p99_ms": 4.5, "p999_ms": 9.25,
-            "crossings_per_signature": crossings}
+    return {"requests": 1000, "failed": 3, "dropped": 4, "rate_per_s": 7000.0,
+            "target_rate_per_s": 7001.0, "p50_ms": p50, "p95_ms": p95, "p99_ms": 4.5,
+            "p999_ms": 9.25, "crossings_per_signature": crossings}
 
 
 def step(rate, p99, held):
@@ -25,8 +25,8 @@ def step(rate, p99, held):
 
 FIGURES = {
     "date": "2026-01-02", "quick": False,
-    "cost": [{f"cost_ratio_{case}": ratio for case, _, _ in tables.COST_CASES} | {"machine": {"cpu": "A <CPU>"}}
-             for ratio in (1.11, 1.37, 1.22)],
+    "cost": [{f"cost_ratio_{case}": ratio for case, _, _ in tables.COST_CASES}
+             | {"machine": {"cpu": "A <CPU>"}} for ratio in (1.11, 1.37, 1.22)],
     "capacity": {"capacity_per_s": 1500.0,
                  "steps": [step(1000, 2.0, True), step(1500, 40.0, False), step(1500, 8.0, True)]},
     "half": [run(1.25)],
@@ -45,7 +45,8 @@ class Tables(unittest.TestCase):
     def test_each_part_says_what_was_measured(self):
         text = tables.markdown(FIGURES)
         for wanted in ("1.11, 1.37, 1.22", "1500 signatures a second held", "| 3, 4 |", "9.25",
-                       "75.0 % fewer", "ratios 1.000", "| engine_q_depth | 1 | – |", "| 600 | 16.0 | 32.0 |"):
+                       "75.0 % fewer", "ratios 1.000", "| engine_q_depth | 1 | – |",
+                       "| 600 | 16.0 | 32.0 |"):
             self.assertIn(wanted, text)
 
     def test_parts_that_were_not_measured_are_left_out(self):

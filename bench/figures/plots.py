@@ -1,4 +1,6 @@
-"""What was measured, as SVG pictures that read in light and in dark. Pure functions of figures.json."""
+"""What was measured, as SVG pictures that read in light and in dark. Pure functions of
+figures.json.
+"""
 
 import html
 import math
@@ -53,7 +55,8 @@ def lines(title, subtitle, x_title, y_title, curves, limit=None):
         value = i * step_of(y_max)
         _, y = at(0, value)
         parts += [f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>',
-                  f'<text class="small" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>']
+                  f'<text class="small" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">'
+                  f'{value:g}</text>']
     for i in range(int(x_max / step_of(x_max)) + 1):
         value = i * step_of(x_max)
         x, _ = at(value, 0)
@@ -71,8 +74,8 @@ def lines(title, subtitle, x_title, y_title, curves, limit=None):
         x, y = at(*curve[-1])
         label_y = y if label_y is None else min(y, label_y - LINE)  # from below, none over another
         parts += [f'<polyline class="{kind} line" points="{path}"/>',
-                  f'<text class="{kind} label" x="{x + 8:.1f}" y="{label_y + 4:.1f}">{html.escape(name)}'
-                  '</text>']
+                  f'<text class="{kind} label" x="{x + 8:.1f}" y="{label_y + 4:.1f}">'
+                  f'{html.escape(name)}</text>']
     return picture(HEIGHT, title, subtitle, parts)
 
 
@@ -85,14 +88,16 @@ def of_cost(figures):
     for i, (case, title, limit) in enumerate(tables.COST_CASES):
         y, ratio = top + i * (bar + gap), statistics.median(values[case])
         x = left + limit * scale
-        parts += [f'<text x="{left - 10}" y="{y + 18}" text-anchor="end">{html.escape(title)}</text>',
+        parts += [f'<text x="{left - 10}" y="{y + 18}" text-anchor="end">'
+                  f'{html.escape(title)}</text>',
                   f'<rect class="{"a" if "unverified" in case else "b"}" x="{left}" y="{y}" '
                   f'width="{ratio * scale:.1f}" height="{bar}" rx="2"/>',
-                  f'<line class="limit" x1="{x:.1f}" x2="{x:.1f}" y1="{y - 5}" y2="{y + bar + 5}"/>',
+                  f'<line class="limit" x1="{x:.1f}" x2="{x:.1f}" y1="{y - 5}" '
+                  f'y2="{y + bar + 5}"/>',
                   f'<text x="{x + 8:.1f}" y="{y + 18}">{ratio:.2f} (limit {limit})</text>']
     return picture(top + len(tables.COST_CASES) * (bar + gap), "CPU time of a signature",
-                   "gateway and enclave together; 1 is one secp256k1_ecdsa_sign of Debian's library in the "
-                   "same run", parts)
+                   "gateway and enclave together; 1 is one secp256k1_ecdsa_sign of Debian's "
+                   "library in the same run", parts)
 
 
 def of_capacity(figures):
@@ -102,7 +107,8 @@ def of_capacity(figures):
         if rate not in best or step["p99_ms"] < best[rate]["p99_ms"]:
             best[rate] = step
     steps = [best[rate] for rate in sorted(best)]
-    return lines("Latency by rate", "POST /sign over 500 connections, open loop; the line is the limit of 10 ms",
+    return lines("Latency by rate",
+                 "POST /sign over 500 connections, open loop; the line is the limit of 10 ms",
                  "signatures a second", "ms",
                  {("a", "p50"): [(s["rate_per_s"], s["p50_ms"]) for s in steps],
                   ("b", "p99"): [(s["rate_per_s"], s["p99_ms"]) for s in steps]}, limit=10)
@@ -110,7 +116,8 @@ def of_capacity(figures):
 
 def of_memory(figures):
     samples = figures["memory"]["memory"]
-    return lines("Memory under load", f"resident, at {figures['memory']['target_rate_per_s']:.0f} a second",
+    return lines("Memory under load",
+                 f"resident, at {figures['memory']['target_rate_per_s']:.0f} a second",
                  "seconds", "MiB",
                  {("a", "gateway"): [(s["seconds"], s["gateway_bytes"] / 2**20) for s in samples],
                   ("b", "enclave"): [(s["seconds"], s["enclave_bytes"] / 2**20) for s in samples]})

@@ -21,7 +21,8 @@ def of_cost(figures):
 def of_capacity(figures):
     capacity = figures["capacity"]
     rows = [f"{capacity['capacity_per_s']:.0f} signatures a second held.", "",
-            "| due, /s | p50, ms | p99, ms | CPU of gateway and enclave | held |", "|--:|--:|--:|--:|---|"]
+            "| due, /s | p50, ms | p99, ms | CPU of gateway and enclave | held |",
+            "|--:|--:|--:|--:|---|"]
     for step in sorted(capacity["steps"], key=lambda step: step["rate_per_s"]):
         rows.append(f"| {step['rate_per_s']:.0f} | {step['p50_ms']:.2f} | {step['p99_ms']:.2f} | "
                     f"{step['cpu_percent']:.0f} % | {'yes' if step['held'] else 'no'} |")
@@ -32,7 +33,8 @@ def of_half(figures):
     rows = ["| rate, /s | requests | failed, dropped | p50, ms | p99, ms | p99.9, ms |",
             "|--:|--:|--:|--:|--:|--:|"]
     for run in figures["half"]:
-        rows.append(f"| {run['rate_per_s']:.0f} | {run['requests']} | {run['failed']}, {run['dropped']} | "
+        rows.append(f"| {run['rate_per_s']:.0f} | {run['requests']} | {run['failed']}, "
+                    f"{run['dropped']} | "
                     f"{run['p50_ms']:.2f} | {run['p99_ms']:.2f} | {run['p999_ms']:.2f} |")
     return rows
 
@@ -45,9 +47,11 @@ def of_batching(figures):
 
     rows = [f"{rounds[0]['on']['target_rate_per_s']:.0f} a second over 500 connections, medians of "
             f"{len(rounds)} runs of each, by turns.", "",
-            "| batching | crossings a signature | p50, ms | p95, ms | p99, ms |", "|---|--:|--:|--:|--:|"]
+            "| batching | crossings a signature | p50, ms | p95, ms | p99, ms |",
+            "|---|--:|--:|--:|--:|"]
     for name in ("on", "off"):
-        rows.append(f"| {name} | {median(name, 'crossings_per_signature'):.3f} | {median(name, 'p50_ms'):.2f}"
+        rows.append(f"| {name} | {median(name, 'crossings_per_signature'):.3f}"
+                    f" | {median(name, 'p50_ms'):.2f}"
                     f" | {median(name, 'p95_ms'):.2f} | {median(name, 'p99_ms'):.2f} |")
     fewer = 1 - median("on", "crossings_per_signature") / median("off", "crossings_per_signature")
     return [*rows, "", f"Crossings: {100 * fewer:.1f} % fewer."]
@@ -77,7 +81,8 @@ def of_memory(figures):
 
 
 TITLES = {"cost": "CPU time of a signature", "capacity": "Capacity", "half": "At half of capacity",
-          "batching": "Batching", "alone": "One at a time", "memory": "Ten minutes at nine tenths of capacity"}
+          "batching": "Batching", "alone": "One at a time",
+          "memory": "Ten minutes at nine tenths of capacity"}
 
 
 def machine(figures):

@@ -88,7 +88,8 @@ class Report(unittest.TestCase):
         root = xml.etree.ElementTree.fromstring(report.svg(COMPARISON))
         bars = root.findall("{http://www.w3.org/2000/svg}rect")
         self.assertEqual([b.get("class") for b in bars], ["bulla", "peer"])
-        self.assertAlmostEqual(float(bars[0].get("width")), 3 * float(bars[1].get("width")), delta=1)
+        ours, peers = (float(bar.get("width")) for bar in bars)
+        self.assertAlmostEqual(ours, 3 * peers, delta=1)
 
     def test_grid_lines_are_few_and_round(self):
         for highest in (1, 7, 90, 1234, 8000, 99_999):

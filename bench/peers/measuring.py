@@ -100,8 +100,8 @@ def measure(system, connections, arguments):
     closed = run()
     cpu = system.cpu_seconds() - before
     low = run(arguments.low_rate, 2 * arguments.seconds)  # few requests a second, so longer
-    say(f"  closed loop {closed['rate_per_s']:.0f}/s, {closed['failed']} refused;  at {arguments.low_rate:g}/s "
-        f"p50 {low['p50_ms']:.3f} ms, p99 {low['p99_ms']:.3f} ms")
+    say(f"  closed loop {closed['rate_per_s']:.0f}/s, {closed['failed']} refused;  "
+        f"at {arguments.low_rate:g}/s p50 {low['p50_ms']:.3f} ms, p99 {low['p99_ms']:.3f} ms")
     held = highest_rate(try_rate, 0.85 * closed["rate_per_s"], arguments.resolution)
     return {
         "held_rate": held,

@@ -48,8 +48,8 @@ def markdown_of_loops(rows):
     text = ["## Libraries in a loop, without a network", "",
             "| | threads | CPU µs per signature | × the first | signatures/s |",
             "|---|--:|--:|--:|--:|"]
-    text += [f"| {row['name']} | {row['threads']} | {row['cpu_us']:.1f} | {row['cpu_us'] / stock:.2f} "
-             f"| {row['per_second']:.0f} |" for row in rows]
+    text += [f"| {row['name']} | {row['threads']} | {row['cpu_us']:.1f} "
+             f"| {row['cpu_us'] / stock:.2f} | {row['per_second']:.0f} |" for row in rows]
     return [*text, ""]
 
 
@@ -65,14 +65,14 @@ def markdown(comparison):
         f"load average {machine['load_average_before']:.2f} before, "
         f"{machine['load_average_after']:.2f} after.", "",
         f"Services on CPU {comparison['server_cpus']}, the generator on CPU "
-        f"{comparison['generator_cpus']}. Medians of {comparison['rounds']} rounds in turn, steps of "
-        f"{comparison['seconds']:g} s, {comparison['keys']} keys. {verified} signatures were checked, "
-        "all are right.", ""]
+        f"{comparison['generator_cpus']}. Medians of {comparison['rounds']} rounds in turn, "
+        f"steps of {comparison['seconds']:g} s, {comparison['keys']} keys. {verified} signatures "
+        "were checked, all are right.", ""]
     for connections, rows in of_connections(comparison):
         text += [
             f"## {connections} connections", "",
-            "| | rate with p99 < 10 ms (open loop) | of the rounds | Bulla is × | closed loop, /s | "
-            "its p99, ms | lost in it | CPU µs per signature | "
+            "| | rate with p99 < 10 ms (open loop) | of the rounds | Bulla is × | "
+            "closed loop, /s | its p99, ms | lost in it | CPU µs per signature | "
             f"p50 at {comparison['low_rate']:g}/s, ms | p99, ms | lost |",
             "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"]
         for row in rows:
@@ -83,8 +83,8 @@ def markdown(comparison):
                 f"{row['low_p50_ms']:.3f} | {row['low_p99_ms']:.3f} | {row['low_lost']} |")
         text.append("")
     text += markdown_of_loops(comparison["raw"])
-    text += ["Lost is refused, failed or dropped. CPU is of all processes of the service, in the closed "
-             "loop, over good answers. What each service is and does "
+    text += ["Lost is refused, failed or dropped. CPU is of all processes of the service, in the "
+             "closed loop, over good answers. What each service is and does "
              "not do: bench/peers/README.md.", ""]
     return "\n".join(text)
 
@@ -135,9 +135,9 @@ def svg(comparison):
     parts.append(f'<text class="title" x="12" y="{y}">Signatures a second with p99 &lt; 10 ms'
                  "</text>")
     y += 20
-    parts.append(f'<text class="small" x="12" y="{y}">open loop, every signature checked; median of '
-                 f'{comparison["rounds"]} rounds, the line is their range; services on CPU '
-                 f'{html.escape(comparison["server_cpus"])}</text>')
+    parts.append(f'<text class="small" x="12" y="{y}">open loop, every signature checked; '
+                 f'median of {comparison["rounds"]} rounds, the line is their range; services on '
+                 f'CPU {html.escape(comparison["server_cpus"])}</text>')
     for connections, rows in of_connections(comparison):
         y += GROUP
         parts.append(f'<text class="title" x="12" y="{y + 14}">{connections} connections</text>')

@@ -1,7 +1,7 @@
-// Exit status 0 when the compiler keeps the calls of Fill(). GCC 12.2 of Debian 12 takes a function for
-// one without effects when all it does is store 64-byte aggregates through the pointer of an inlined
-// helper, and deletes its calls, at -O1 and -O2. Signatures made of what was never stored would be the
-// least of it. Valid C and C++.
+// Exit status 0 when the compiler keeps the calls of Fill(). GCC 12.2 of Debian 12 takes a function
+// for one without effects when all it does is store 64-byte aggregates through the pointer of an
+// inlined helper, and deletes its calls, at -O1 and -O2. Signatures made of what was never stored
+// would be the least of it. Valid C and C++.
 
 #include <stdint.h>
 

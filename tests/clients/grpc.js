@@ -38,16 +38,32 @@ const standard = protoLoader.fromJSON({
           nested: {
             v1alpha: {
               nested: {
-                Request: { fields: { fileContainingSymbol: field('string', 4), listServices: field('string', 7) } },
+                Request: {
+                  fields: {
+                    fileContainingSymbol: field('string', 4),
+                    listServices: field('string', 7),
+                  },
+                },
                 Files: { fields: { fileDescriptorProto: field('bytes', 1, 'repeated') } },
                 Service: { fields: { name: field('string', 1) } },
                 Services: { fields: { service: field('Service', 1, 'repeated') } },
-                Failure: { fields: { errorCode: field('int32', 1), errorMessage: field('string', 2) } },
-                Response: { fields: { files: field('Files', 4), services: field('Services', 6), failure: field('Failure', 7) } },
+                Failure: {
+                  fields: { errorCode: field('int32', 1), errorMessage: field('string', 2) },
+                },
+                Response: {
+                  fields: {
+                    files: field('Files', 4),
+                    services: field('Services', 6),
+                    failure: field('Failure', 7),
+                  },
+                },
                 ServerReflection: {
                   methods: {
                     ServerReflectionInfo: {
-                      requestType: 'Request', requestStream: true, responseType: 'Response', responseStream: true,
+                      requestType: 'Request',
+                      requestStream: true,
+                      responseType: 'Response',
+                      responseStream: true,
                     },
                   },
                 },
@@ -62,7 +78,12 @@ const standard = protoLoader.fromJSON({
                 HealthCheckRequest: { fields: { service: field('string', 1) } },
                 HealthCheckResponse: { fields: { status: field('int32', 1) } },
                 Health: {
-                  methods: { Check: { requestType: 'HealthCheckRequest', responseType: 'HealthCheckResponse' } },
+                  methods: {
+                    Check: {
+                      requestType: 'HealthCheckRequest',
+                      responseType: 'HealthCheckResponse',
+                    },
+                  },
                 },
               },
             },

@@ -7,7 +7,9 @@ import { after, before, describe, test } from 'node:test';
 
 import grpc from '@grpc/grpc-js';
 
-import { call, healthClient, servicesByReflection, signerFromProto, signerFromReflection } from './grpc.js';
+import {
+  call, healthClient, servicesByReflection, signerFromProto, signerFromReflection,
+} from './grpc.js';
 import { digestOf, hex, judgeDer, judgeKey, judgeSignature, unhex } from './judge.js';
 import { forEachOf, startService } from './service.js';
 
@@ -35,7 +37,10 @@ function post(path, body, headers = {}) {
   const [host, port] = service.http.split(':');
   return new Promise((resolve, reject) => {
     const request = http.request(
-      { host, port, path, method: 'POST', agent, headers: { 'Content-Type': 'application/json', ...headers } },
+      {
+        host, port, path, method: 'POST', agent,
+        headers: { 'Content-Type': 'application/json', ...headers },
+      },
       (response) => {
         const chunks = [];
         response.on('data', (chunk) => chunks.push(chunk));
@@ -89,12 +94,15 @@ describe('HTTP', () => {
       });
       assert.equal(status, 200, JSON.stringify(body).slice(0, 300));
       assert.equal(body.results.length, BATCH);
-      body.results.forEach((result, j) => judgeHttpSignature(items[j].key, items[j].digest, result));
+      body.results.forEach((result, j) => {
+        judgeHttpSignature(items[j].key, items[j].digest, result);
+      });
     });
   });
 
   test('the DER form holds the same r and s', async () => {
-    const { body } = await post('/sign', { keyId: keys[0].keyId, digest: hex(digestOf('der')), der: true });
+    const digest = hex(digestOf('der'));
+    const { body } = await post('/sign', { keyId: keys[0].keyId, digest, der: true });
     judgeDer(unhex(body.der), unhex(body.signature));
   });
 
@@ -127,7 +135,7 @@ describe('gRPC', () => {
     keys.forEach(judgeKey);
   });
 
-  test(`${SIGNATURES / 2} unary signatures verify, are low-S and recover to the address`, async () => {
+  test(`${SIGNATURES / 2} unary signatures verify, are low-S, recover to the address`, async () => {
     await forEachOf(SIGNATURES / 2, CONCURRENCY, async (i) => {
       const key = keys[i % KEYS];
       const digest = digestOf(`unary ${i}`);
@@ -148,7 +156,8 @@ describe('gRPC', () => {
     const sendBatch = () => {
       const items = [];
       while (sent < total && items.length < BATCH) {
-        const item = { ref: sent, keyId: keys[sent % KEYS].keyId, digest: digestOf(`stream ${sent}`) };
+        const { keyId } = keys[sent % KEYS];
+        const item = { ref: sent, keyId, digest: digestOf(`stream ${sent}`) };
         unanswered.set(sent++, item);
         items.push(item);
       }
@@ -205,9 +214,13 @@ describe('gRPC', () => {
 
   test('errors carry the name of the table', async () => {
     await assert.rejects(call(signer, 'sign', { keyId: keys[0].keyId, digest: Buffer.alloc(31) }),
-      (error) => error.code === grpc.status.INVALID_ARGUMENT && /INVALID_ARGUMENT: /.test(error.details));
+      (error) => error.code === grpc.status.INVALID_ARGUMENT
+        && /INVALID_ARGUMENT: /.test(error.details));
     await assert.rejects(
-      call(signer, 'sign', { keyId: '01900000-0000-7000-8000-000000000000', digest: Buffer.alloc(32) }),
+      call(signer, 'sign', {
+        keyId: '01900000-0000-7000-8000-000000000000',
+        digest: Buffer.alloc(32),
+      }),
       (error) => error.code === grpc.status.NOT_FOUND && /INVALID_KEY: /.test(error.details));
     const metadata = new grpc.Metadata();
     metadata.set('tenant-id', 'a');

@@ -1,5 +1,5 @@
-"""Keys that no enclave has: 500 callers on one of them, 500 callers on 500 of them under one data key,
-and a storm of callers while the data key cannot be opened.
+"""Keys that no enclave has: 500 callers on one of them, 500 callers on 500 of them under one data
+key, and a storm of callers while the data key cannot be opened.
 """
 
 import os
@@ -151,8 +151,9 @@ class ColdKeysTest(SystemTest):
                     if 'method="sign"' in labels and 'face="http"' in labels)
         everything = sorted(latency for one in latencies for latency in one)
         say(f"  {sum(received)} requests in {STORM_S} s, all UNLOCK_REQUIRED (p50 "
-            f"{quantile(everything, 0.5) * 1000:.1f} ms, p99 {quantile(everything, 0.99) * 1000:.1f}"
-            f"); {sent:.0f} sent to enclaves for {asked:.0f} asked: {sent / asked:.3f} (1.2 allowed); "
+            f"{quantile(everything, 0.5) * 1000:.1f} ms, "
+            f"p99 {quantile(everything, 0.99) * 1000:.1f}); {sent:.0f} sent to enclaves for "
+            f"{asked:.0f} asked: {sent / asked:.3f} (1.2 allowed); "
             f"{unlocks:.0f} unlocks begun; usable again {max(took):.2f} s after KMS")
         self.assertLess(sent, 1.2 * asked)
 

@@ -1,6 +1,6 @@
 """A flood of creates beside signatures: no signature is refused for it, keys go on being made, and
-what the flood does to the signatures' latency is printed. (It is not asserted: the flood runs on the
-same cores as the service.)
+what the flood does to the signatures' latency is printed. (It is not asserted: the flood runs on
+the same cores as the service.)
 """
 
 import http.client

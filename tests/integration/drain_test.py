@@ -1,7 +1,7 @@
 """SIGTERM under load: every request that the gateway accepted is answered, and rightly.
 
-Accepted means: sent on a connection that the gateway has not said it will close. What a caller sends
-on a connection it opened after the SIGTERM may find nobody.
+Accepted means: sent on a connection that the gateway has not said it will close. What a caller
+sends on a connection it opened after the SIGTERM may find nobody.
 """
 
 import json

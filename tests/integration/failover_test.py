@@ -77,8 +77,8 @@ class FailoverTest(SystemTest):
         watch.start()
         self.under_load(lambda: self.system.kill(FIRST), FAILED_MAX)
         watch.join()
-        say(f"  connected {watch.took_s * 1000:.0f} ms after it listened (with its sealing key from "
-            f"KMS; {CONNECTED_WITHIN_S * 1000:.0f} allowed)")
+        say(f"  connected {watch.took_s * 1000:.0f} ms after it listened (with its sealing key "
+            f"from KMS; {CONNECTED_WITHIN_S * 1000:.0f} allowed)")
         self.assertIsNotNone(watch.took_s)
 
     def test_terminated_and_started_again(self):

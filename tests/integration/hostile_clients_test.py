@@ -1,8 +1,8 @@
-"""Slow and hostile clients against the real gateway, while honest callers sign beside them: no honest
-request fails, and the gateway's memory stays within what gateway/frontend/limits.h says.
+"""Slow and hostile clients against the real gateway, while honest callers sign beside them: no
+honest request fails, and the gateway's memory stays within what gateway/frontend/limits.h says.
 
-What hostile clients do to the honest callers' latency is printed, not asserted: here both run on the
-same few cores as the service.
+What hostile clients do to the honest callers' latency is printed, not asserted: here both run on
+the same few cores as the service.
 """
 
 import contextlib
@@ -263,8 +263,8 @@ class HostileTest(SystemTest):
         self.stretches.append((kind, mood, began, time.monotonic()))
 
     def waves(self, kind, attack, bytes_max):
-        """attack() twice, each after a calm. The gateway's memory at its peak is at most `bytes_max`
-        above what it was before the first, and the second wave's is no higher."""
+        """attack() twice, each after a calm. The gateway's memory at its peak is at most
+        `bytes_max` above what it was before the first, and the second wave's is no higher."""
         before = memory(self.gateway)
         peaks = []
         for _ in range(2):
@@ -457,8 +457,8 @@ class SlowTest(HostileTest):
 HEAD = b"POST /sign HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 SMUGGLED = request_bytes("GET", "/nothing", "", "X-Request-Id: smuggled")
 EMPTY_CHUNKED = b"0\r\n\r\n"
-# Heads (without their empty line) and bodies that two readers may end at different places. What comes
-# behind is never to be served. The parser's own tests have more of each sort.
+# Heads (without their empty line) and bodies that two readers may end at different places. What
+# comes behind is never to be served. The parser's own tests have more of each sort.
 AMBIGUOUS = {
     "CL.TE": (b"Content-Length: 5\r\nTransfer-Encoding: chunked", EMPTY_CHUNKED),
     "TE.CL": (b"Transfer-Encoding: chunked\r\nContent-Length: 5", EMPTY_CHUNKED),
@@ -493,9 +493,11 @@ AMBIGUOUS = {
 }
 # What has one meaning only: the request behind it is the second one.
 CLEAR = {
-    "absolute form, another host": b"GET http://elsewhere/keys/x HTTP/1.1\r\nHost: localhost\r\n\r\n",
-    "upgrade to h2c": b"GET /keys/x HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings"
-                      b"\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n",
+    "absolute form, another host": b"GET http://elsewhere/keys/x HTTP/1.1\r\n"
+                                   b"Host: localhost\r\n\r\n",
+    "upgrade to h2c": b"GET /keys/x HTTP/1.1\r\nHost: localhost\r\n"
+                      b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+                      b"HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n",
     "lengths in a trailer": HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
                             b"Content-Length: 900\r\nTransfer-Encoding: gzip\r\n\r\n",
     "a request as the body": request_bytes("POST", "/sign", SMUGGLED.decode()),
@@ -655,8 +657,9 @@ class GrpcTest(HostileTest):
 
     def test_rapid_reset(self):
         """Streams that are opened and cancelled at once, as in CVE-2023-44487. Nothing in gRPC 1.51
-        holds their sender back, and one thread serves them and the enclaves' answers: honest callers
-        may be told UNAVAILABLE meanwhile, so there are none here. But nothing of it stays."""
+        holds their sender back, and one thread serves them and the enclaves' answers: honest
+        callers may be told UNAVAILABLE meanwhile, so there are none here. But nothing of it
+        stays."""
         self.honest.stop()
         streams, connections = 1000, 4
         cancel = struct.pack(">I", 8)

@@ -1,6 +1,6 @@
 """Keys and data keys with short lives, against the running system: plain keys and data keys expire
-under load without a caller noticing; an idle key that has expired signs again by rehydration; a data
-key that lapses while KMS is away stops its keys at once, and they come back by themselves.
+under load without a caller noticing; an idle key that has expired signs again by rehydration; a
+data key that lapses while KMS is away stops its keys at once, and they come back by themselves.
 
 Latencies are printed, not judged: this machine is somebody else's too.
 """
@@ -29,7 +29,8 @@ def sign(caller, key):
 
 
 def describe(latencies_ms):
-    return (f"p50 {statistics.median(latencies_ms):.2f} ms, p99 {quantile(latencies_ms, 0.99):.2f} ms, "
+    return (f"p50 {statistics.median(latencies_ms):.2f} ms, "
+            f"p99 {quantile(latencies_ms, 0.99):.2f} ms, "
             f"most {max(latencies_ms):.2f} ms of {len(latencies_ms)}")
 
 
@@ -50,8 +51,8 @@ class Life(SystemTest):
         return sum(value for labels, value in series.items() if f'state="{state}"' in labels)
 
     def load(self, seconds):
-        """Signs at a steady pace with keys at random. [(second since the start, milliseconds)]; fails
-        when a signature fails."""
+        """Signs at a steady pace with keys at random. [(second since the start, milliseconds)];
+        fails when a signature fails."""
         samples = []
         began = time.monotonic()
 
@@ -153,7 +154,8 @@ class HotPolicy(Life):
         self.assertEqual(self.keys_in_state("COOL"), 0)
         began = time.monotonic()
         file.write_text(image + "key_policy:\n  plain_key:\n    ttl_hard: 200ms\n")
-        await_true(lambda: self.keys_in_state("COOL") >= self.KEYS, "the tighter TTL wipes every key")
+        await_true(lambda: self.keys_in_state("COOL") >= self.KEYS,
+                   "the tighter TTL wipes every key")
         say(f"a tighter TTL in the file: every key is COOL {time.monotonic() - began:.1f} s later")
 
         file.write_text(image + "key_policy:\n  plain_key:\n    ttl_hard: 2m\n")

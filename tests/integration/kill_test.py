@@ -79,8 +79,8 @@ class KillTest(SystemTest):
             self.check(acknowledged + earlier)
             keys += acknowledged
             say(f"round {number} of {ROUNDS}: killed {', '.join(victims)} after "
-                f"{kill_after_s * 1000:.0f} ms; {len(acknowledged)} acknowledged keys are there and "
-                f"sign ({len(keys)} so far)")
+                f"{kill_after_s * 1000:.0f} ms; {len(acknowledged)} acknowledged keys are there "
+                f"and sign ({len(keys)} so far)")
         self.assertEqual(len({key["keyId"] for key in keys}), len(keys))
         self.assertGreater(len(keys), 10 * ROUNDS, "too few keys were made for this to mean much")
         self.check(keys)

@@ -2,8 +2,8 @@
 refused at once and told to come back.
 
 The enclave is made the narrow place, as on a host where it has CPUs of its own: it gets a fifth of
-one CPU. `--full` runs a minute of it and prints every figure beside the limit of its line; they mean
-something on a machine that does nothing else. Without it, what no noise can break is asserted.
+one CPU. `--full` runs a minute of it and prints every figure beside the limit of its line; they
+mean something on a machine that does nothing else. Without it, what no noise can break is asserted.
 """
 
 import contextlib
@@ -255,7 +255,8 @@ class OverloadTest(unittest.TestCase):
             ("lag of the generator, p99", loaded["lag_p99_ms"], "ms", "", True),
             ("limit of signatures in flight, median", quantile(watch.limits, 0.5), "", "", True),
             ("growth of the gateway, from a third on", grown, "MiB", "< 16", grown < 16),
-            ("refused from a second after the overload on", after["failed"], "", "0", after["failed"] == 0),
+            ("refused from a second after the overload on", after["failed"], "", "0",
+             after["failed"] == 0),
             ("p99 in the two seconds after", after["p99_ms"], "ms", "", True)])
 
         self.assertEqual(set(loaded["errors"]), {"RETRY_LATER"})

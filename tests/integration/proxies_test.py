@@ -1,8 +1,8 @@
-"""Behind the real HAProxy the gateway knows its clients apart: by the PROXY protocol, versions 1 and
-2, and by X-Forwarded-For and Forwarded; and nobody but the proxy is believed.
+"""Behind the real HAProxy the gateway knows its clients apart: by the PROXY protocol, versions 1
+and 2, and by X-Forwarded-For and Forwarded; and nobody but the proxy is believed.
 
-The clients are addresses of loopback, 127.0.0.21 and up. What the gateway takes them for is read off
-bulla_gateway_clients, the clients that admission has seen within the last second.
+The clients are addresses of loopback, 127.0.0.21 and up. What the gateway takes them for is read
+off bulla_gateway_clients, the clients that admission has seen within the last second.
 """
 
 import http.client

@@ -1,5 +1,5 @@
-"""Everything is killed and started again: old keys sign, KMS is asked once per data key and enclave,
-and never for a signature. And `bulla dev` takes everything that it started with it.
+"""Everything is killed and started again: old keys sign, KMS is asked once per data key and
+enclave, and never for a signature. And `bulla dev` takes everything that it started with it.
 """
 
 import unittest

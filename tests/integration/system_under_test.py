@@ -1,5 +1,5 @@
-"""The real processes, started by the real `bulla dev` on free ports over a fresh data directory, and
-the means to call, kill and judge them. Python's standard library only; signatures are judged by
+"""The real processes, started by the real `bulla dev` on free ports over a fresh data directory,
+and the means to call, kill and judge them. Python's standard library only; signatures are judged by
 libsecp256k1 itself.
 """
 
@@ -92,8 +92,8 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 class Caller:
-    """One keep-alive connection to an HTTP listener, HOST:PORT or the path of a Unix socket. For one
-    thread."""
+    """One keep-alive connection to an HTTP listener, HOST:PORT or the path of a Unix socket. For
+    one thread."""
 
     def __init__(self, address, timeout_s=PATIENCE_S):
         if address.startswith("/"):
@@ -192,7 +192,8 @@ class System:
                           if name in ("http", "grpc", "admin", "adminSocket", "kms")}
 
     def start_enclave(self, name):
-        """One more, as `bulla dev` starts its own, on run/NAME.sock. The gateway does not know of it."""
+        """One more, as `bulla dev` starts its own, on run/NAME.sock. The gateway does not know of
+        it."""
         run = self.data / "run"
         config = run / f"{name}.yaml"
         config.write_text((run / "enclave-2.yaml").read_text().replace("enclave-2.sock",

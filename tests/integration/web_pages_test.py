@@ -1,6 +1,6 @@
-"""What a web page can do to the gateway through a real browser on the same machine: Chromium opens a
-page of another site, which tries what pages can try, and one whose name was pointed to the gateway
-after it was loaded (DNS rebinding). Neither makes a key, signs, or reads an answer.
+"""What a web page can do to the gateway through a real browser on the same machine: Chromium opens
+a page of another site, which tries what pages can try, and one whose name was pointed to the
+gateway after it was loaded (DNS rebinding). Neither makes a key, signs, or reads an answer.
 
 Chromium speaks to this machine alone: every name that it may ask for is mapped to 127.0.0.2, where
 this test serves the pages.
@@ -34,7 +34,8 @@ const sign = JSON.stringify({keyId: KEY_ID, digest: '11'.repeat(32)});
 const outcome = async (what, call) => {
   try {
     const answer = await call();
-    return [what, answer.type ?? 'sent', answer.status ?? 0, answer.text ? await answer.text() : ''];
+    const text = answer.text ? await answer.text() : '';
+    return [what, answer.type ?? 'sent', answer.status ?? 0, text];
   } catch (error) {
     return [what, 'failed', 0, String(error)];
   }
@@ -82,8 +83,8 @@ const own = () => [
 
 
 class Pages(socketserver.ThreadingTCPServer):
-    """Serves one page on 127.0.0.2 and takes its report. With `relay_to`, all else goes byte for byte
-    to that address, as if the page's name had been pointed there meanwhile."""
+    """Serves one page on 127.0.0.2 and takes its report. With `relay_to`, all else goes byte for
+    byte to that address, as if the page's name had been pointed there meanwhile."""
 
     allow_reuse_address = True
     daemon_threads = True
@@ -177,7 +178,8 @@ class WebPagesTest(SystemTest):
         """Has Chromium open the page under that name: {what was tried: (type, status, text)}."""
         program = shutil.which("chromium")
         self.assertIsNotNone(program, "scripts/setup --tests installs chromium")
-        with tempfile.TemporaryDirectory(prefix="bulla-chromium-", ignore_cleanup_errors=True) as own:
+        with tempfile.TemporaryDirectory(prefix="bulla-chromium-",
+                                         ignore_cleanup_errors=True) as own:
             browser = subprocess.Popen(
                 [program, *CHROMIUM_FLAGS, f"--user-data-dir={own}",
                  f"http://{name}:{pages.server_address[1]}/page"],

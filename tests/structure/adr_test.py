@@ -4,7 +4,8 @@
 
     Status: accepted. Date: 2026-11-22.
 
-The numbers have no gap, so that none was lost, and whoever speaks of an ADR speaks of one that there is.
+The numbers have no gap, so that none was lost, and whoever speaks of an ADR speaks of one that
+there is.
 
 usage: adr_test.py SOURCE_DIR
 """
@@ -19,7 +20,8 @@ SOURCE = pathlib.Path(sys.argv.pop() if len(sys.argv) > 1 else ".")
 NAME = re.compile(r"^(\d{4})-[a-z0-9-]+\.md$")
 HEAD = re.compile(
     r"\A# (?P<number>\d+)\. \S[^\n]*\n\nStatus: "
-    r"(?:proposed|accepted|rejected|superseded by \[ADR (?P<by>\d+)\]\((?P<link>[^)\n]+)\)[^\n]*)\. "
+    r"(?:proposed|accepted|rejected|"
+    r"superseded by \[ADR (?P<by>\d+)\]\((?P<link>[^)\n]+)\)[^\n]*)\. "
     r"Date: (?P<date>\d{4}-\d\d-\d\d)\.\n\n")
 MENTION = re.compile(r"\bADRs? (\d+)")
 # Where ADRs are spoken of.
@@ -27,10 +29,10 @@ TEXTS = ("*.md", "*.h", "*.cc", "*.c", "*.py", "*.proto", "CMakeLists.txt")
 
 
 def head_fault(name, text, others):
-    """What is wrong with the head of the ADR in file `name`, one of `others`; None when nothing is."""
+    """What is wrong with the head of ADR `name`, one of the files `others`; None if nothing is."""
     head = HEAD.match(text)
     if not head:
-        return "begins '# N. Title', an empty line, 'Status: accepted. Date: YYYY-MM-DD.'; see adr_test.py"
+        return "want '# N. Title', an empty line, 'Status: accepted. Date: YYYY-MM-DD.'"
     if int(head["number"]) != int(name[:4]):
         return f"has the number {head['number']} in its title"
     try:
@@ -82,8 +84,8 @@ class TheRuleItself(unittest.TestCase):
             "# 7. Title\n\nStatus: fine. Date: 2026-11-22.\n\nWhat is fine?\n",
             "# 7. Title\n\nStatus: accepted. Date: 2026-11-31.\n\nNo such day.\n",
             "# 6. Title\n\nStatus: accepted. Date: 2026-11-22.\n\nAnother number.\n",
-            "# 7. Title\n\nStatus: superseded by [ADR 2](0003-d.md). Date: 2026-11-22.\n\nNo file.\n",
-            "# 7. Title\n\nStatus: superseded by [ADR 2](0001-a.md). Date: 2026-11-22.\n\nAnother.\n",
+            "# 7. Title\n\nStatus: superseded by [ADR 2](0003-d.md). Date: 2026-11-22.\n\nNone.\n",
+            "# 7. Title\n\nStatus: superseded by [ADR 2](0001-a.md). Date: 2026-11-22.\n\nNot 2.\n",
         ]:
             self.assertIsNotNone(head_fault("0007-c.md", text, self.OTHERS), text)
 

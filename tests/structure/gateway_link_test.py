@@ -24,7 +24,8 @@ def symbols(program):
 
 
 def needed(program):
-    return re.findall(r"\(NEEDED\).*\[(.+)\]", output("readelf", "--dynamic", BUILD / "bin" / program))
+    return re.findall(r"\(NEEDED\).*\[(.+)\]",
+                      output("readelf", "--dynamic", BUILD / "bin" / program))
 
 
 def link_line(program):

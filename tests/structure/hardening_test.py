@@ -1,5 +1,6 @@
-"""What is shipped is hardened, the signing engine's library included: every object was compiled with the
-options of cmake/compile_options.txt, and every program shows what they and the linker's are for.
+"""What is shipped is hardened, the signing engine's library included: every object was compiled
+with the options of cmake/compile_options.txt, and every program shows what they and the linker's
+are for.
 
 usage: hardening_test.py SOURCE_DIR BUILD_DIR
 """
@@ -54,7 +55,7 @@ class Options(unittest.TestCase):
         self.assertEqual([option for option in wanted if option not in made_with], [])
 
     def test_the_compiler_check_can_fail(self):
-        """The options of GCC are there for something: without them the check's program goes wrong."""
+        """The options of GCC are there for something: the check's program goes wrong without."""
         source = SOURCE / "cmake" / "checks" / "stores_are_kept.c"
         if "12.2" not in output("gcc", "-dumpfullversion"):
             self.skipTest("this is about GCC 12.2")

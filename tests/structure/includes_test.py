@@ -1,6 +1,6 @@
 """The rooms' rule of the house, read from the #include lines: who may include whom, and which
-outside headers stay inside .cc files or inside a few named files. The CMake link lists say the same;
-this catches what they let through (a header that happens to be found, a generated type that
+outside headers stay inside .cc files or inside a few named files. The CMake link lists say the
+same; this catches what they let through (a header that happens to be found, a generated type that
 travels).
 
 usage: includes_test.py SOURCE_DIR
@@ -139,7 +139,7 @@ class Includes(unittest.TestCase):
         self.assertEqual(faults, [], "\n" + "\n".join(faults))
 
     def test_every_folder_with_code_is_a_room(self):
-        """One with a list of links is a room of its own; one without is part of the room above it."""
+        """One with a list of links is a room; one without is part of the room above it."""
         folders = {p.parent.relative_to(SOURCE).as_posix() for p in files()}
         folders |= {p.parent.relative_to(SOURCE).parts[0] for p in SOURCE.glob("*/*.cc")}
         lists = {folder for folder in folders if (SOURCE / folder / "CMakeLists.txt").exists()}

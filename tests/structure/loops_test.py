@@ -1,5 +1,5 @@
-"""No loop goes over what a temporary pointer points to: `for (x : *streams())` lets go of the pointer
-before the first turn (C++20), and what it pointed to may be gone by the second.
+"""No loop goes over what a temporary pointer points to: `for (x : *streams())` lets go of the
+pointer before the first turn (C++20), and what it pointed to may be gone by the second.
 
 usage: loops_test.py SOURCE_DIR
 """

@@ -1,5 +1,5 @@
-"""No program has two types of one name: the linker would take either for the other without a word, and
-objects of one layout would be used as objects of another (the one-definition rule).
+"""No program has two types of one name: the linker would take either for the other without a word,
+and objects of one layout would be used as objects of another (the one-definition rule).
 
 usage: names_test.py SOURCE_DIR
 """

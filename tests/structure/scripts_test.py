@@ -23,7 +23,8 @@ class Scripts(unittest.TestCase):
         self.assertGreaterEqual(len(scripts()), 5)
         for script in scripts():
             text = script.read_text(encoding="utf-8")
-            self.assertTrue("set -euo pipefail" in text or not text.startswith("#!/usr/bin/env bash"),
+            is_bash = text.startswith("#!/usr/bin/env bash")
+            self.assertTrue("set -euo pipefail" in text or not is_bash,
                             f"{script}: set -euo pipefail")
             self.assertTrue(script.stat().st_mode & 0o100, f"{script} is not executable")
 

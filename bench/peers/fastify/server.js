@@ -1,5 +1,5 @@
-// A signing service as a relayer is usually written in Node.js: Fastify, keys in a Map, libsecp256k1
-// through the native addon of npm's `secp256k1`.
+// A signing service as a relayer is usually written in Node.js: Fastify, keys in a Map,
+// libsecp256k1 through the native addon of npm's `secp256k1`.
 //
 // usage: node server.js [--port 8080] [--cluster] [--verify]
 //   --port      0 takes a free one
