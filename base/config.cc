@@ -126,7 +126,7 @@ void ConfigReader::Add(Field field) {
   fields_.push_back(std::move(field));
 }
 
-void ConfigReader::AddChecked(std::string key, std::string type, std::string default_text,
+void ConfigReader::AddChecked(std::string key, bool hot, std::string type, std::string default_text,
                               std::string unit, std::string min, std::string max,
                               std::string advice,
                               std::function<absl::Status(const std::string&)> set) {
@@ -136,14 +136,14 @@ void ConfigReader::AddChecked(std::string key, std::string type, std::string def
                            ? fmt::format("a duration such as 250ms, 3s or 15m, {}", limits)
                            : fmt::format("an {}, {}", type, limits);
   Add({std::move(key), "", std::move(type), std::move(default_text), std::move(limits),
-       std::move(wanted), std::move(advice), false,
+       std::move(wanted), std::move(advice), false, hot,
        [set = std::move(set)](const std::vector<std::string>& texts) { return set(texts[0]); }});
 }
 
 void ConfigReader::AddString(std::string key, std::string* member, std::string advice) {
   bool may_be_empty = member->empty();
   std::string wanted = fmt::format("a text of {} to {} bytes", may_be_empty ? 0 : 1, kTextBytesMax);
-  Add({std::move(key), "", "text", *member, "", std::move(wanted), std::move(advice), false,
+  Add({std::move(key), "", "text", *member, "", std::move(wanted), std::move(advice), false, false,
        [member, may_be_empty](const std::vector<std::string>& texts) {
          if (texts[0].size() > kTextBytesMax || (texts[0].empty() && !may_be_empty)) {
            return absl::OutOfRangeError("");
@@ -155,7 +155,7 @@ void ConfigReader::AddString(std::string key, std::string* member, std::string a
 
 void ConfigReader::AddBool(std::string key, bool* member, std::string advice) {
   Add({std::move(key), "", "bool", *member ? "true" : "false", "", "true or false",
-       std::move(advice), false, [member](const std::vector<std::string>& texts) {
+       std::move(advice), false, false, [member](const std::vector<std::string>& texts) {
          if (texts[0] != "true" && texts[0] != "false") return absl::InvalidArgumentError("");
          *member = texts[0] == "true";
          return absl::OkStatus();
@@ -169,7 +169,7 @@ void ConfigReader::AddStringList(std::string key, std::vector<std::string>* memb
   std::string wanted =
       fmt::format("a list of {} texts, each of 1 to {} bytes", limits, kTextBytesMax);
   Add({std::move(key), "", "list of texts", fmt::format("{}", fmt::join(*member, ",")),
-       std::move(limits), std::move(wanted), std::move(advice), true,
+       std::move(limits), std::move(wanted), std::move(advice), true, false,
        [member, count_max](const std::vector<std::string>& texts) {
          if (texts.size() > count_max) return absl::OutOfRangeError("");
          for (const std::string& text : texts) {
@@ -249,20 +249,33 @@ std::string ConfigReader::Where(std::string_view key) const {
   return fmt::format("{}: {}", fields_[found->second].origin, key);
 }
 
-std::map<std::string, std::string> ConfigReader::Defaults() const {
+void ConfigReader::MarkHot(std::string_view key) {
+  const std::string prefix = fmt::format("{}.", key);
+  BULLA_CHECK(IsSection(key) || by_key_.contains(key), "no such key was registered");
+  for (Field& field : fields_) {
+    if (field.key == key || field.key.starts_with(prefix)) field.hot = true;
+  }
+}
+
+std::map<std::string, std::string> ConfigReader::Defaults(Takes takes) const {
   std::map<std::string, std::string> defaults;
-  for (const Field& field : fields_) defaults.emplace(field.key, field.default_text);
+  for (const Field& field : fields_) {
+    if (field.hot == (takes == Takes::kEffectAtOnce)) {
+      defaults.emplace(field.key, field.default_text);
+    }
+  }
   return defaults;
 }
 
 std::string ConfigReader::MarkdownTable() const {
   std::string table =
-      "| key | type | default | limits | environment variable | |\n"
-      "|---|---|---|---|---|---|\n";
+      "| key | type | default | limits | hot or restart | environment variable | |\n"
+      "|---|---|---|---|---|---|---|\n";
   for (const Field& field : fields_) {
-    table += fmt::format("| {} | {} | {} | {} | {} | {} |\n", MarkdownCode(field.key), field.type,
-                         MarkdownCode(field.default_text), MarkdownCell(field.limits),
-                         MarkdownCode(field.environment), MarkdownCell(field.advice));
+    table += fmt::format("| {} | {} | {} | {} | {} | {} | {} |\n", MarkdownCode(field.key),
+                         field.type, MarkdownCode(field.default_text), MarkdownCell(field.limits),
+                         field.hot ? "hot" : "restart", MarkdownCode(field.environment),
+                         MarkdownCell(field.advice));
   }
   return table;
 }

@@ -10,7 +10,8 @@
 //   reader.AddDuration("http.idle_timeout", &config.http_idle_timeout, 1s, 1h, "...");
 //   BULLA_RETURN_IF_ERROR(reader.Load(path));
 //
-// An environment variable overrides each key: BULLA_HTTP_IDLE_TIMEOUT.
+// An environment variable overrides each key: BULLA_HTTP_IDLE_TIMEOUT. A setting whose member is a
+// Hot<T> (base/hot.h) takes effect while the daemon runs, any other at its next start.
 
 #include <chrono>
 #include <cstdint>
@@ -24,6 +25,7 @@
 
 #include "base/check.h"
 #include "base/config_file.h"
+#include "base/hot.h"
 #include "base/status.h"
 
 namespace bulla {
@@ -54,44 +56,49 @@ class ConfigReader {
                      std::string advice);
 
   // `unit` is for the reader of the table: "bytes", "threads".
-  template <typename Integer>
-  void AddInteger(std::string key, Integer* member, std::string unit,
-                  std::type_identity_t<Integer> min, std::type_identity_t<Integer> max,
-                  std::string advice) {
+  template <typename Member>
+  void AddInteger(std::string key, Member* member, std::string unit,
+                  typename SettingTraits<Member>::Value min,
+                  typename SettingTraits<Member>::Value max, std::string advice) {
+    using Integer = typename SettingTraits<Member>::Value;
     static_assert(std::is_integral_v<Integer> && !std::is_same_v<Integer, bool>);
-    BULLA_CHECK(min <= *member && *member <= max, "a default lies outside its limits");
+    const Integer value = SettingTraits<Member>::Get(*member);
+    BULLA_CHECK(min <= value && value <= max, "a default lies outside its limits");
     BULLA_CHECK(std::in_range<std::int64_t>(max), "a limit is over 2^63 - 1");
-    AddChecked(std::move(key), "integer", std::to_string(*member), std::move(unit),
-               std::to_string(min), std::to_string(max), std::move(advice),
+    AddChecked(std::move(key), SettingTraits<Member>::kHot, "integer", std::to_string(value),
+               std::move(unit), std::to_string(min), std::to_string(max), std::move(advice),
                [member, min, max](const std::string& text) -> absl::Status {
-                 BULLA_ASSIGN_OR_RETURN(std::int64_t value, internal::ParseInteger(text));
-                 if (std::cmp_less(value, min) || std::cmp_greater(value, max)) {
+                 BULLA_ASSIGN_OR_RETURN(std::int64_t parsed, internal::ParseInteger(text));
+                 if (std::cmp_less(parsed, min) || std::cmp_greater(parsed, max)) {
                    return absl::OutOfRangeError("");
                  }
-                 *member = static_cast<Integer>(value);
+                 *member = static_cast<Integer>(parsed);
                  return absl::OkStatus();
                });
   }
 
-  template <typename Rep, typename Period>
-  void AddDuration(std::string key, std::chrono::duration<Rep, Period>* member,
-                   std::type_identity_t<std::chrono::duration<Rep, Period>> min,
-                   std::type_identity_t<std::chrono::duration<Rep, Period>> max,
-                   std::string advice) {
-    using Member = std::chrono::duration<Rep, Period>;
-    BULLA_CHECK(min <= *member && *member <= max, "a default lies outside its limits");
-    AddChecked(std::move(key), "duration", internal::FormatDuration(*member), "",
-               internal::FormatDuration(min), internal::FormatDuration(max), std::move(advice),
-               [member, min, max](const std::string& text) -> absl::Status {
-                 BULLA_ASSIGN_OR_RETURN(std::chrono::nanoseconds value,
-                                        internal::ParseDuration(text));
-                 auto rounded = std::chrono::duration_cast<Member>(value);
-                 if (rounded != value) return absl::InvalidArgumentError("");  // 1ms in seconds
-                 if (rounded < min || rounded > max) return absl::OutOfRangeError("");
-                 *member = rounded;
-                 return absl::OkStatus();
-               });
+  template <typename Member>
+  void AddDuration(std::string key, Member* member, typename SettingTraits<Member>::Value min,
+                   typename SettingTraits<Member>::Value max, std::string advice) {
+    using Value = typename SettingTraits<Member>::Value;
+    const Value value = SettingTraits<Member>::Get(*member);
+    BULLA_CHECK(min <= value && value <= max, "a default lies outside its limits");
+    AddChecked(
+        std::move(key), SettingTraits<Member>::kHot, "duration", internal::FormatDuration(value),
+        "", internal::FormatDuration(min), internal::FormatDuration(max), std::move(advice),
+        [member, min, max](const std::string& text) -> absl::Status {
+          BULLA_ASSIGN_OR_RETURN(std::chrono::nanoseconds parsed, internal::ParseDuration(text));
+          auto rounded = std::chrono::duration_cast<Value>(parsed);
+          if (rounded != parsed) return absl::InvalidArgumentError("");  // 1ms in seconds
+          if (rounded < min || rounded > max) return absl::OutOfRangeError("");
+          *member = rounded;
+          return absl::OkStatus();
+        });
   }
+
+  // For what is hot though its member is no Hot<T>: it is not read at use, but whoever takes a
+  // changed file hands it on. Requires: `key` was registered, or is a section.
+  void MarkHot(std::string_view key);
 
   // The value of an environment variable, or null.
   using Environment = std::function<const char*(const char* name)>;
@@ -108,9 +115,10 @@ class ConfigReader {
   // "gateway.yaml:12: http.listen", "BULLA_HTTP_LISTEN: http.listen", "default: http.listen".
   std::string Where(std::string_view key) const;
 
-  // Each key with the value that its member had at registration, written as a file would have it.
-  // So two structs can be compared key by key.
-  std::map<std::string, std::string> Defaults() const;
+  enum class Takes { kEffectAtOnce, kRestart };
+  // Each key that takes this, with the value that its member had at registration, written as a file
+  // would have it. So two structs can be compared key by key.
+  std::map<std::string, std::string> Defaults(Takes takes) const;
 
   // All keys in the order of registration, for docs/config.md.
   std::string MarkdownTable() const;
@@ -125,6 +133,7 @@ class ConfigReader {
     std::string wanted;  // "an integer from 1 to 64": completes "want ..."
     std::string advice;
     bool is_list;
+    bool hot;
     // INVALID_ARGUMENT or OUT_OF_RANGE; the message is made from `wanted`.
     std::function<absl::Status(const std::vector<std::string>& texts)> set;
     std::string origin = "default";  // where the value came from
@@ -132,8 +141,8 @@ class ConfigReader {
 
   void Add(Field field);
   // For values of one text between two limits.
-  void AddChecked(std::string key, std::string type, std::string default_text, std::string unit,
-                  std::string min, std::string max, std::string advice,
+  void AddChecked(std::string key, bool hot, std::string type, std::string default_text,
+                  std::string unit, std::string min, std::string max, std::string advice,
                   std::function<absl::Status(const std::string&)> set);
   bool IsSection(std::string_view key) const;
   absl::Status Set(Field& field, std::string origin, const std::vector<std::string>& texts);

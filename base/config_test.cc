@@ -19,7 +19,7 @@ struct TestConfig {
   bool reflection = true;
   std::size_t body_max = 1024;
   int weight = -1;
-  std::chrono::milliseconds idle = 15min;
+  Hot<std::chrono::milliseconds> idle{15min};
   std::vector<std::string> enclaves = {"unix:/run/a"};
 };
 
@@ -33,6 +33,7 @@ class Config : public ::testing::Test {
     reader_.AddBool("grpc.reflection", &config_.reflection, "For grpcurl | others.");
     reader_.AddInteger("grpc.weight", &config_.weight, "", -5, 5, "Rarely of use.");
     reader_.AddStringList("enclaves", &config_.enclaves, 3, "One address each.");
+    reader_.MarkHot("enclaves");
   }
 
   absl::Status Load(std::string_view yaml) {
@@ -57,7 +58,7 @@ TEST_F(Config, DefaultsStandWhereNothingIsSaid) {
     EXPECT_EQ(Load(yaml), absl::OkStatus()) << yaml;
   }
   EXPECT_EQ(config_.listen, "127.0.0.1:8080");
-  EXPECT_EQ(config_.idle, 15min);
+  EXPECT_EQ(config_.idle.Get(), 15min);
   EXPECT_EQ(reader_.Where("http.listen"), "default: http.listen");
 }
 
@@ -75,7 +76,7 @@ TEST_F(Config, EveryTypeIsReadFromTheFile) {
   EXPECT_EQ(config_.listen, "[::1]:0");
   EXPECT_EQ(config_.token_file, "/etc/bulla/tokens");
   EXPECT_EQ(config_.body_max, 65536u);
-  EXPECT_EQ(config_.idle, 1500ms);
+  EXPECT_EQ(config_.idle.Get(), 1500ms);
   EXPECT_FALSE(config_.reflection);
   EXPECT_EQ(config_.weight, -5);
   EXPECT_THAT(config_.enclaves, ElementsAre("unix:/run/b", "vsock:16:7000"));
@@ -87,7 +88,7 @@ TEST_F(Config, TheEnvironmentOverridesTheFile) {
                   {"BULLA_GRPC_REFLECTION", "false"},
                   {"BULLA_ENCLAVES", "a,b"}};
   EXPECT_EQ(Load("http: {idle_timeout: 2s, body_max: 7}"), absl::OkStatus());
-  EXPECT_EQ(config_.idle, 3s);
+  EXPECT_EQ(config_.idle.Get(), 3s);
   EXPECT_EQ(config_.body_max, 7u);
   EXPECT_FALSE(config_.reflection);
   EXPECT_THAT(config_.enclaves, ElementsAre("a", "b"));
@@ -204,32 +205,68 @@ TEST_F(Config, ArrivedTextIsCutAndHarmlessInMessages) {
 TEST_F(Config, TableShowsEveryKey) {
   EXPECT_EQ(
       reader_.MarkdownTable(),
-      "| key | type | default | limits | environment variable | |\n"
-      "|---|---|---|---|---|---|\n"
-      "| `http.listen` | text | `127.0.0.1:8080` |  | `BULLA_HTTP_LISTEN` | HOST:PORT; port 0 "
+      "| key | type | default | limits | hot or restart | environment variable | |\n"
+      "|---|---|---|---|---|---|---|\n"
+      "| `http.listen` | text | `127.0.0.1:8080` |  | restart | `BULLA_HTTP_LISTEN` | HOST:PORT; "
+      "port 0 "
       "picks a free one. |\n"
-      "| `http.token_file` | text |  |  | `BULLA_HTTP_TOKEN_FILE` | Empty: no tokens. |\n"
-      "| `http.body_max` | integer | `1024` | 1 to 65536 bytes | `BULLA_HTTP_BODY_MAX` | A batch "
+      "| `http.token_file` | text |  |  | restart | `BULLA_HTTP_TOKEN_FILE` | Empty: no tokens. |\n"
+      "| `http.body_max` | integer | `1024` | 1 to 65536 bytes | restart | `BULLA_HTTP_BODY_MAX` | "
+      "A batch "
       "of 512. |\n"
-      "| `http.idle_timeout` | duration | `15m` | 1s to 1h | `BULLA_HTTP_IDLE_TIMEOUT` | Longer "
+      "| `http.idle_timeout` | duration | `15m` | 1s to 1h | hot | `BULLA_HTTP_IDLE_TIMEOUT` | "
+      "Longer "
       "than a caller's. |\n"
-      "| `grpc.reflection` | bool | `true` |  | `BULLA_GRPC_REFLECTION` | For grpcurl \\| others. "
+      "| `grpc.reflection` | bool | `true` |  | restart | `BULLA_GRPC_REFLECTION` | For grpcurl "
+      "\\| others. "
       "|\n"
-      "| `grpc.weight` | integer | `-1` | -5 to 5 | `BULLA_GRPC_WEIGHT` | Rarely of use. |\n"
-      "| `enclaves` | list of texts | `unix:/run/a` | at most 3 | `BULLA_ENCLAVES` | One address "
+      "| `grpc.weight` | integer | `-1` | -5 to 5 | restart | `BULLA_GRPC_WEIGHT` | Rarely of use. "
+      "|\n"
+      "| `enclaves` | list of texts | `unix:/run/a` | at most 3 | hot | `BULLA_ENCLAVES` | One "
+      "address "
       "each. |\n");
 }
 
 TEST_F(Config, DefaultsAreWhatTheMembersHeldAtRegistration) {
+  using Takes = ConfigReader::Takes;
+  using Values = std::map<std::string, std::string>;
   config_.body_max = 99;
-  config_.enclaves = {"unix:/run/a", "unix:/run/b"};
+  config_.idle = 20min;
   ConfigReader reader;
   reader.AddInteger("http.body_max", &config_.body_max, "bytes", 1, 65536, "");
-  reader.AddStringList("enclaves", &config_.enclaves, 3, "");
+  reader.AddDuration("http.idle_timeout", &config_.idle, 1s, 1h, "");
   config_.body_max = 100;
-  EXPECT_EQ(reader.Defaults(),
-            (std::map<std::string, std::string>{{"http.body_max", "99"},
-                                                {"enclaves", "unix:/run/a,unix:/run/b"}}));
+  config_.idle = 30min;
+  EXPECT_EQ(reader.Defaults(Takes::kRestart), (Values{{"http.body_max", "99"}}));
+  EXPECT_EQ(reader.Defaults(Takes::kEffectAtOnce), (Values{{"http.idle_timeout", "20m"}}));
+}
+
+TEST_F(Config, AKeyIsHotByItsMembersTypeOrBecauseItIsMarked) {
+  const auto hot = [this] {
+    std::vector<std::string> keys;
+    for (const auto& [key, value] : reader_.Defaults(ConfigReader::Takes::kEffectAtOnce)) {
+      keys.push_back(key);
+    }
+    return keys;
+  };
+  EXPECT_THAT(hot(), ElementsAre("enclaves", "http.idle_timeout"));
+  reader_.MarkHot("grpc");
+  EXPECT_THAT(hot(),
+              ElementsAre("enclaves", "grpc.reflection", "grpc.weight", "http.idle_timeout"));
+}
+
+TEST(HotSetting, WhoHoldsAReferenceSeesWhatIsTakenOver) {
+  struct Settings {
+    Hot<std::chrono::milliseconds> timeout{5ms};
+    Hot<int> count{1};
+  };
+  Settings live;
+  const Hot<std::chrono::milliseconds>& reader = live.timeout;
+  Settings changed;
+  changed.timeout = 7ms;
+  live = changed;
+  changed.timeout = 9ms;
+  EXPECT_EQ(reader.Get(), 7ms);
 }
 
 TEST(ConfigDuration, WhatIsFormattedIsParsedBack) {

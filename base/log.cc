@@ -1,10 +1,11 @@
 #include "base/log.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <fmt/chrono.h>
 #include <fmt/format.h>
-#include <optional>
+#include <iterator>
 #include <unistd.h>
 
 #include <boost/json/serialize.hpp>
@@ -17,7 +18,7 @@
 namespace bulla {
 namespace {
 
-// Process-wide like standard error itself; written once at start, read by every thread.
+// Process-wide like standard error itself; written seldom, read by every thread.
 std::atomic<LogLevel> least_level{LogLevel::kInfo};
 
 constexpr std::string_view kLevelWords[] = {"debug", "info", "warn", "error"};
@@ -46,18 +47,16 @@ std::string Timestamp() {
 
 void SetLogLevel(LogLevel level) { least_level.store(level, std::memory_order_relaxed); }
 
-bool SetLogLevel(std::string_view word) {
-  for (int i = 0; i < 4; ++i) {
-    if (word == kLevelWords[i]) {
-      SetLogLevel(static_cast<LogLevel>(i));
-      return true;
-    }
-  }
-  return false;
+bool IsLogged(LogLevel level) { return level >= least_level.load(std::memory_order_relaxed); }
+
+std::optional<LogLevel> ParseLogLevel(std::string_view word) {
+  const auto* found = std::find(std::begin(kLevelWords), std::end(kLevelWords), word);
+  if (found == std::end(kLevelWords)) return std::nullopt;
+  return static_cast<LogLevel>(found - std::begin(kLevelWords));
 }
 
 void Log(LogLevel level, std::string_view event, std::initializer_list<LogField> fields) {
-  if (level < least_level.load(std::memory_order_relaxed)) return;
+  if (!IsLogged(level)) return;
   const std::optional<std::uint64_t> left_out = Admit(level, event);
   if (!left_out) return;
   boost::json::object line;

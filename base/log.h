@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -32,10 +33,12 @@ struct LogField {
       : name(n), value(static_cast<std::int64_t>(v)) {}
 };
 
-// The least level that is written; kInfo until set. Set once, at start.
+// The least level that is written; kInfo until set. Thread-safe.
 void SetLogLevel(LogLevel level);
-// False, with nothing changed, for a word other than debug, info, warn, error.
-bool SetLogLevel(std::string_view word);
+bool IsLogged(LogLevel level);
+// debug, info, warn or error; nothing for any other word.
+std::optional<LogLevel> ParseLogLevel(std::string_view word);
+inline constexpr std::string_view kLogLevelsWanted = "debug, info, warn or error";
 
 // Writes one line with a single write(2). Thread-safe. `event` is snake_case.
 void Log(LogLevel level, std::string_view event, std::initializer_list<LogField> fields = {});

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <optional>
 
+#include "base/log.h"
 #include "wire/address.h"
 
 namespace bulla {
@@ -65,6 +66,10 @@ absl::Status Validate(const EnclaveConfig& config, const ConfigReader& reader) {
   if (config.platform != "nitro" && config.platform != "simulated") {
     return absl::InvalidArgumentError(fmt::format("{}: got \"{}\", want nitro or simulated",
                                                   reader.Where("platform"), config.platform));
+  }
+  if (!ParseLogLevel(config.log_level)) {
+    return absl::InvalidArgumentError(fmt::format(
+        "{}: got \"{}\", want {}", reader.Where("log_level"), config.log_level, kLogLevelsWanted));
   }
   for (const auto& [key, text] :
        {std::pair{"listen", &config.listen}, std::pair{"kms.dial", &config.kms_dial}}) {

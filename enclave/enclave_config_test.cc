@@ -63,6 +63,14 @@ TEST(EnclaveConfig, SimulatedPartsBelongToASimulatedPlatform) {
   EXPECT_FALSE(Load(config, std::string(kNitro) + "platform: nitrous\n").ok());
 }
 
+TEST(EnclaveConfig, ALogLevelIsOneOfFourWords) {
+  EnclaveConfig config;
+  EXPECT_TRUE(Load(config, std::string(kNitro) + "log_level: debug\n").ok());
+  absl::Status status = Load(config, std::string(kNitro) + "log_level: warning\n");
+  EXPECT_NE(std::string(status.message()).find("log_level: got \"warning\""), std::string::npos)
+      << status;
+}
+
 TEST(EnclaveConfig, SignaturesAreCheckedInProduction) {
   EnclaveConfig config;
   ASSERT_TRUE(Load(config, kNitro).ok());

@@ -110,7 +110,7 @@ absl::Status Serve(const Flags& flags) {
   RaiseDescriptorLimit();
   BULLA_RETURN_IF_ERROR(HardenProcess());
   BULLA_ASSIGN_OR_RETURN(EnclaveConfig config, LoadConfig(flags.config_file));
-  SetLogLevel(config.log_level);
+  SetLogLevel(*ParseLogLevel(config.log_level));
   BULLA_ASSIGN_OR_RETURN(Address address, Address::Parse(config.listen));
 
   TuneGrpcForTraffic();

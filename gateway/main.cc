@@ -84,7 +84,7 @@ absl::Status Serve(const Flags& flags) {
   // The settings, and what each part takes of them: what is wrong is said before anything starts.
   BULLA_ASSIGN_OR_RETURN(ConfigWatch config_watch, ConfigWatch::Load(flags.config_file));
   const GatewayConfig& config = config_watch.running();
-  SetLogLevel(config.log_level);
+  SetLogLevel(*ParseLogLevel(config.log_level));
   BULLA_ASSIGN_OR_RETURN(DataPlane::Options data_plane_options, DataPlaneOptionsOf(config));
   BULLA_ASSIGN_OR_RETURN(HttpServer::Options http_options, HttpOptionsOf(config, descriptors_max));
   BULLA_ASSIGN_OR_RETURN(GrpcServer::Options grpc_options, GrpcOptionsOf(config));

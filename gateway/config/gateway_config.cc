@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include "base/host_port.h"
+#include "base/log.h"
 #include "gateway/frontend/host_rules.h"
 #include "wire/codec.h"
 
@@ -26,7 +27,7 @@ constexpr std::string_view kSqliteScheme = "sqlite://";
 constexpr std::size_t kEnclavesMax = 64;       // HashRing::kMembersMax
 constexpr std::size_t kAllowedHostsMax = 64;   // each request is compared with all of them
 constexpr std::size_t kProxyNetworksMax = 64;  // likewise
-constexpr std::string_view kKeyPolicyPrefix = "key_policy.";
+constexpr std::string_view kKeyPolicySection = "key_policy";
 // Below are the hypervisor (0), loopback (1) and the host (2, and 3 as its enclaves see it).
 constexpr std::uint32_t kEnclaveCidMin = 4;
 
@@ -41,7 +42,7 @@ absl::Status CheckWantedKeyPolicy(KeyPolicy policy, const ConfigReader& reader) 
   if (status.ok()) return status;
   std::string message(status.message());  // "dek.ttl_soft: got ..."
   std::size_t name_end = message.find(':');
-  std::string key = fmt::format("{}{}", kKeyPolicyPrefix, message.substr(0, name_end));
+  std::string key = fmt::format("{}.{}", kKeyPolicySection, message.substr(0, name_end));
   return absl::InvalidArgumentError(
       fmt::format("{}{}", reader.Where(key), message.substr(name_end)));
 }
@@ -200,7 +201,7 @@ void RegisterSettings(GatewayConfig& config, ConfigReader& reader) {
   reader.AddStringList("enclaves", &config.enclaves, kEnclavesMax,
                        "The enclaves: vsock:CID:PORT, unix:/PATH or tcp:HOST:PORT; a larger or "
                        "smaller share of the keys than usual with \" weight=N\" (percent) after "
-                       "it. Hot: a change of the file is taken at once.");
+                       "it.");
   reader.AddStringList(
       "adopt_enclaves", &config.adopt_enclaves, kEnclavesMax,
       "Enclaves, by their addresses, that are taken though they have made keys for another key "
@@ -245,6 +246,9 @@ void RegisterSettings(GatewayConfig& config, ConfigReader& reader) {
   reader.AddDuration("drain_timeout", &config.drain_timeout, seconds(0), minutes(10),
                      "On SIGTERM, how long requests under way may take.");
   RegisterWantedKeyPolicy(config.key_policy, reader);
+  // What gateway/config/apply hands on.
+  reader.MarkHot("enclaves");
+  reader.MarkHot(kKeyPolicySection);
 }
 
 absl::Status Validate(const GatewayConfig& config, const ConfigReader& reader) {
@@ -256,6 +260,10 @@ absl::Status Validate(const GatewayConfig& config, const ConfigReader& reader) {
     return absl::InvalidArgumentError(fmt::format(
         "{}: got {}, want at least pool.streams_min, {}", reader.Where("pool.streams_max"),
         config.pool_streams_max, config.pool_streams_min));
+  }
+  if (!ParseLogLevel(config.log_level)) {
+    return absl::InvalidArgumentError(fmt::format(
+        "{}: got \"{}\", want {}", reader.Where("log_level"), config.log_level, kLogLevelsWanted));
   }
   if (config.enclaves.empty()) {
     return absl::InvalidArgumentError(fmt::format("{}: is needed", reader.Where("enclaves")));
@@ -296,10 +304,10 @@ std::vector<std::string> ColdDifferences(GatewayConfig running, GatewayConfig wa
   ConfigReader reader_wanted;
   RegisterSettings(running, reader_running);
   RegisterSettings(wanted, reader_wanted);
-  std::map<std::string, std::string> wanted_values = reader_wanted.Defaults();
+  constexpr auto kRestart = ConfigReader::Takes::kRestart;
+  const std::map<std::string, std::string> wanted_values = reader_wanted.Defaults(kRestart);
   std::vector<std::string> keys;
-  for (const auto& [key, value] : reader_running.Defaults()) {
-    if (key == "enclaves" || key.starts_with(kKeyPolicyPrefix)) continue;
+  for (const auto& [key, value] : reader_running.Defaults(kRestart)) {
     if (value != wanted_values.at(key)) keys.push_back(key);
   }
   return keys;

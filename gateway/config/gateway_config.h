@@ -80,8 +80,9 @@ absl::Status CheckEnclaveAddress(std::string_view platform, const Address& addre
 absl::StatusOr<std::vector<EnclaveSpec>> EnclaveSpecs(const std::vector<std::string>& enclaves,
                                                       std::string_view platform);
 
-// The keys whose values differ, those of `key_policy` and `enclaves` apart: what a restart is
-// needed for. A listener of `running` that is where `wanted` has it, at whatever port, is none.
+// The keys of which no change is taken while the gateway runs and whose values differ: what a
+// restart is needed for. A listener of `running` that is where `wanted` has it, at whatever port,
+// is none.
 std::vector<std::string> ColdDifferences(GatewayConfig running, GatewayConfig wanted);
 
 // `trusted_proxies` and `forwarded_field`. INVALID_ARGUMENT.

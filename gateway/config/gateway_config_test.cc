@@ -140,6 +140,7 @@ TEST(GatewayConfig, WhatIsMissingOrUnknownIsNamedInTheError) {
             "admin.socket"},
            {std::string(kLeast) + "adopt_enclaves: [\"unix:/other\"]\n", "unix:/other"},
            {std::string(kLeast) + "idempotency_ttl: 59s\n", "idempotency_ttl"},
+           {std::string(kLeast) + "log_level: warning\n", "log_level: got \"warning\""},
            {"enclaves: [\"vsock:16:7 weight=1001\"]\n" + std::string(kRest), "weight=1001"}}) {
     GatewayConfig config;
     absl::Status status = Load(config, c.yaml);
