@@ -1,16 +1,15 @@
 #include "wire/errors.h"
 
+#include <algorithm>
+
 #include "base/check.h"
 
 namespace bulla {
 namespace {
 
-constexpr std::uint32_t kRetryAfterMinMs = 50;  // spec, "Configuration baseline"
-constexpr std::uint32_t kRetryAfterMaxMs = 200;
 // Somebody has to change something in KMS first; what is refused is tried there every few minutes
 // (gateway/unlock/queue.h), and sooner when somebody says so.
-constexpr std::uint32_t kRefusedRetryAfterMinMs = 30'000;
-constexpr std::uint32_t kRefusedRetryAfterMaxMs = 60'000;
+constexpr RetryHint kRefusedRetryHint{.min_ms = 30'000, .max_ms = 60'000};
 
 // The gRPC numbers: INVALID_ARGUMENT 3, NOT_FOUND 5, PERMISSION_DENIED 7, RESOURCE_EXHAUSTED 8,
 // INTERNAL 13, UNAVAILABLE 14, UNAUTHENTICATED 16 (grpc.io, "Status codes").
@@ -76,17 +75,19 @@ ErrorCode ErrorOf(UnlockCause cause) {
   return ErrorCode::kUnlockRequired;
 }
 
-std::uint32_t RetryAfterMs(ErrorCode code, std::uint64_t random) {
+std::uint32_t RetryAfterMs(ErrorCode code, RetryHint hint, std::uint64_t random) {
   if (!ErrorRowOf(code).retryable) return 0;
   const bool refused = code >= ErrorCode::kKmsAccessDenied;
-  const std::uint32_t min = refused ? kRefusedRetryAfterMinMs : kRetryAfterMinMs;
-  const std::uint32_t max = refused ? kRefusedRetryAfterMaxMs : kRetryAfterMaxMs;
-  return min + static_cast<std::uint32_t>(random % (max - min + 1));
+  const auto [min_ms, max_ms] = refused ? kRefusedRetryHint : hint;
+  const std::uint64_t choices = std::uint64_t{std::max(min_ms, max_ms)} - min_ms + 1;
+  return min_ms + static_cast<std::uint32_t>(random % choices);
 }
 
-std::uint32_t RetryAfterMs(const Error& error, std::uint64_t random) {
+std::uint32_t RetryAfterMs(const Error& error, RetryHint hint, std::uint64_t random) {
   const std::uint32_t min_ms = error.retry_after_min_ms;
-  if (min_ms == 0 || !ErrorRowOf(error.code).retryable) return RetryAfterMs(error.code, random);
+  if (min_ms == 0 || !ErrorRowOf(error.code).retryable) {
+    return RetryAfterMs(error.code, hint, random);
+  }
   return min_ms + static_cast<std::uint32_t>(random % (min_ms / 2 + 1));
 }
 

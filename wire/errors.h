@@ -61,11 +61,17 @@ struct Error {
   }
 };
 
-// How long a caller should wait: 50 to 200 ms, or half a minute to a minute where KMS refuses,
+// Between which callers are told to come back, in ms. `max` below `min` counts as `min`.
+struct RetryHint {
+  std::uint32_t min_ms = 50;  // spec, "Configuration baseline"
+  std::uint32_t max_ms = 200;
+};
+
+// How long a caller should wait: as `hint` has it, or half a minute to a minute where KMS refuses,
 // spread evenly by `random` so that callers do not come back together. 0 for an error that is not
 // retryable.
-std::uint32_t RetryAfterMs(ErrorCode code, std::uint64_t random);
+std::uint32_t RetryAfterMs(ErrorCode code, RetryHint hint, std::uint64_t random);
 // The same for one that may know better: from what it says to half as much again.
-std::uint32_t RetryAfterMs(const Error& error, std::uint64_t random);
+std::uint32_t RetryAfterMs(const Error& error, RetryHint hint, std::uint64_t random);
 
 }  // namespace bulla

@@ -31,26 +31,34 @@ TEST(Errors, TheTableIsTheOneOfTheContract) {
   }
 }
 
-TEST(Errors, RetryHintsCoverFiftyToTwoHundredMillisecondsAndNoMore) {
-  std::set<std::uint32_t> seen;
-  for (std::uint64_t random = 0; random < 1000; ++random) {
-    seen.insert(RetryAfterMs(ErrorCode::kRetryLater, random));
+TEST(Errors, RetryHintsCoverWhatTheyAreToAndNoMore) {
+  for (const RetryHint hint : {RetryHint(), RetryHint{7, 7}, RetryHint{0, 1000}}) {
+    std::set<std::uint32_t> seen;
+    for (std::uint64_t random = 0; random < 2000; ++random) {
+      seen.insert(RetryAfterMs(ErrorCode::kRetryLater, hint, random));
+    }
+    EXPECT_EQ(*seen.begin(), hint.min_ms);
+    EXPECT_EQ(*seen.rbegin(), hint.max_ms);
+    EXPECT_EQ(seen.size(), hint.max_ms - hint.min_ms + 1);
   }
-  EXPECT_EQ(*seen.begin(), 50u);
-  EXPECT_EQ(*seen.rbegin(), 200u);
-  EXPECT_EQ(seen.size(), 151u);
-  EXPECT_EQ(RetryAfterMs(ErrorCode::kInvalidKey, 7), 0u);
+  EXPECT_EQ(RetryAfterMs(ErrorCode::kInvalidKey, {}, 7), 0u);
+}
+
+TEST(Errors, ARetryHintWhoseEndsAreTheWrongWayRoundIsItsMinimum) {
+  for (std::uint64_t random : {std::uint64_t{0}, std::uint64_t{7}, ~std::uint64_t{0}}) {
+    EXPECT_EQ(RetryAfterMs(ErrorCode::kRetryLater, {.min_ms = 300, .max_ms = 200}, random), 300u);
+  }
 }
 
 TEST(Errors, AnErrorThatKnowsBetterHintsAtMore) {
   std::set<std::uint32_t> seen;
   for (std::uint64_t random = 0; random < 1000; ++random) {
-    seen.insert(RetryAfterMs(Error{ErrorCode::kUnavailable, "", 1000}, random));
+    seen.insert(RetryAfterMs(Error{ErrorCode::kUnavailable, "", 1000}, {}, random));
   }
   EXPECT_EQ(*seen.begin(), 1000u);
   EXPECT_EQ(*seen.rbegin(), 1500u);
-  EXPECT_EQ(RetryAfterMs(Error{ErrorCode::kInternal, "", 1000}, 7), 0u) << "cannot help";
-  EXPECT_LE(RetryAfterMs(Error{ErrorCode::kUnavailable, ""}, 7), 200u);
+  EXPECT_EQ(RetryAfterMs(Error{ErrorCode::kInternal, "", 1000}, {}, 7), 0u) << "cannot help";
+  EXPECT_LE(RetryAfterMs(Error{ErrorCode::kUnavailable, ""}, {}, 7), 200u);
 }
 
 TEST(Errors, AFinalUnlockCauseHasAnAnswerOfItsOwnAndALongHint) {
@@ -62,10 +70,10 @@ TEST(Errors, AFinalUnlockCauseHasAnAnswerOfItsOwnAndALongHint) {
     EXPECT_EQ(row.http_status, 503);
     if (IsFinal(cause)) {
       EXPECT_TRUE(messages.insert(row.message).second) << row.message;
-      EXPECT_GE(RetryAfterMs(row.code, 0), 30'000u);
+      EXPECT_GE(RetryAfterMs(row.code, {}, 0), 30'000u);
     } else {
       EXPECT_EQ(row.code, ErrorCode::kUnlockRequired);
-      EXPECT_LE(RetryAfterMs(row.code, ~std::uint64_t{0}), 200u);
+      EXPECT_LE(RetryAfterMs(row.code, {}, ~std::uint64_t{0}), 200u);
     }
   }
 }

@@ -257,7 +257,7 @@ class GrpcSignStream final
     result.set_ref(ref);
     result.mutable_error()->set_code(std::string(ErrorRowOf(error.code).name));
     result.mutable_error()->set_message(std::string(error.Message()));
-    result.mutable_error()->set_retry_after_ms(RetryAfterMs(error, jitter_++ * 37));
+    result.mutable_error()->set_retry_after_ms(RetryAfterMs(error, RetryHint(), jitter_++ * 37));
     shared_.metrics.Count(FrontendMethod::kStreamItem, error.code);
   }
 

@@ -212,7 +212,7 @@ void HttpExchange::Answer(int status, ErrorCode code, std::uint32_t retry_after_
 }
 
 std::uint32_t HttpExchange::NextRetryAfterMs(const Error& error) {
-  return RetryAfterMs(error, worker_.NextJitter() >> 33);
+  return RetryAfterMs(error, RetryHint(), worker_.NextJitter() >> 33);
 }
 
 }  // namespace bulla

@@ -278,7 +278,7 @@ TEST_F(RouterTest, NoKeyIsMadeWhileNoneCanBeStored) {
     Error error = Create().first;
     EXPECT_EQ(error.code, ErrorCode::kUnavailable);
     EXPECT_EQ(error.Message(), StoreFaultForCallers(fault));
-    EXPECT_GE(RetryAfterMs(error, 0), 1000u) << "it is not over in 75 ms";
+    EXPECT_GE(RetryAfterMs(error, {}, 0), 1000u) << "it is not over in 75 ms";
     EXPECT_EQ(enclaves_[0]->frames(), frames) << "no enclave's work for nothing";
     EXPECT_EQ(Create("order 1").second.key_id, standing) << "what is there is there";
   }
