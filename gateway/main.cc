@@ -21,6 +21,7 @@
 #include "base/metrics.h"
 #include "base/ticker.h"
 #include "gateway/access/admission.h"
+#include "gateway/access/admission_filter.h"
 #include "gateway/admin/enclave_change.h"
 #include "gateway/admin/enclave_metrics.h"
 #include "gateway/admin/ready_file.h"
@@ -101,19 +102,21 @@ absl::Status Serve(const Flags& flags) {
   metrics.AddSource([&] { return StoreFamilies(store->health(), store->transactions()); });
   metrics.AddSource([&] { return EnclaveFamilies(data_plane.fleet().statuses()); });
 
-  // What every call passes.
+  // What every call passes, the last first.
   KeyService keys({.router = data_plane.router(),
                    .fleet = data_plane.fleet(),
                    .unlocker = data_plane.unlocker(),
                    .retry_budget = data_plane.retry_budget(),
                    .store = *store,
                    .clock = clock});
-  Admission admission(config.admission, metrics);
+  Clients clients;
+  Admission admission(config.admission, clients, metrics);
+  AdmissionFilter chain(keys, admission, clock);
 
   // In front: the listeners.
   const HostRules hosts = http_options.hosts;
-  HttpServer http(std::move(http_options), keys, admission, metrics, clock);
-  GrpcServer grpc(std::move(grpc_options), keys, admission, metrics, clock);
+  HttpServer http(std::move(http_options), chain, clients, metrics, clock);
+  GrpcServer grpc(std::move(grpc_options), chain, clients, metrics, clock);
   ConfigReport config_report;  // the ticker tells, the admin listener shows
   std::atomic<bool> draining{false};
   const auto unless_draining = [&](std::vector<std::string> reasons) {

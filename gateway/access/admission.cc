@@ -20,59 +20,15 @@ prometheus::Counter& Refused(Metrics& metrics, const std::string& reason) {
 
 }  // namespace
 
-ClientAddress ClientOf(const IpAddress& address) {
-  if (IsMappedV4(address)) return address;
-  ClientAddress client{};
-  std::copy_n(address.begin(), 8, client.begin());
-  return client;
-}
-
-// ---- Clients ---------------------------------------------------------------------------------
-
-Admission::Client::Client(Admission& admission, const ClientAddress& address)
-    : admission_(&admission), account_(admission.Hold(address)) {}
-
-Admission::Client::Client(const Client& other)
-    : admission_(other.admission_), account_(admission_->Hold(other.account_->address)) {}
-
-Admission::Client::Client(Client&& other) noexcept
-    : admission_(std::exchange(other.admission_, nullptr)), account_(other.account_) {}
-
-Admission::Client::~Client() {
-  if (admission_ != nullptr) admission_->LetGo(account_);
-}
-
-Admission::Account* Admission::Hold(const ClientAddress& address) {
-  MutexLock lock(mutex_);
-  Account& account = accounts_[address];
-  account.address = address;
-  ++account.holders;
-  return &account;
-}
-
-// Who lets go may be back with its next call, and is to be the same client then: its account stays
-// for as long as its having asked counts.
-void Admission::LetGo(Account* account) {
-  MutexLock lock(mutex_);
-  if (--account->holders > 0 || accounts_.size() <= kAccountsKeptMax) return;
-  accounts_.erase(ClientAddress(account->address));
-}
-
-void Admission::ForgetAccounts(std::uint32_t epoch) {
-  MutexLock lock(mutex_);
-  std::erase_if(accounts_, [epoch](const auto& entry) {
-    const Account& account = entry.second;
-    return account.holders == 0 && account.epoch.load(std::memory_order_relaxed) + 1 < epoch;
-  });
-}
-
 // ---- Letting in ------------------------------------------------------------------------------
 
-Admission::Admission(Options options, Metrics& metrics)
+Admission::Admission(Options options, Clients& clients, Metrics& metrics)
     : options_(options),
+      clients_(clients),
       limit_(options.in_flight_max),
-      in_flight_gauge_(metrics.AddGauge("bulla_gateway_in_flight",
-                                        "Signatures let in and not yet answered, over all faces")),
+      in_flight_gauge_(
+          metrics.AddGauge("bulla_gateway_in_flight",
+                           "Signatures let in and not yet answered, over all front ends")),
       limit_gauge_(metrics.AddGauge("bulla_gateway_in_flight_max",
                                     "How many there may be: what the enclaves take now")),
       refused_limit_(Refused(metrics, "limit")),
@@ -85,7 +41,7 @@ Admission::Admission(Options options, Metrics& metrics)
       clients_gauge_(metrics.AddGauge("bulla_gateway_clients",
                                       "Clients that have asked lately, each with its share")) {}
 
-void Admission::NoteActive(Account& account) {
+void Admission::NoteActive(ClientAccount& account) {
   const std::uint32_t epoch = epoch_.load(std::memory_order_relaxed);
   if (account.epoch.load(std::memory_order_relaxed) == epoch) return;
   if (account.epoch.exchange(epoch, std::memory_order_relaxed) == epoch) return;
@@ -95,7 +51,7 @@ void Admission::NoteActive(Account& account) {
 // The counts are raised before they are looked at: two that ask at once see each other, and
 // together they never get more than there is, at worst less.
 std::size_t Admission::Admit(const Client& client, std::size_t asked, Duration time_left) {
-  Account& account = *client.account_;
+  ClientAccount& account = client.account();
   if (time_left.count() <= usual_latency_.load(std::memory_order_relaxed)) {
     refused_deadline_.Increment(static_cast<double>(asked));
     return 0;
@@ -120,7 +76,8 @@ std::size_t Admission::Admit(const Client& client, std::size_t asked, Duration t
   return asked - Refuse(account, excess, clients == 1 ? refused_limit_ : refused_fairness_);
 }
 
-std::size_t Admission::Refuse(Account& account, std::size_t over, prometheus::Counter& reason) {
+std::size_t Admission::Refuse(ClientAccount& account, std::size_t over,
+                              prometheus::Counter& reason) {
   account.in_flight.fetch_sub(over, std::memory_order_relaxed);
   in_flight_.fetch_sub(over, std::memory_order_relaxed);
   reason.Increment(static_cast<double>(over));
@@ -128,7 +85,7 @@ std::size_t Admission::Refuse(Account& account, std::size_t over, prometheus::Co
 }
 
 void Admission::Release(const Client& client, std::size_t count) {
-  client.account_->in_flight.fetch_sub(count, std::memory_order_relaxed);
+  client.account().in_flight.fetch_sub(count, std::memory_order_relaxed);
   in_flight_.fetch_sub(count, std::memory_order_relaxed);
 }
 
@@ -149,7 +106,7 @@ std::optional<Admission::Pass> Admission::AdmitCreate(const Client& client, Dura
     // No bound is so small that none is let in.
     const std::size_t cost =
         std::clamp(limit_.load(std::memory_order_relaxed), std::size_t{1}, kCreateCost);
-    if (AdmitWhole(client, cost, time_left)) return Pass(client, cost, /*is_create=*/true);
+    if (AdmitWhole(client, cost, time_left)) return Pass(*this, client, cost, /*is_create=*/true);
   }
   creates_.fetch_sub(1, std::memory_order_relaxed);
   return std::nullopt;
@@ -158,14 +115,14 @@ std::optional<Admission::Pass> Admission::AdmitCreate(const Client& client, Dura
 std::optional<Admission::Pass> Admission::AdmitLookUp(const Client& client) {
   // It has no deadline and does not queue behind signatures.
   if (!AdmitWhole(client, kLookUpCost, Duration::max())) return std::nullopt;
-  return Pass(client, kLookUpCost, /*is_create=*/false);
+  return Pass(*this, client, kLookUpCost, /*is_create=*/false);
 }
 
 void Admission::Pass::Return() {
   const std::size_t cost = std::exchange(cost_, 0);
-  if (cost == 0 || client_.admission_ == nullptr) return;
-  client_.admission_->Release(client_, cost);
-  if (is_create_) client_.admission_->creates_.fetch_sub(1, std::memory_order_relaxed);
+  if (cost == 0) return;
+  admission_.Release(client_, cost);
+  if (is_create_) admission_.creates_.fetch_sub(1, std::memory_order_relaxed);
 }
 
 // Fast down and slowly up, as TCP does it: halved each tick, an eighth more each tick.
@@ -203,7 +160,10 @@ void Admission::Tick(MonotonicTime now, const Enclaves& enclaves) {
   AdjustCreates(count > 0);
   if (now >= epoch_end_) {
     epoch_end_ = now + kEpoch;
-    ForgetAccounts(epoch_.fetch_add(1, std::memory_order_relaxed) + 1);
+    const std::uint32_t epoch = epoch_.fetch_add(1, std::memory_order_relaxed) + 1;
+    clients_.ForgetIdle([epoch](const ClientAccount& account) {  // asked in neither of the last two
+      return account.epoch.load(std::memory_order_relaxed) + 1 < epoch;
+    });
     const std::size_t clients = clients_this_epoch_.exchange(0, std::memory_order_relaxed);
     clients_last_epoch_.store(clients, std::memory_order_relaxed);
     clients_gauge_.Set(static_cast<double>(clients));

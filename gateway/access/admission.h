@@ -1,8 +1,8 @@
 #pragma once
 
-// Who is let in: a bound on the signatures under way, shared by both faces and fairly among their
-// callers. What cannot be answered in good time is refused at the door, before anything is done for
-// it, so that what is let in is answered.
+// Who is let in: a bound on the signatures under way, shared by all front ends and fairly among
+// their callers. What cannot be answered in good time is refused at the door, before anything is
+// done for it, so that what is let in is answered.
 //
 // The bound is what the enclaves take now (the sum of gateway/link/concurrency_limit). While no
 // more than half of it is used everybody is let in. Above that a client gets no more than its
@@ -17,20 +17,16 @@
 // creates use what signatures leave, and however many are asked for, they put off a signature by
 // the work of a few.
 //
-// A client is the network address that calls, of IPv6 its /64. It is looked up once for a
-// connection, a stream or a unary call of gRPC; to admit and to release is then a few atomics.
+// To admit and to release is a few atomics. gateway/access/admission_filter puts it in the chain.
 
-#include <array>
 #include <atomic>
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <utility>
 
 #include "base/clock.h"
 #include "base/metrics.h"
-#include "base/mutex.h"
-#include "gateway/call/ip_address.h"
+#include "gateway/call/clients.h"
 
 namespace bulla {
 
@@ -41,48 +37,31 @@ namespace limits {
 inline constexpr std::size_t kCallsInFlightMax = 64 * 1024;
 }  // namespace limits
 
-// Who a client is: an address, the last eight bytes zero unless it is an IPv4 one.
-using ClientAddress = std::array<std::uint8_t, 16>;
-ClientAddress ClientOf(const IpAddress& address);
-
 // Thread-safe, except that Tick is for one thread.
 class Admission {
- private:
-  struct Account;
-
  public:
   struct Options {
     std::size_t in_flight_max = limits::kCallsInFlightMax;  // whatever the enclaves would take
   };
 
-  // A client, for as long as somebody holds it. `admission` outlives it. Movable; thread-safe.
-  class Client {
-   public:
-    Client(Admission& admission, const ClientAddress& address);
-    Client(const Client& other);
-    Client(Client&& other) noexcept;
-    Client& operator=(Client&&) = delete;
-    ~Client();
-
-   private:
-    friend class Admission;
-    Admission* admission_;  // null when moved from
-    Account* account_;
-  };
-
-  // The room that a create or a look-up takes, until it is given back or goes. `admission` outlives
-  // it. Movable; for one thread at a time.
+  // The room that a create or a look-up takes, until it is given back or goes. The
+  // admission outlives it. Movable; for one thread at a time.
   class Pass {
    public:
-    Pass(Pass&&) noexcept = default;
+    Pass(Pass&& other) noexcept
+        : admission_(other.admission_),
+          client_(std::move(other.client_)),
+          cost_(std::exchange(other.cost_, 0)),
+          is_create_(other.is_create_) {}
     Pass& operator=(Pass&& other) = delete;
     ~Pass() { Return(); }
     void Return();  // idempotent
 
    private:
     friend class Admission;
-    Pass(Client client, std::size_t cost, bool is_create)
-        : client_(std::move(client)), cost_(cost), is_create_(is_create) {}
+    Pass(Admission& admission, Client client, std::size_t cost, bool is_create)
+        : admission_(admission), client_(std::move(client)), cost_(cost), is_create_(is_create) {}
+    Admission& admission_;
     Client client_;
     std::size_t cost_;
     bool is_create_;
@@ -101,8 +80,8 @@ class Admission {
   // before it, a tenth of what is promised for the slowest of a hundred.
   static constexpr Duration kSignLatencyAside = std::chrono::milliseconds(1);
 
-  // `metrics` must outlive it.
-  Admission(Options options, Metrics& metrics);
+  // `clients` and `metrics` must outlive it.
+  Admission(Options options, Clients& clients, Metrics& metrics);
 
   // How many of `asked` signatures, to be answered within `time_left`, are let in; the rest is to
   // be refused with kRetryLater. Those let in are to be released.
@@ -127,29 +106,17 @@ class Admission {
   std::size_t in_flight() const { return in_flight_.load(std::memory_order_relaxed); }
 
  private:
-  // One client's, however often it is held.
-  struct Account {
-    ClientAddress address;
-    std::atomic<std::size_t> in_flight{0};
-    std::atomic<std::uint32_t> epoch{0};  // in which it last asked
-    std::size_t holders = 0;              // guarded by mutex_
-  };
   // Each count that decides is alone on its cache line: they are what I/O threads share.
   static constexpr std::size_t kCacheLine = 64;
-  // With more than these, an account goes as soon as nobody holds it.
-  static constexpr std::size_t kAccountsKeptMax = 64 * 1024;
 
-  Account* Hold(const ClientAddress& address) BULLA_EXCLUDES(mutex_);
-  void LetGo(Account* account) BULLA_EXCLUDES(mutex_);
-  // Those that nobody holds and that have not asked in this epoch or the last.
-  void ForgetAccounts(std::uint32_t epoch) BULLA_EXCLUDES(mutex_);
-  void NoteActive(Account& account);
+  void NoteActive(ClientAccount& account);
   // Takes room for all of `cost` or for none of it.
   bool AdmitWhole(const Client& client, std::size_t cost, Duration time_left);
   void AdjustCreates(bool signatures_answered);
-  std::size_t Refuse(Account& account, std::size_t over, prometheus::Counter& reason);
+  std::size_t Refuse(ClientAccount& account, std::size_t over, prometheus::Counter& reason);
 
   const Options options_;
+  Clients& clients_;
 
   alignas(kCacheLine) std::atomic<std::size_t> in_flight_{0};
   alignas(kCacheLine) std::atomic<std::size_t> limit_;
@@ -161,10 +128,6 @@ class Admission {
   std::atomic<std::size_t> creates_max_{kCreatesMax};
   alignas(kCacheLine) std::atomic<Duration::rep> latency_sum_{0};  // since the last tick
   std::atomic<std::int64_t> latency_count_{0};
-
-  Mutex mutex_;
-  // Of clients that are held, or have asked lately.
-  std::map<ClientAddress, Account> accounts_ BULLA_GUARDED_BY(mutex_);
 
   // Of the ticking thread.
   MonotonicTime next_tick_;

@@ -31,7 +31,7 @@ class AdmissionTest : public testing::Test {
     enclaves_.in_flight_max = limit;
     Tick();
   }
-  std::size_t Admit(const Admission::Client& client, std::size_t asked = 1) {
+  std::size_t Admit(const Client& client, std::size_t asked = 1) {
     return admission_.Admit(client, asked, kPatience);
   }
   double Refusals(const std::string& reason) {
@@ -43,14 +43,15 @@ class AdmissionTest : public testing::Test {
   }
 
   Metrics metrics_;
-  Admission admission_{{.in_flight_max = 1000}, metrics_};
+  Clients clients_;
+  Admission admission_{{.in_flight_max = 1000}, clients_, metrics_};
   Admission::Enclaves enclaves_;
   MonotonicTime now_{std::chrono::hours(1)};
 };
 
 TEST_F(AdmissionTest, OneClientAloneMayUseAllOfIt) {
   SetLimit(100);
-  Admission::Client client(admission_, V4(1));
+  Client client(clients_, V4(1));
   EXPECT_EQ(Admit(client, 99), 99u);
   EXPECT_EQ(Admit(client, 1), 1u);
   EXPECT_EQ(Admit(client, 1), 0u);
@@ -63,8 +64,8 @@ TEST_F(AdmissionTest, OneClientAloneMayUseAllOfIt) {
 
 TEST_F(AdmissionTest, ASecondClientGetsItsHalfAtOnceWhateverTheFirstHas) {
   SetLimit(100);
-  Admission::Client greedy(admission_, V4(1));
-  Admission::Client second(admission_, V4(2));
+  Client greedy(clients_, V4(1));
+  Client second(clients_, V4(2));
   ASSERT_EQ(Admit(greedy, 200), 100u);
   EXPECT_EQ(Admit(second, 60), 50u);
   EXPECT_EQ(Refusals("fairness"), 10);
@@ -79,8 +80,8 @@ TEST_F(AdmissionTest, ASecondClientGetsItsHalfAtOnceWhateverTheFirstHas) {
 
 TEST_F(AdmissionTest, WhatOthersDoNotAskForIsForWhoAsks) {
   SetLimit(100);
-  Admission::Client greedy(admission_, V4(1));
-  Admission::Client modest(admission_, V4(2));
+  Client greedy(clients_, V4(1));
+  Client modest(clients_, V4(2));
   ASSERT_EQ(Admit(modest), 1u);
   EXPECT_EQ(Admit(greedy, 200), 50u) << "its share";
   Tick(125);  // the modest one has asked for nothing since
@@ -89,9 +90,9 @@ TEST_F(AdmissionTest, WhatOthersDoNotAskForIsForWhoAsks) {
 
 TEST_F(AdmissionTest, BelowTheMarkEverybodyIsLetIn) {
   SetLimit(100);
-  std::vector<Admission::Client> clients;
-  for (std::uint8_t i = 0; i < 10; ++i) clients.emplace_back(admission_, V4(i));
-  for (const Admission::Client& client : clients) ASSERT_EQ(Admit(client), 1u);
+  std::vector<Client> clients;
+  for (std::uint8_t i = 0; i < 10; ++i) clients.emplace_back(clients_, V4(i));
+  for (const Client& client : clients) ASSERT_EQ(Admit(client), 1u);
   EXPECT_EQ(Admit(clients[0], 40), 40u) << "four times its share, and all is 50 of 100";
   EXPECT_EQ(Admit(clients[0]), 0u);
   EXPECT_EQ(Admit(clients[1], 20), 9u);
@@ -99,9 +100,9 @@ TEST_F(AdmissionTest, BelowTheMarkEverybodyIsLetIn) {
 
 TEST_F(AdmissionTest, WhoIsBelowItsShareIsNeverRefused) {
   SetLimit(90);
-  Admission::Client small(admission_, V4(1));
-  Admission::Client big(admission_, V4(2));
-  Admission::Client other(admission_, V4(3));
+  Client small(clients_, V4(1));
+  Client big(clients_, V4(2));
+  Client other(clients_, V4(3));
   for (int round = 0; round < 1000; ++round) {
     Admit(big, 50);
     Admit(other, 50);
@@ -114,10 +115,10 @@ TEST_F(AdmissionTest, WhoIsBelowItsShareIsNeverRefused) {
 
 TEST_F(AdmissionTest, ConnectionsOfOneClientShareItsShare) {
   SetLimit(100);
-  Admission::Client first(admission_, V4(1));
-  Admission::Client second(admission_, V4(1));
-  std::optional<Admission::Client> third(std::in_place, admission_, V4(1));
-  Admission::Client other(admission_, V4(2));
+  Client first(clients_, V4(1));
+  Client second(clients_, V4(1));
+  std::optional<Client> third(std::in_place, clients_, V4(1));
+  Client other(clients_, V4(2));
   ASSERT_EQ(Admit(other), 1u);
   EXPECT_EQ(Admit(first, 30) + Admit(second, 30) + Admit(*third, 30), 50u);
   admission_.Release(*third, 0);
@@ -127,15 +128,15 @@ TEST_F(AdmissionTest, ConnectionsOfOneClientShareItsShare) {
 
 TEST_F(AdmissionTest, ManyClientsGetOneEachWhateverTheLimit) {
   SetLimit(10);
-  std::vector<Admission::Client> clients;
-  for (std::uint8_t i = 0; i < 100; ++i) clients.emplace_back(admission_, V4(i));
-  for (const Admission::Client& client : clients) EXPECT_EQ(Admit(client, 11) > 0, true);
+  std::vector<Client> clients;
+  for (std::uint8_t i = 0; i < 100; ++i) clients.emplace_back(clients_, V4(i));
+  for (const Client& client : clients) EXPECT_EQ(Admit(client, 11) > 0, true);
 }
 
 TEST_F(AdmissionTest, NothingPassesTheConfiguredMaximum) {
   SetLimit(5000);
-  Admission::Client first(admission_, V4(1));
-  Admission::Client second(admission_, V4(2));
+  Client first(clients_, V4(1));
+  Client second(clients_, V4(2));
   EXPECT_EQ(Admit(first, 900), 900u);
   EXPECT_EQ(Admit(second, 900), 100u);
   EXPECT_EQ(Admit(second), 0u);
@@ -144,12 +145,12 @@ TEST_F(AdmissionTest, NothingPassesTheConfiguredMaximum) {
 TEST_F(AdmissionTest, WithoutEnclavesTheLimitStays) {
   SetLimit(100);
   SetLimit(0);
-  Admission::Client client(admission_, V4(1));
+  Client client(clients_, V4(1));
   EXPECT_EQ(Admit(client, 1000), 100u) << "the router says what is the matter";
 }
 
 TEST_F(AdmissionTest, WhatCannotBeAnsweredInTimeIsRefusedAtOnce) {
-  Admission::Client client(admission_, V4(1));
+  Client client(clients_, V4(1));
   EXPECT_EQ(admission_.Admit(client, 1, milliseconds(1)), 1u) << "nothing is known yet";
   EXPECT_EQ(admission_.Admit(client, 1, milliseconds(0)), 0u);
   EXPECT_EQ(admission_.Admit(client, 1, milliseconds(-5)), 0u);
@@ -176,7 +177,7 @@ TEST_F(AdmissionTest, RefusalsOfTheLinksAreCountedToo) {
 
 TEST_F(AdmissionTest, GaugesSayWhatIsThereAndWhatMayBe) {
   SetLimit(100);
-  Admission::Client client(admission_, V4(1));
+  Client client(clients_, V4(1));
   Admit(client, 42);
   Tick();
   EXPECT_THAT(metrics_.Exposition(), testing::HasSubstr("\nbulla_gateway_in_flight 42\n"));
@@ -185,7 +186,7 @@ TEST_F(AdmissionTest, GaugesSayWhatIsThereAndWhatMayBe) {
 
 TEST_F(AdmissionTest, ManyThreadsNeverPassTheLimitAndLeaveNothingBehind) {
   SetLimit(64);
-  Admission::Client client(admission_, V4(1));  // alone: the limit is the limit
+  Client client(clients_, V4(1));  // alone: the limit is the limit
   std::atomic<std::size_t> inside{0};
   std::atomic<std::size_t> most{0};
   std::vector<std::thread> threads;
@@ -221,7 +222,7 @@ TEST_F(AdmissionTest, WhoComesBackForEachCallIsOneClient) {
   SetLimit(100);
   for (int second = 0; second < 3; ++second) {
     for (int i = 0; i < 50; ++i) {
-      Admission::Client client(admission_, V4(1));
+      Client client(clients_, V4(1));
       ASSERT_EQ(Admit(client), 1u);
       admission_.Release(client, 1);
     }
@@ -254,7 +255,7 @@ class CreatesTest : public AdmissionTest {
     }
   }
 
-  Admission::Client client_{admission_, V4(1)};
+  Client client_{clients_, V4(1)};
   std::vector<Admission::Pass> passes_;
 };
 

@@ -14,7 +14,7 @@
 #include <utility>
 
 #include "base/check.h"
-#include "gateway/access/admission.h"
+#include "gateway/call/clients.h"
 
 namespace bulla {
 

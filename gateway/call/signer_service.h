@@ -4,12 +4,16 @@
 // protocols and the routing behind them. The router implements it; tests of the faces use a fake.
 
 #include <array>
+#include <cstdint>
 #include <functional>
 #include <string>
+#include <utility>
 
+#include "base/check.h"
 #include "base/clock.h"
 #include "base/ids.h"
 #include "base/values.h"
+#include "gateway/call/call_context.h"
 #include "store/key_store.h"
 #include "wire/errors.h"
 
@@ -34,8 +38,9 @@ class SignCall {
   KeyId key_id;
   Digest32 digest{};
   MonotonicTime deadline;
-  bool no_wait = false;  // never held back to be sent together with others
-  CompletionSink* sink = nullptr;
+  bool no_wait = false;                  // never held back to be sent together with others
+  CompletionSink* sink = nullptr;        // whom it goes to next when it is finished
+  const CallContext* context = nullptr;  // of the request that it is part of
   // Out.
   ErrorCode error = ErrorCode::kOk;
   RecoverableSignature signature;  // when error is kOk
@@ -50,15 +55,35 @@ class SignCall {
   std::uint8_t retries = 0;
   std::array<std::uint32_t, kRetriesMax> avoid{};
   MonotonicTime gathered_at;
+  // Admission's: since when it is let in.
+  MonotonicTime admitted_at;
+
+  // From now on it goes to `by` first when it is finished.
+  void Intercept(CompletionSink& by) {
+    BULLA_CHECK(intercepted_ < kInterceptsMax, "a chain is not longer than that");
+    outer_[intercepted_++] = std::exchange(sink, &by);
+  }
+  // Undoes the last Intercept().
+  void Restore() { sink = outer_[--intercepted_]; }
 
  protected:
-  ~SignCall() = default;  // deleted as what it is, by the face
+  ~SignCall() = default;  // deleted as what it is, by the front end
+
+ private:
+  static constexpr std::uint8_t kInterceptsMax = 4;  // filters that look at what comes back
+  std::uint8_t intercepted_ = 0;
+  std::array<CompletionSink*, kInterceptsMax> outer_{};
 };
 
 struct CreateCall {
   std::string idempotency_key;  // empty: none
   MonotonicTime deadline;
-  std::string request_id;
+  const CallContext* context = nullptr;  // outlives the call's `done`
+};
+
+struct GetKeyCall {
+  KeyId key_id;
+  const CallContext* context = nullptr;  // outlives the call's `done`
 };
 
 // Thread-safe.
@@ -76,7 +101,7 @@ class SignerService {
   // made.
   virtual void Create(CreateCall call, KeyDone done) = 0;
   // The row of a key; kInvalidKey when there is none.
-  virtual void GetKey(const KeyId& key_id, KeyDone done) = 0;
+  virtual void GetKey(GetKeyCall call, KeyDone done) = 0;
 };
 
 }  // namespace bulla

@@ -5,7 +5,6 @@
 #include <grpcpp/health_check_service_interface.h>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <utility>
 
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
@@ -54,20 +53,35 @@ grpc::ServerUnaryReactor* FinishNow(GrpcShared& shared, grpc::CallbackServerCont
   return reactor;
 }
 
+// Who makes a unary call.
+struct UnaryContext {
+  UnaryContext(GrpcShared& shared, const grpc::CallbackServerContext& call, std::string id)
+      : client(shared.ClientOf(call)),
+        request_id(std::move(id)),
+        context{.client = &client, .request_id = request_id} {}
+  UnaryContext(const UnaryContext&) = delete;
+  UnaryContext& operator=(const UnaryContext&) = delete;
+
+  const Client client;
+  const std::string request_id;
+  const CallContext context;
+};
+
 // One unary Sign. It owns itself from Start() until the service delivers it.
 class UnarySign final : public SignCall, public CompletionSink {
  public:
-  // Let in as `client`'s.
-  UnarySign(GrpcShared& shared, Admission::Client client, grpc::ServerUnaryReactor& reactor,
-            const v1::SignRequest& request, v1::SignResponse& response)
+  UnarySign(GrpcShared& shared, const grpc::CallbackServerContext& call, std::string request_id,
+            grpc::ServerUnaryReactor& reactor, const v1::SignRequest& request,
+            v1::SignResponse& response)
       : shared_(shared),
-        client_(std::move(client)),
+        context_(shared, call, std::move(request_id)),
         reactor_(reactor),
         response_(response),
         der_(request.der()),
         started_at_(shared.clock.Now()) {
     no_wait = request.no_wait();
     sink = this;
+    context = &context_.context;
   }
 
   void Start() {
@@ -76,14 +90,12 @@ class UnarySign final : public SignCall, public CompletionSink {
   }
 
   void Complete(SignCall* first) override {
-    BULLA_CHECK(first == this && next == nullptr, "a unary call's home gets that call");
+    BULLA_CHECK(first == this && next == nullptr, "a unary call's sink gets that call");
     if (error == ErrorCode::kOk) {
       FillSignature(signature, der_, response_);
-      shared_.admission.OnAnswered(shared_.clock.Now() - started_at_);
       shared_.metrics.total_latency().Observe(MillisSinceStart());
     }
     shared_.metrics.Count(FrontendMethod::kSign, error);
-    shared_.admission.Release(client_, 1);
     grpc::ServerUnaryReactor& reactor = reactor_;
     grpc::Status status = StatusOf({error, {}});
     delete this;
@@ -97,7 +109,7 @@ class UnarySign final : public SignCall, public CompletionSink {
   }
 
   GrpcShared& shared_;
-  const Admission::Client client_;
+  const UnaryContext context_;
   grpc::ServerUnaryReactor& reactor_;
   v1::SignResponse& response_;
   const bool der_;
@@ -113,44 +125,40 @@ class Face final : public v1::Signer::CallbackService {
   grpc::ServerUnaryReactor* Create(grpc::CallbackServerContext* context,
                                    const v1::CreateRequest* request,
                                    v1::CreateResponse* response) override {
-    CreateCall call;
-    call.request_id = shared_.TakeRequestId(*context);
+    std::string request_id = shared_.TakeRequestId(*context);
     Error error = shared_.CheckMetadata(*context);
     if (error.ok()) error = CheckRequest(*request);
     if (error.ok()) error = CheckIdempotencyKey(request->idempotency_key());
     if (!error.ok()) return FinishNow(shared_, *context, FrontendMethod::kCreate, error);
-    call.idempotency_key = request->idempotency_key();
-    call.deadline = shared_.Deadline(*context, shared_.options.create_timeout);
-    std::optional<Admission::Pass> pass = shared_.admission.AdmitCreate(
-        shared_.ClientOf(*context), call.deadline - shared_.clock.Now());
-    if (!pass) return FinishNow(shared_, *context, FrontendMethod::kCreate, kLater);
+    auto caller = std::make_shared<const UnaryContext>(shared_, *context, std::move(request_id));
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    shared_.service.Create(std::move(call),
-                           KeyDone(FrontendMethod::kCreate, *std::move(pass), reactor, response));
+    shared_.service.Create({.idempotency_key = request->idempotency_key(),
+                            .deadline = shared_.Deadline(*context, shared_.options.create_timeout),
+                            .context = &caller->context},
+                           KeyDone(FrontendMethod::kCreate, caller, reactor, response));
     return reactor;
   }
 
   grpc::ServerUnaryReactor* GetKey(grpc::CallbackServerContext* context,
                                    const v1::GetKeyRequest* request,
                                    v1::GetKeyResponse* response) override {
-    shared_.TakeRequestId(*context);
+    std::string request_id = shared_.TakeRequestId(*context);
     KeyId key_id;
     Error error = shared_.CheckMetadata(*context);
     if (error.ok()) error = CheckRequest(*request);
     if (error.ok()) error = ParseKeyId(request->key_id(), key_id);
     if (!error.ok()) return FinishNow(shared_, *context, FrontendMethod::kGetKey, error);
-    std::optional<Admission::Pass> pass = shared_.admission.AdmitLookUp(shared_.ClientOf(*context));
-    if (!pass) return FinishNow(shared_, *context, FrontendMethod::kGetKey, kLater);
+    auto caller = std::make_shared<const UnaryContext>(shared_, *context, std::move(request_id));
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    shared_.service.GetKey(key_id,
-                           KeyDone(FrontendMethod::kGetKey, *std::move(pass), reactor, response));
+    shared_.service.GetKey({.key_id = key_id, .context = &caller->context},
+                           KeyDone(FrontendMethod::kGetKey, caller, reactor, response));
     return reactor;
   }
 
   grpc::ServerUnaryReactor* Sign(grpc::CallbackServerContext* context,
                                  const v1::SignRequest* request,
                                  v1::SignResponse* response) override {
-    shared_.TakeRequestId(*context);
+    std::string request_id = shared_.TakeRequestId(*context);
     KeyId key_id;
     Digest32 digest;
     Error error = shared_.CheckMetadata(*context);
@@ -158,14 +166,10 @@ class Face final : public v1::Signer::CallbackService {
     if (error.ok()) error = ParseKeyId(request->key_id(), key_id);
     if (error.ok()) error = ParseDigestBytes(request->digest(), digest);
     if (!error.ok()) return FinishNow(shared_, *context, FrontendMethod::kSign, error);
-    MonotonicTime deadline = shared_.Deadline(*context, shared_.options.sign_timeout);
-    Admission::Client client = shared_.ClientOf(*context);
-    if (shared_.admission.Admit(client, 1, deadline - shared_.clock.Now()) == 0) {
-      return FinishNow(shared_, *context, FrontendMethod::kSign, kLater);
-    }
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    auto* call = new UnarySign(shared_, std::move(client), *reactor, *request, *response);
-    call->deadline = deadline;
+    auto* call =
+        new UnarySign(shared_, *context, std::move(request_id), *reactor, *request, *response);
+    call->deadline = shared_.Deadline(*context, shared_.options.sign_timeout);
     call->key_id = key_id;
     call->digest = digest;
     call->Start();
@@ -178,14 +182,11 @@ class Face final : public v1::Signer::CallbackService {
   }
 
  private:
-  inline static const Error kLater{ErrorCode::kRetryLater, {}};
-
   template <typename Response>
-  SignerService::KeyDone KeyDone(FrontendMethod method, Admission::Pass&& admitted,
+  SignerService::KeyDone KeyDone(FrontendMethod method, std::shared_ptr<const UnaryContext> caller,
                                  grpc::ServerUnaryReactor* reactor, Response* response) {
-    auto pass = std::make_shared<Admission::Pass>(std::move(admitted));
-    return [this, method, pass, reactor, response](Error error, const KeyRow& key) {
-      pass->Return();
+    return [this, method, caller = std::move(caller), reactor, response](Error error,
+                                                                         const KeyRow& key) {
       if (error.ok()) FillKey(key, *response);
       shared_.metrics.Count(method, error.code);
       reactor->Finish(StatusOf(error));
@@ -209,9 +210,9 @@ void SwitchOnPlugins() {
 
 class GrpcServer::Impl {
  public:
-  Impl(Options options, SignerService& service, Admission& admission, Metrics& metrics,
+  Impl(Options options, SignerService& service, Clients& clients, Metrics& metrics,
        const Clock& clock)
-      : shared_(std::move(options), service, admission, metrics, clock),
+      : shared_(std::move(options), service, clients, metrics, clock),
         on_accept_pause_(Acceptor::CountIn(metrics, "grpc")),
         face_(shared_, streams_) {}
 
@@ -283,9 +284,9 @@ class GrpcServer::Impl {
   bool shut_down_ = false;
 };
 
-GrpcServer::GrpcServer(Options options, SignerService& service, Admission& admission,
-                       Metrics& metrics, const Clock& clock)
-    : impl_(std::make_unique<Impl>(std::move(options), service, admission, metrics, clock)) {}
+GrpcServer::GrpcServer(Options options, SignerService& service, Clients& clients, Metrics& metrics,
+                       const Clock& clock)
+    : impl_(std::make_unique<Impl>(std::move(options), service, clients, metrics, clock)) {}
 
 GrpcServer::~GrpcServer() { Stop(); }
 

@@ -14,7 +14,7 @@
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "base/status.h"
-#include "gateway/access/admission.h"
+#include "gateway/call/clients.h"
 #include "gateway/call/signer_service.h"
 #include "gateway/frontend/forwarded.h"
 #include "gateway/frontend/host_rules.h"
@@ -34,8 +34,8 @@ class GrpcServer {
     bool proxy_protocol = false;                       // and whether connections begin with it
   };
 
-  // `service`, `admission`, `metrics` and `clock` must outlive it.
-  GrpcServer(Options options, SignerService& service, Admission& admission, Metrics& metrics,
+  // `service`, `clients`, `metrics` and `clock` must outlive it.
+  GrpcServer(Options options, SignerService& service, Clients& clients, Metrics& metrics,
              const Clock& clock);
   ~GrpcServer();  // Stop()
 

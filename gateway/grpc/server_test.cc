@@ -17,6 +17,7 @@
 #include "base/fd.h"
 #include "base/host_port.h"
 #include "bulla/v1/signer.grpc.pb.h"
+#include "gateway/access/admission_filter.h"
 #include "gateway/frontend/call_rules.h"
 #include "google/rpc/status.pb.h"
 #include "tests/fakes/fake_signer_service.h"
@@ -34,7 +35,7 @@ class GrpcServerTest : public ::testing::Test {
   void SetUp() override {
     GrpcServer::Options options;
     options.listen = "127.0.0.1:0";
-    server_ = std::make_unique<GrpcServer>(options, service_, admission_, metrics_, clock_);
+    server_ = std::make_unique<GrpcServer>(options, chain_, clients_, metrics_, clock_);
     absl::StatusOr<std::string> address = server_->Start();
     ASSERT_TRUE(address.ok()) << address.status();
     address_ = *address;
@@ -133,8 +134,10 @@ class GrpcServerTest : public ::testing::Test {
   std::string address_;
   RealClock clock_;
   Metrics metrics_;
-  Admission admission_{{}, metrics_};
+  Clients clients_;
   FakeSignerService service_;
+  Admission admission_{{}, clients_, metrics_};
+  AdmissionFilter chain_{service_, admission_, clock_};
   KeyId key_id_;
   std::unique_ptr<GrpcServer> server_;
   std::shared_ptr<grpc::Channel> channel_;
@@ -142,7 +145,7 @@ class GrpcServerTest : public ::testing::Test {
 };
 
 TEST_F(GrpcServerTest, ATakenPortIsSaidWithItsErrno) {
-  GrpcServer second({.listen = address_}, service_, admission_, metrics_, clock_);
+  GrpcServer second({.listen = address_}, chain_, clients_, metrics_, clock_);
   absl::Status status = second.Start().status();
   EXPECT_TRUE(absl::IsUnavailable(status)) << status;
   EXPECT_THAT(std::string(status.message()),
@@ -150,7 +153,7 @@ TEST_F(GrpcServerTest, ATakenPortIsSaidWithItsErrno) {
 }
 
 TEST_F(GrpcServerTest, EveryIpv4AddressIsNoIpv6Address) {
-  GrpcServer second({.listen = "0.0.0.0:0"}, service_, admission_, metrics_, clock_);
+  GrpcServer second({.listen = "0.0.0.0:0"}, chain_, clients_, metrics_, clock_);
   const std::string address = *second.Start();
   ASSERT_THAT(address, StartsWith("0.0.0.0:"));
   const std::string port = address.substr(address.rfind(':'));
@@ -160,15 +163,16 @@ TEST_F(GrpcServerTest, EveryIpv4AddressIsNoIpv6Address) {
 }
 
 TEST_F(GrpcServerTest, ANameIsNotListenedOn) {
-  GrpcServer second({.listen = "bulla.example:0"}, service_, admission_, metrics_, clock_);
+  GrpcServer second({.listen = "bulla.example:0"}, chain_, clients_, metrics_, clock_);
   EXPECT_TRUE(absl::IsInvalidArgument(second.Start().status()));
 }
 
 TEST_F(GrpcServerTest, WhatCannotBeAnsweredByItsDeadlineIsRefusedAtOnce) {
   admission_.OnAnswered(std::chrono::seconds(20));
-  admission_.Tick(clock_.Now(), {});
+  MonotonicTime now = clock_.Now();
+  admission_.Tick(now, {});
   ExpectError(Sign(GoodRequest()), ErrorCode::kRetryLater, "");
-  for (int i = 0; i < 10; ++i) admission_.Tick(clock_.Now(), {});
+  for (int i = 0; i < 10; ++i) admission_.Tick(now += Admission::kTick, {});
   ExpectStillServes();
 }
 
@@ -566,9 +570,9 @@ TEST_F(GrpcServerTest, StopWaitsForCallsThatAreOut) {
 // Another server, and a channel to it.
 class OtherGrpcServer {
  public:
-  OtherGrpcServer(GrpcServer::Options options, SignerService& service, Admission& admission,
+  OtherGrpcServer(GrpcServer::Options options, SignerService& service, Clients& clients,
                   Metrics& metrics, const Clock& clock)
-      : server_(WithPort(std::move(options)), service, admission, metrics, clock),
+      : server_(WithPort(std::move(options)), service, clients, metrics, clock),
         address_(*server_.Start()) {
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
@@ -589,8 +593,9 @@ class OtherGrpcServer {
 };
 
 TEST_F(GrpcServerTest, CreatesAndLookUpsAreLetInLikeSignatures) {
-  Admission one({.in_flight_max = 1}, metrics_);
-  OtherGrpcServer other({}, service_, one, metrics_, clock_);
+  Admission one({.in_flight_max = 1}, clients_, metrics_);
+  AdmissionFilter chain(service_, one, clock_);
+  OtherGrpcServer other({}, chain, clients_, metrics_, clock_);
   const auto create = [&] {
     grpc::ClientContext context;
     BePatient(context);
@@ -628,7 +633,7 @@ TEST_F(GrpcServerTest, AProxysMetadataSaysWhoseACallIs) {
   GrpcServer::Options options;
   options.forwarded = {.field = ForwardedField::kXForwardedFor,
                        .proxies = *IpNetworks::Parse({"127.0.0.1"})};
-  OtherGrpcServer other(options, service_, admission_, metrics_, clock_);
+  OtherGrpcServer other(options, chain_, clients_, metrics_, clock_);
   MonotonicTime now{std::chrono::hours(1)};
   admission_.Tick(now, {});
   for (const char* client : {"192.0.2.1", "6.6.6.6, 192.0.2.2", "192.0.2.2"}) {
@@ -646,7 +651,7 @@ TEST_F(GrpcServerTest, AProxysConnectionBeginsWithItsHeaderOrIsClosed) {
   GrpcServer::Options options;
   options.forwarded.proxies = *IpNetworks::Parse({"127.0.0.1"});
   options.proxy_protocol = true;
-  OtherGrpcServer other(options, service_, admission_, metrics_, clock_);
+  OtherGrpcServer other(options, chain_, clients_, metrics_, clock_);
   const std::string http2 =
       "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + std::string(3, '\0') + "\x04" + std::string(5, '\0');
   // What the server sends first, a SETTINGS frame; nothing when it closes.

@@ -36,7 +36,7 @@ std::string GrpcShared::TakeRequestId(grpc::CallbackServerContext& context) {
   return id;
 }
 
-Admission::Client GrpcShared::ClientOf(const grpc::CallbackServerContext& context) {
+Client GrpcShared::ClientOf(const grpc::CallbackServerContext& context) {
   IpAddress address{};  // all that has none (a Unix socket) is one client
   if (std::optional<IpEndpoint> peer = ParseGrpcPeer(context.peer())) {
     address = proxied_peers.SourceOf(*peer);
@@ -52,7 +52,7 @@ Admission::Client GrpcShared::ClientOf(const grpc::CallbackServerContext& contex
     }
     if (!value.empty()) address = ClientBehind(address, value, rules);
   }
-  return {admission, bulla::ClientOf(address)};
+  return {clients, bulla::ClientOf(address)};
 }
 
 MonotonicTime GrpcShared::Deadline(const grpc::CallbackServerContext& context,

@@ -11,7 +11,7 @@
 #include "base/metrics.h"
 #include "base/mutex.h"
 #include "bulla/v1/signer.pb.h"
-#include "gateway/access/admission.h"
+#include "gateway/call/clients.h"
 #include "gateway/call/signer_service.h"
 #include "gateway/frontend/metrics.h"
 #include "gateway/frontend/request_id.h"
@@ -24,8 +24,8 @@ namespace bulla {
 // Thread-safe.
 class GrpcShared {
  public:
-  GrpcShared(GrpcServer::Options o, SignerService& s, Admission& a, Metrics& m, const Clock& c)
-      : options(std::move(o)), service(s), admission(a), clock(c), metrics(m, "grpc") {}
+  GrpcShared(GrpcServer::Options o, SignerService& s, Clients& of, Metrics& m, const Clock& c)
+      : options(std::move(o)), service(s), clients(of), clock(c), metrics(m, "grpc") {}
 
   // The caller's request id, of several the first that is acceptable, or a new one; echoed before
   // the first message and with the status, since client libraries differ in which of the two they
@@ -38,12 +38,12 @@ class GrpcShared {
   // The earlier of the caller's deadline and `timeout` from now.
   MonotonicTime Deadline(const grpc::CallbackServerContext& context, Duration timeout) const;
 
-  // For gateway/access/admission: who calls.
-  Admission::Client ClientOf(const grpc::CallbackServerContext& context);
+  // Who calls.
+  Client ClientOf(const grpc::CallbackServerContext& context);
 
   const GrpcServer::Options options;
   SignerService& service;
-  Admission& admission;
+  Clients& clients;
   const Clock& clock;
   FrontendMetrics metrics;
   ProxiedPeers proxied_peers;

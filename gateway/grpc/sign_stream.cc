@@ -1,11 +1,13 @@
 #include "gateway/grpc/sign_stream.h"
 
 #include <deque>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "base/clock.h"
 #include "base/random.h"
+#include "gateway/call/call_list.h"
 #include "gateway/call/signer_service.h"
 #include "gateway/frontend/call_rules.h"
 #include "gateway/frontend/limits.h"
@@ -41,9 +43,10 @@ class GrpcSignStream final
         streams_(streams),
         context_(context),
         client_(shared.ClientOf(context)),
+        request_id_(shared.TakeRequestId(context)),
+        call_context_{.client = &client_, .request_id = request_id_},
         parse_latency_(shared.metrics.parse_latency()),
         total_latency_(shared.metrics.total_latency()) {
-    shared.TakeRequestId(context);
     Error error = shared.CheckMetadata(context);
     bool welcome = streams.Add(this);
     if (error.ok() && !welcome) error.code = ErrorCode::kUnavailable;
@@ -112,9 +115,6 @@ class GrpcSignStream final
     {
       MutexLock lock(mutex_);
       MonotonicTime now = shared_.clock.Now();
-      if (first->error == ErrorCode::kOk) {
-        shared_.admission.OnAnswered(now - static_cast<StreamCall*>(first)->read_at);
-      }
       for (SignCall* call = first; call != nullptr; ++count) {
         auto* done = static_cast<StreamCall*>(call);
         call = std::exchange(done->next, nullptr);
@@ -124,7 +124,6 @@ class GrpcSignStream final
       act = Next();
     }
     Do(act);
-    shared_.admission.Release(client_, count);
     {
       MutexLock lock(mutex_);
       with_service_ -= count;
@@ -201,30 +200,25 @@ class GrpcSignStream final
     MonotonicTime now = shared_.clock.Now();
     MonotonicTime deadline = shared_.Deadline(context_, shared_.options.sign_timeout);
     unanswered_ += count;
-    std::size_t admitted = shared_.admission.Admit(client_, count, deadline - now);
-    SignCall* first = nullptr;
+    CallList calls;
     for (const v1::SignStreamItem& item : request_.items()) {
-      StreamCall* call = TakeItem(item, admitted > 0);
+      StreamCall* call = TakeItem(item);
       if (call == nullptr) continue;
-      --admitted;
       call->read_at = now;
       call->deadline = deadline;
-      call->next = first;
-      first = call;
+      calls.Append(call);
     }
-    shared_.admission.Release(client_, admitted);  // items were wrong
     parse_latency_.Observe(shared_.clock.Now() - now);
-    return first;
+    return calls.first();
   }
 
   // Nothing when the item is answered already, with an error.
-  StreamCall* TakeItem(const v1::SignStreamItem& item, bool admitted) BULLA_REQUIRES(mutex_) {
+  StreamCall* TakeItem(const v1::SignStreamItem& item) BULLA_REQUIRES(mutex_) {
     KeyId key_id;
     Digest32 digest;
     Error error = CheckUnknownFields(item);
     if (error.ok()) error = ParseKeyId(item.key_id(), key_id);
     if (error.ok()) error = ParseDigestBytes(item.digest(), digest);
-    if (error.ok() && !admitted) error.code = ErrorCode::kRetryLater;
     if (!error.ok()) {
       AddError(item.ref(), error);
       return nullptr;
@@ -233,6 +227,7 @@ class GrpcSignStream final
     StreamCall* call = free_calls_.back();
     free_calls_.pop_back();
     call->sink = this;
+    call->context = &call_context_;
     call->ref = item.ref();
     call->key_id = key_id;
     call->digest = digest;
@@ -264,7 +259,9 @@ class GrpcSignStream final
   GrpcShared& shared_;
   GrpcStreamList& streams_;
   grpc::CallbackServerContext& context_;
-  const Admission::Client client_;
+  const Client client_;
+  const std::string request_id_;
+  const CallContext call_context_;
 
   // Owned by the read, or the write, that is under way.
   v1::SignStreamRequest request_;

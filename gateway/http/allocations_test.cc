@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <vector>
 
+#include "gateway/access/admission_filter.h"
 #include "gateway/call/call_list.h"
 #include "gateway/http/server.h"
 #include "tests/fakes/allocation_count.h"
@@ -23,7 +24,7 @@ class CountingService final : public SignerService {
     CompleteAll(first);
   }
   void Create(CreateCall, KeyDone done) override { done({ErrorCode::kUnavailable, ""}, {}); }
-  void GetKey(const KeyId&, KeyDone done) override { done({ErrorCode::kInvalidKey, ""}, {}); }
+  void GetKey(GetKeyCall, KeyDone done) override { done({ErrorCode::kInvalidKey, ""}, {}); }
 
   void Reserve(std::size_t count) {
     MutexLock lock(mutex_);
@@ -47,8 +48,10 @@ TEST(HttpAllocations, ASignatureInTheSteadyStateAllocatesNothing) {
   service.Reserve(kWarmUp + kRequests);
   Metrics metrics;
   RealClock clock;
-  Admission admission({}, metrics);
-  HttpServer server({.listen = "127.0.0.1:0", .threads = 1}, service, admission, metrics, clock);
+  Clients clients;
+  Admission admission({}, clients, metrics);
+  AdmissionFilter chain(service, admission, clock);
+  HttpServer server({.listen = "127.0.0.1:0", .threads = 1}, chain, clients, metrics, clock);
   absl::StatusOr<std::string> address = server.Start();
   ASSERT_TRUE(address.ok()) << address.status();
   RawHttpClient client(*address);

@@ -29,7 +29,7 @@ class BadInput : public ::testing::Test {
   void SetUp() override {
     HttpServer::Options options;
     options.listen = "127.0.0.1:0";
-    server_ = std::make_unique<HttpServer>(options, service_, admission_, metrics_, clock_);
+    server_ = std::make_unique<HttpServer>(options, service_, clients_, metrics_, clock_);
     absl::StatusOr<std::string> address = server_->Start();
     ASSERT_TRUE(address.ok()) << address.status();
     address_ = *address;
@@ -72,7 +72,7 @@ class BadInput : public ::testing::Test {
 
   RealClock clock_;
   Metrics metrics_;
-  Admission admission_{{}, metrics_};
+  Clients clients_;
   FakeSignerService service_;
   std::string key_id_;
   std::string address_;

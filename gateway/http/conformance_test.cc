@@ -320,7 +320,7 @@ class HttpConformance : public ::testing::Test {
   void SetUp() override {
     HttpServer::Options options;
     options.listen = "127.0.0.1:0";
-    server_ = std::make_unique<HttpServer>(options, service_, admission_, metrics_, clock_);
+    server_ = std::make_unique<HttpServer>(options, service_, clients_, metrics_, clock_);
     absl::StatusOr<std::string> address = server_->Start();
     ASSERT_TRUE(address.ok()) << address.status();
     address_ = *address;
@@ -385,7 +385,7 @@ class HttpConformance : public ::testing::Test {
 
   RealClock clock_;
   Metrics metrics_;
-  Admission admission_{{}, metrics_};
+  Clients clients_;
   FakeSignerService service_;
   std::string get_;
   std::string sign_;

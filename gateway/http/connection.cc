@@ -41,7 +41,7 @@ HttpConnection::HttpConnection(HttpWorker& worker, tcp::socket socket)
       reader_(worker.shared().options.body_bytes_max),
       exchange_(worker, *this),
       in_(kReadBytes) {
-  client_.emplace(worker.shared().admission, ClientOf(address_));
+  client_.emplace(worker.shared().clients, ClientOf(address_));
 }
 
 HttpConnection::~HttpConnection() {
@@ -104,7 +104,7 @@ void HttpConnection::FindClient() {
   const std::string& field =
       rules.field == ForwardedField::kForwarded ? request.forwarded : request.x_forwarded_for;
   if (field.empty()) return;
-  behind_proxy_.emplace(worker_.shared().admission, ClientOf(ClientBehind(address_, field, rules)));
+  behind_proxy_.emplace(worker_.shared().clients, ClientOf(ClientBehind(address_, field, rules)));
 }
 
 // Answers a request without the service, read to its end or not, and nothing after it.
@@ -200,7 +200,7 @@ bool HttpConnection::TakeProxyHeader() {
   deadline_ = worker_.Now() + worker_.shared().options.idle_timeout;
   if (!header.source) return true;
   address_ = *header.source;
-  client_.emplace(worker_.shared().admission, ClientOf(address_));
+  client_.emplace(worker_.shared().clients, ClientOf(address_));
   worker_.places().Leave(place_);
   worker_.places().Enter(place_, ClientOf(address_));
   return true;

@@ -12,8 +12,8 @@
 #include <boost/asio/ip/tcp.hpp>
 
 #include "base/clock.h"
-#include "gateway/access/admission.h"
 #include "gateway/access/connection_places.h"
+#include "gateway/call/clients.h"
 #include "gateway/http/exchange.h"
 #include "gateway/http/request.h"
 
@@ -42,7 +42,7 @@ class HttpConnection {
   void OnStop();
 
   // Of the request that is being served.
-  const Admission::Client& client() const { return behind_proxy_ ? *behind_proxy_ : *client_; }
+  const Client& client() const { return behind_proxy_ ? *behind_proxy_ : *client_; }
 
   // It makes room for another.
   void OnGiveUpPlace();
@@ -87,8 +87,8 @@ class HttpConnection {
   ConnectionPlaces<HttpConnection>::Place place_;
   boost::asio::ip::tcp::socket socket_;
   IpAddress address_;  // the peer's, or what its PROXY header says
-  std::optional<Admission::Client> client_;
-  std::optional<Admission::Client> behind_proxy_;  // of this request, where a proxy speaks for it
+  std::optional<Client> client_;
+  std::optional<Client> behind_proxy_;  // of this request, where a proxy speaks for it
   bool awaits_proxy_header_ = false;
   HttpRequestReader reader_;
   HttpExchange exchange_;

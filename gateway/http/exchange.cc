@@ -1,6 +1,5 @@
 #include "gateway/http/exchange.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "gateway/frontend/call_rules.h"
@@ -13,12 +12,14 @@ namespace bulla {
 HttpExchange::HttpExchange(HttpWorker& worker, HttpConnection& connection)
     : worker_(worker), connection_(connection) {
   sign_.connection = &connection;
+  sign_.context = &context_;
 }
 
 void HttpExchange::Begin(const HttpRequest& request) {
   worker_.ids().TakeInto(request.request_id, answer_.request_id);
   answer_.body.clear();
   method_ = FrontendMethod::kOther;
+  context_ = {.client = &connection_.client(), .request_id = answer_.request_id};
 }
 
 void HttpExchange::Reset() {
@@ -75,9 +76,6 @@ bool HttpExchange::ServeSign(const HttpRequest& request) {
   if (Error error = ParseSign(request.body, asked); !error.ok()) {
     return Refused(Refuse(std::move(error)));
   }
-  if (worker_.Admit(connection_.client(), 1) == 0) {
-    return Refused(Refuse(ErrorCode::kRetryLater, ""));
-  }
   MonotonicTime now = worker_.Now();
   worker_.parse_latency().Observe(now - read_at_);
   sign_.key_id = asked.key_id;
@@ -95,21 +93,13 @@ bool HttpExchange::ServeBatch(const HttpRequest& request) {
   if (Error error = ParseSignBatch(request.body, items_); !error.ok()) {
     return Refused(Refuse(std::move(error)));
   }
-  auto good = static_cast<std::size_t>(std::count_if(
-      items_.begin(), items_.end(), [](const BatchItem& item) { return item.error.ok(); }));
-  std::size_t admitted = good == 0 ? 0 : worker_.Admit(connection_.client(), good);
-  if (good > 0 && admitted == 0) return Refused(Refuse(ErrorCode::kRetryLater, ""));
   MonotonicTime deadline = worker_.Now() + worker_.shared().options.sign_timeout;
   batch_ = std::vector<HttpSignCall>(items_.size());
   for (std::size_t i = 0; i < items_.size(); ++i) {
     if (!items_[i].error.ok()) continue;
-    if (admitted == 0) {
-      items_[i].error.code = ErrorCode::kRetryLater;
-      continue;
-    }
-    --admitted;
     HttpSignCall& call = batch_[i];
     call.connection = &connection_;
+    call.context = &context_;
     call.key_id = items_[i].request.key_id;
     call.digest = items_[i].request.digest;
     call.der = items_[i].request.der;
@@ -128,12 +118,10 @@ bool HttpExchange::ServeCreate(const HttpRequest& request) {
   if (error.ok()) error = CheckIdempotencyKey(request.idempotency_key);
   if (!error.ok()) return Refused(Refuse(std::move(error)));
   HttpShared& shared = worker_.shared();
-  TakePass(shared.admission.AdmitCreate(connection_.client(), shared.options.create_timeout));
-  if (!pass_) return Refused(Refuse(ErrorCode::kRetryLater, ""));
   CreateCall call;
   call.idempotency_key = request.idempotency_key;
   call.deadline = worker_.Now() + shared.options.create_timeout;
-  call.request_id = answer_.request_id;
+  call.context = &context_;
   calls_out_ = 1;
   shared.service.Create(std::move(call), KeyDone());
   return false;
@@ -144,10 +132,8 @@ bool HttpExchange::ServeGetKey(std::string_view text) {
   if (Error error = ParseKeyId(text, key_id); !error.ok()) {
     return Refused(Refuse(std::move(error)));
   }
-  TakePass(worker_.shared().admission.AdmitLookUp(connection_.client()));
-  if (!pass_) return Refused(Refuse(ErrorCode::kRetryLater, ""));
   calls_out_ = 1;
-  worker_.shared().service.GetKey(key_id, KeyDone());
+  worker_.shared().service.GetKey({.key_id = key_id, .context = &context_}, KeyDone());
   return false;
 }
 
@@ -171,14 +157,24 @@ void HttpExchange::AnswerSigned(const HttpSignCall& last) {
 }
 
 void HttpExchange::AnswerKey(const Error& error, const KeyRow& key) {
-  pass_.reset();
   if (!error.ok()) return AnswerError(Refuse(error));
   method_ == FrontendMethod::kCreate ? AppendCreated(key, answer_.body)
                                      : AppendKey(key, answer_.body);
   Answer(200, ErrorCode::kOk);
 }
 
+bool HttpExchange::IsBatchRefused() const {
+  bool any = false;
+  for (std::size_t i = 0; i < items_.size(); ++i) {
+    if (!items_[i].error.ok()) continue;
+    if (batch_[i].error != ErrorCode::kRetryLater) return false;
+    any = true;
+  }
+  return any;
+}
+
 void HttpExchange::AnswerBatch() {
+  if (IsBatchRefused()) return AnswerError(Refuse(ErrorCode::kRetryLater, ""));
   std::string& body = answer_.body;
   body = R"({"results":[)";
   for (std::size_t i = 0; i < items_.size(); ++i) {

@@ -7,12 +7,11 @@
 
 #include <cstddef>
 #include <functional>
-#include <optional>
 #include <string_view>
 #include <vector>
 
 #include "base/clock.h"
-#include "gateway/access/admission.h"
+#include "gateway/call/call_context.h"
 #include "gateway/call/signer_service.h"
 #include "gateway/frontend/metrics.h"
 #include "gateway/http/answer.h"
@@ -84,10 +83,8 @@ class HttpExchange {
     return true;
   }
   void AnswerBatch();
-  void TakePass(std::optional<Admission::Pass> pass) {
-    pass_.reset();
-    if (pass) pass_.emplace(*std::move(pass));
-  }
+  // Whether nothing of the batch was done, for want of room.
+  bool IsBatchRefused() const;
   std::uint32_t NextRetryAfterMs(const Error& error);
 
   HttpWorker& worker_;
@@ -99,7 +96,7 @@ class HttpExchange {
   std::vector<BatchItem> items_;
   std::vector<HttpSignCall> batch_;  // one for each item; never resized while a call is out
   std::size_t calls_out_ = 0;
-  std::optional<Admission::Pass> pass_;  // of a create or a look-up that is out
+  CallContext context_;  // of the calls that are out
 };
 
 }  // namespace bulla

@@ -43,7 +43,7 @@ class OpenApi : public ::testing::Test {
     document_ = YAML::LoadFile(std::string(source) + "/api/openapi.yaml");
     HttpServer::Options options;
     options.listen = "127.0.0.1:0";
-    server_ = std::make_unique<HttpServer>(options, service_, admission_, metrics_, clock_);
+    server_ = std::make_unique<HttpServer>(options, service_, clients_, metrics_, clock_);
     absl::StatusOr<std::string> address = server_->Start();
     ASSERT_TRUE(address.ok()) << address.status();
     client_ = std::make_unique<RawHttpClient>(*address);
@@ -80,7 +80,7 @@ class OpenApi : public ::testing::Test {
   YAML::Node document_;
   RealClock clock_;
   Metrics metrics_;
-  Admission admission_{{}, metrics_};
+  Clients clients_;
   FakeSignerService service_;
   std::string key_id_;
   std::unique_ptr<HttpServer> server_;

@@ -30,10 +30,9 @@ std::size_t HttpServer::ConnectionsMax(std::size_t descriptors_max) {
   return std::min(limits::kHttpConnectionsMax, descriptors_max - others);
 }
 
-HttpServer::HttpServer(Options options, SignerService& service, Admission& admission,
-                       Metrics& metrics, const Clock& clock)
-    : shared_(
-          std::make_unique<HttpShared>(std::move(options), service, admission, metrics, clock)) {}
+HttpServer::HttpServer(Options options, SignerService& service, Clients& clients, Metrics& metrics,
+                       const Clock& clock)
+    : shared_(std::make_unique<HttpShared>(std::move(options), service, clients, metrics, clock)) {}
 
 HttpServer::~HttpServer() { Stop(); }
 

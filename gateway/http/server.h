@@ -18,7 +18,7 @@
 #include "base/clock.h"
 #include "base/metrics.h"
 #include "base/status.h"
-#include "gateway/access/admission.h"
+#include "gateway/call/clients.h"
 #include "gateway/call/signer_service.h"
 #include "gateway/frontend/forwarded.h"
 #include "gateway/frontend/host_rules.h"
@@ -54,8 +54,8 @@ class HttpServer {
   // `descriptors_max`: half of those at least, kHttpConnectionsMax at most.
   static std::size_t ConnectionsMax(std::size_t descriptors_max);
 
-  // `service`, `admission`, `metrics` and `clock` must outlive it.
-  HttpServer(Options options, SignerService& service, Admission& admission, Metrics& metrics,
+  // `service`, `clients`, `metrics` and `clock` must outlive it.
+  HttpServer(Options options, SignerService& service, Clients& clients, Metrics& metrics,
              const Clock& clock);
   ~HttpServer();  // Stop()
 

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <thread>
@@ -13,6 +14,7 @@
 #include <boost/json/serialize.hpp>
 
 #include "base/bytes.h"
+#include "gateway/access/admission_filter.h"
 #include "tests/fakes/fake_signer_service.h"
 #include "tests/fakes/raw_http_client.h"
 
@@ -26,10 +28,12 @@ constexpr char kDigestText[] = "0x00112233445566778899aabbccddeeff00112233445566
 
 class HttpServerTest : public ::testing::Test {
  protected:
-  void StartServer(HttpServer::Options options = {}, Admission* admission = nullptr) {
+  void StartServer(HttpServer::Options options = {}, Admission::Options admission = {}) {
     options.listen = "127.0.0.1:0";
-    server_ = std::make_unique<HttpServer>(
-        options, service_, admission == nullptr ? admission_ : *admission, metrics_, clock_);
+    server_.reset();
+    admission_.emplace(admission, clients_, metrics_);
+    chain_.emplace(service_, *admission_, clock_);
+    server_ = std::make_unique<HttpServer>(options, *chain_, clients_, metrics_, clock_);
     absl::StatusOr<std::string> address = server_->Start();
     ASSERT_TRUE(address.ok()) << address.status();
     address_ = *address;
@@ -79,8 +83,10 @@ class HttpServerTest : public ::testing::Test {
 
   RealClock clock_;
   Metrics metrics_;
-  Admission admission_{{}, metrics_};
+  Clients clients_;
   FakeSignerService service_;
+  std::optional<Admission> admission_;
+  std::optional<AdmissionFilter> chain_;
   KeyId key_id_;
   std::string address_;
   std::unique_ptr<HttpServer> server_;  // last: it is destroyed before what it uses
@@ -115,7 +121,7 @@ TEST_F(HttpServerTest, CreateAnswersThePublicPartsAndPassesTheIdempotencyKey) {
   EXPECT_EQ(body["publicKey"].as_string().size(), 2u + 66u);
   EXPECT_EQ(body["address"].as_string(), FakeSignerService::MakeKey(0).address);
   EXPECT_EQ(service_.last_create()->idempotency_key, "order-1");
-  EXPECT_EQ(service_.last_create()->request_id, first.headers["x-request-id"]);
+  EXPECT_EQ(service_.last_request_id(), first.headers["x-request-id"]);
   EXPECT_EQ(client.Post("/create", "{}", "Idempotency-Key: order-1\r\n").body, first.body);
   EXPECT_NE(client.Post("/create", "{}").body, first.body);
 }
@@ -396,7 +402,7 @@ class BehindProxiesTest : public HttpServerTest {
   }
   double Clients() {
     now_ += std::chrono::seconds(2);
-    admission_.Tick(now_, {});
+    admission_->Tick(now_, {});
     const std::string name = "\nbulla_gateway_clients ";
     const std::string text = metrics_.Exposition();
     return std::stod(text.substr(text.find(name) + name.size()));
@@ -461,7 +467,7 @@ TEST_F(BehindProxiesTest, AFieldSaysWhoseTheRequestIs) {
   EXPECT_EQ(Sign(client), 200);
   EXPECT_EQ(Sign(client, "Forwarded: for=6.6.6.8\r\n"), 200);
   EXPECT_EQ(Clients(), 1) << "the proxy itself";
-  EXPECT_EQ(admission_.in_flight(), 0u);
+  EXPECT_EQ(admission_->in_flight(), 0u);
 }
 
 TEST_F(BehindProxiesTest, SoDoesForwarded) {
@@ -473,8 +479,7 @@ TEST_F(BehindProxiesTest, SoDoesForwarded) {
 }
 
 TEST_F(HttpServerTest, CreatesAndLookUpsAreLetInLikeSignatures) {
-  Admission none({.in_flight_max = 1}, metrics_);
-  StartServer({}, &none);
+  StartServer({}, {.in_flight_max = 1});
   service_.Hold();
   RawHttpClient signing(address_);
   signing.Send(RawHttpClient::PostText("/sign", SignBody()));
@@ -488,8 +493,7 @@ TEST_F(HttpServerTest, CreatesAndLookUpsAreLetInLikeSignatures) {
     EXPECT_EQ(client.Post("/create", "{}").status, 200);
     EXPECT_EQ(client.Get("/keys/" + key_id_.ToString()).status, 200);
   }
-  EXPECT_EQ(none.in_flight(), 0u);
-  server_.reset();  // before what it uses
+  EXPECT_EQ(admission_->in_flight(), 0u);
 }
 
 TEST(HttpConnections, LeaveDescriptorsForEverythingElse) {
@@ -557,8 +561,7 @@ TEST_F(HttpServerTest, CallerWhoReadsLateGetsEveryAnswer) {
 }
 
 TEST_F(HttpServerTest, TooManyCallsInFlightAreRefusedAtOnce) {
-  Admission admission({.in_flight_max = 2}, metrics_);
-  StartServer({}, &admission);
+  StartServer({}, {.in_flight_max = 2});
   service_.Hold();
   RawHttpClient first(address_);
   first.Send(
@@ -569,12 +572,10 @@ TEST_F(HttpServerTest, TooManyCallsInFlightAreRefusedAtOnce) {
   service_.Release();
   EXPECT_EQ(first.Read().status, 200);
   EXPECT_EQ(second.Post("/sign", SignBody()).status, 200);
-  server_.reset();  // before `admission`
 }
 
 TEST_F(HttpServerTest, OfABatchWhatHasRoomIsSigned) {
-  Admission admission({.in_flight_max = 2}, metrics_);
-  StartServer({}, &admission);
+  StartServer({}, {.in_flight_max = 2});
   RawHttpClient client(address_);
   for (int i = 0; i < 2; ++i) {  // what was let in is released again
     RawHttpAnswer answer =
@@ -588,8 +589,7 @@ TEST_F(HttpServerTest, OfABatchWhatHasRoomIsSigned) {
     EXPECT_EQ(results[3].at("error").at("code").as_string(), "RETRY_LATER");
     EXPECT_GE(results[3].at("error").at("retryAfterMs").as_int64(), 50);
   }
-  EXPECT_EQ(admission.in_flight(), 0u);
-  server_.reset();  // before `admission`
+  EXPECT_EQ(admission_->in_flight(), 0u);
 }
 
 TEST_F(HttpServerTest, RequestThatDoesNotEndIsAnsweredWithATimeout) {
@@ -617,7 +617,7 @@ TEST_F(HttpServerTest, SecondServerOnTheSamePortIsRefused) {
   StartServer();
   HttpServer::Options options;
   options.listen = address_;
-  HttpServer second(options, service_, admission_, metrics_, clock_);
+  HttpServer second(options, *chain_, clients_, metrics_, clock_);
   EXPECT_FALSE(second.Start().ok());
 }
 

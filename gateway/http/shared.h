@@ -9,7 +9,7 @@
 #include "base/acceptor.h"
 #include "base/clock.h"
 #include "base/metrics.h"
-#include "gateway/access/admission.h"
+#include "gateway/call/clients.h"
 #include "gateway/call/signer_service.h"
 #include "gateway/frontend/metrics.h"
 #include "gateway/http/server.h"
@@ -46,10 +46,10 @@ class HttpPool {
 
 // Thread-safe.
 struct HttpShared {
-  HttpShared(HttpServer::Options o, SignerService& s, Admission& a, Metrics& m, const Clock& c)
+  HttpShared(HttpServer::Options o, SignerService& s, Clients& of, Metrics& m, const Clock& c)
       : options(std::move(o)),
         service(s),
-        admission(a),
+        clients(of),
         clock(c),
         metrics(m, "http"),
         on_accept_pause(Acceptor::CountIn(m, "http")),
@@ -61,7 +61,7 @@ struct HttpShared {
 
   const HttpServer::Options options;
   SignerService& service;
-  Admission& admission;
+  Clients& clients;
   const Clock& clock;
   FrontendMetrics metrics;
   const std::function<void()> on_accept_pause;

@@ -37,7 +37,7 @@ class WebPages : public ::testing::Test {
  protected:
   void StartServer(HttpServer::Options options = {}) {
     options.listen = "127.0.0.1:0";
-    server_ = std::make_unique<HttpServer>(options, service_, admission_, metrics_, clock_);
+    server_ = std::make_unique<HttpServer>(options, service_, clients_, metrics_, clock_);
     absl::StatusOr<std::string> address = server_->Start();
     ASSERT_TRUE(address.ok()) << address.status();
     address_ = *address;
@@ -56,7 +56,7 @@ class WebPages : public ::testing::Test {
 
   RealClock clock_;
   Metrics metrics_;
-  Admission admission_{{}, metrics_};
+  Clients clients_;
   FakeSignerService service_;
   std::string address_;
   std::string sign_;

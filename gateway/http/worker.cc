@@ -113,8 +113,7 @@ void HttpWorker::Tick() {
 // the posted flush runs after it.
 void HttpWorker::Submit(HttpSignCall* call) {
   call->sink = this;
-  call->next = gathered_;
-  gathered_ = call;
+  gathered_.Append(call);
   if (submit_posted_) return;
   submit_posted_ = true;
   asio::post(io_, [this] { SubmitGathered(); });
@@ -122,8 +121,8 @@ void HttpWorker::Submit(HttpSignCall* call) {
 
 void HttpWorker::SubmitGathered() {
   submit_posted_ = false;
-  SignCall* first = std::exchange(gathered_, nullptr);
-  if (first != nullptr) shared_.service.Sign(first);
+  const CallList calls = std::exchange(gathered_, {});
+  if (!calls.empty()) shared_.service.Sign(calls.first());
 }
 
 // The post is made under the lock so that nobody can find the call, finish with it and destroy this
@@ -158,12 +157,8 @@ void HttpWorker::TakeDelivered() {
     call = std::exchange(delivered_, nullptr);
     answers.swap(key_answers_);
   }
-  if (call != nullptr && call->error == ErrorCode::kOk) {
-    shared_.admission.OnAnswered(Now() - (call->deadline - shared_.options.sign_timeout));
-  }
   while (call != nullptr) {
     auto* done = static_cast<HttpSignCall*>(PopFirst(call));
-    shared_.admission.Release(done->connection->client(), 1);
     done->connection->OnCallDone(*done);
   }
   for (const HttpKeyAnswer& answer : answers) answer.connection->OnKey(answer.error, answer.key);

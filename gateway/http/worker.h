@@ -26,6 +26,7 @@
 #include "base/random.h"
 #include "base/status.h"
 #include "gateway/access/connection_places.h"
+#include "gateway/call/call_list.h"
 #include "gateway/call/signer_service.h"
 #include "gateway/frontend/metrics.h"
 #include "gateway/frontend/request_id.h"
@@ -73,11 +74,7 @@ class HttpWorker final : public CompletionSink {
   RequestIdSource& ids() { return ids_; }
   bool draining() const { return draining_; }
   MonotonicTime Now() const { return shared_.clock.Now(); }
-  // How many of the calls are let in: gateway/access/admission.
-  std::size_t Admit(const Admission::Client& client, std::size_t calls) {
-    return shared_.admission.Admit(client, calls, shared_.options.sign_timeout);
-  }
-  // Requires: let in. The call comes back to its connection's OnCallDone.
+  // The call comes back to its connection's OnCallDone.
   void Submit(HttpSignCall* call);
   ConnectionPlaces<HttpConnection>& places() { return places_; }
   // Deletes it.
@@ -110,7 +107,7 @@ class HttpWorker final : public CompletionSink {
   std::vector<HttpConnection*> connections_;  // owned; each knows its index
   ConnectionPlaces<HttpConnection> places_;
   RequestIdSource ids_;
-  SignCall* gathered_ = nullptr;  // parsed in this turn of the loop, not yet submitted
+  CallList gathered_;  // parsed in this turn of the loop, not yet submitted
   bool submit_posted_ = false;
   bool draining_ = false;
   bool stopping_ = false;

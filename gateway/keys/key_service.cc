@@ -115,12 +115,14 @@ void KeyService::StoreKey(std::uint32_t enclave, const KeyId& key_id, CreateCall
                       });
 }
 
-void KeyService::GetKey(const KeyId& key_id, KeyDone done) {
-  parts_.store.FindKey(key_id, [done = std::move(done)](absl::StatusOr<std::optional<KeyRow>> row) {
-    if (!row.ok()) return done(StoreError(row.status()), {});
-    if (!row->has_value()) return done({ErrorCode::kInvalidKey, "there is no such key"}, {});
-    done({}, **row);
-  });
+void KeyService::GetKey(GetKeyCall call, KeyDone done) {
+  parts_.store.FindKey(call.key_id,
+                       [done = std::move(done)](absl::StatusOr<std::optional<KeyRow>> row) {
+                         if (!row.ok()) return done(StoreError(row.status()), {});
+                         if (!row->has_value())
+                           return done({ErrorCode::kInvalidKey, "there is no such key"}, {});
+                         done({}, **row);
+                       });
 }
 
 }  // namespace bulla

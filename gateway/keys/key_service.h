@@ -33,7 +33,7 @@ class KeyService final : public SignerService {
 
   void Sign(SignCall* first) override;
   void Create(CreateCall call, KeyDone done) override;
-  void GetKey(const KeyId& key_id, KeyDone done) override;
+  void GetKey(GetKeyCall call, KeyDone done) override;
 
  private:
   void MakeKey(CreateCall call, KeyDone done, bool again);

@@ -89,6 +89,11 @@ class FakeSignerService final : public SignerService {
     MutexLock lock(mutex_);
     return last_create_;
   }
+  // Of the last create.
+  std::string last_request_id() {
+    MutexLock lock(mutex_);
+    return last_request_id_;
+  }
   // Of the last signature asked for.
   MonotonicTime last_deadline() {
     MutexLock lock(mutex_);
@@ -126,18 +131,19 @@ class FakeSignerService final : public SignerService {
         keys_[row.key_id] = row;
         if (!call.idempotency_key.empty()) asked_[call.idempotency_key] = row.key_id;
       }
+      if (call.context != nullptr) last_request_id_ = call.context->request_id;
       last_create_ = std::move(call);
     }
     FinishKey([done = std::move(done), error, row] { done(error, row); });
   }
 
-  void GetKey(const KeyId& key_id, KeyDone done) override {
+  void GetKey(GetKeyCall call, KeyDone done) override {
     KeyRow row;
     Error error;
     {
       MutexLock lock(mutex_);
       error = key_outcome_;
-      auto found = keys_.find(key_id);
+      auto found = keys_.find(call.key_id);
       if (found != keys_.end()) {
         row = found->second;
       } else if (error.ok()) {
@@ -193,6 +199,7 @@ class FakeSignerService final : public SignerService {
   std::size_t held_count_ BULLA_GUARDED_BY(mutex_) = 0;
   int created_ BULLA_GUARDED_BY(mutex_) = 0;
   std::optional<CreateCall> last_create_ BULLA_GUARDED_BY(mutex_);
+  std::string last_request_id_ BULLA_GUARDED_BY(mutex_);
   MonotonicTime last_deadline_ BULLA_GUARDED_BY(mutex_);
 };
 
