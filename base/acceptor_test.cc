@@ -10,6 +10,8 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
 
+#include "base/clock.h"
+
 namespace bulla {
 namespace {
 
@@ -56,13 +58,14 @@ class AcceptorTest : public ::testing::Test {
   }
   // Until so many connections are taken, for ten seconds at most.
   void RunUntilTaken(std::size_t count) {
-    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
-    while (taken_.size() < count && std::chrono::steady_clock::now() < end) {
+    const MonotonicTime end = clock_.Now() + std::chrono::seconds(10);
+    while (taken_.size() < count && clock_.Now() < end) {
       io_.run_one_for(milliseconds(100));
     }
     EXPECT_EQ(taken_.size(), count);
   }
 
+  const RealClock clock_;
   boost::asio::io_context io_{1};
   sockaddr_in address_{};
   std::vector<UniqueFd> clients_;
@@ -90,8 +93,8 @@ TEST_F(AcceptorTest, WithoutDescriptorsItPausesAndTakesThemWhenThereAreAgain) {
   int handlers = 0;
   {
     NoMoreDescriptors none;
-    const auto end = std::chrono::steady_clock::now() + 4 * Acceptor::kPause;
-    while (std::chrono::steady_clock::now() < end) {
+    const MonotonicTime end = clock_.Now() + 4 * Acceptor::kPause;
+    while (clock_.Now() < end) {
       handlers += static_cast<int>(io_.run_one_until(end));
     }
   }

@@ -36,7 +36,7 @@ std::optional<std::uint64_t> Admit(LogLevel level, std::string_view event) {
 }
 
 std::string Timestamp() {
-  auto now = std::chrono::system_clock::now();
+  const WallTime now = RealClock().WallNow();
   auto millis =
       std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch()).count() % 1000;
   return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z",

@@ -1,11 +1,11 @@
 #include "cli/commands.h"
 
 #include <fmt/format.h>
-#include <thread>
 
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 
+#include "base/await.h"
 #include "base/command_line.h"
 #include "base/ids.h"
 #include "cli/replies.h"
@@ -94,7 +94,7 @@ std::optional<HttpReply> ServiceCaller::CallBlocking(const HttpRequest& request,
   while (std::optional<std::chrono::milliseconds> wait = ToldToComeBackIn(reply)) {
     if (*wait > patience_) break;
     patience_ -= *wait;
-    std::this_thread::sleep_for(*wait);
+    PauseBlocking(*wait);
     reply = bulla::CallBlocking(found_.url, request, timeout_);
   }
   if (!reply.ok()) {

@@ -18,9 +18,8 @@
 #include <unistd.h>
 #include <vector>
 
-#include <time.h>
-
 #include "base/random.h"
+#include "base/thread.h"
 #include "enclave/key_operations.h"
 #include "tests/fakes/small_key_cache.h"
 
@@ -66,12 +65,6 @@ std::size_t ResidentBytes() {
   std::size_t resident = 0;
   statm >> size >> resident;
   return resident * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-}
-
-double ThreadCpuMs() {
-  timespec time{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return static_cast<double>(time.tv_sec) * 1e3 + static_cast<double>(time.tv_nsec) / 1e6;
 }
 
 // How often others took the processor from this process: why a latency may not be its own.
@@ -286,11 +279,12 @@ class Bench {
       std::vector<double> cpu;
       for (const KeyId& id : MakeAndLoad(maker, operations)) {
         BULLA_CHECK(many_.Sign(id, clock_.Now()) == Verdict::kLeading, "the key is COOL");
-        const double cpu_begin = ThreadCpuMs();
+        const std::chrono::nanoseconds cpu_begin = ThreadCpuTime();
         const MonotonicTime begin = clock_.Now();
         const KeyCache::Released released = operations.Open({id});
         wall.push_back(std::chrono::duration<double, std::milli>(clock_.Now() - begin).count());
-        cpu.push_back(ThreadCpuMs() - cpu_begin);
+        cpu.push_back(
+            std::chrono::duration<double, std::milli>(ThreadCpuTime() - cpu_begin).count());
         cpu_sum += cpu.back();
         BULLA_CHECK(released.status == ItemStatus::kOk, "the blob opens");
       }

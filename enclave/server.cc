@@ -4,6 +4,7 @@
 #include <grpcpp/server_posix.h>
 #include <utility>
 
+#include "base/clock.h"
 #include "base/thread.h"
 #include "wire/grpc_callbacks.h"
 
@@ -48,7 +49,7 @@ EnclaveServer::EnclaveServer(UniqueFd listener, std::unique_ptr<grpc::Server> se
 EnclaveServer::~EnclaveServer() {
   io_.stop();
   thread_.join();
-  server_->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(1));
+  server_->Shutdown(RealClock().WallNow() + std::chrono::seconds(1));
 }
 
 }  // namespace bulla

@@ -9,11 +9,13 @@
 #include <string>
 #include <system_error>
 #include <thread>
+#include <unistd.h>
 
 #include <absl/synchronization/mutex.h>
 #include <grpc/support/log.h>
 #include <grpcpp/security/credentials.h>
 
+#include "base/await.h"
 #include "base/log.h"
 #include "wire/enclave.grpc.pb.h"
 
@@ -81,16 +83,16 @@ void TuneGrpcForTraffic() {
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   Holder& holder = TheHolder();
   // They were started with the first call above, and name themselves.
-  std::size_t threads = CallbackThreads();
-  for (int waited_ms = 0; threads < kThreadsMin && waited_ms < 1000; ++waited_ms) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  std::size_t threads = 0;
+  AwaitBlocking(std::chrono::seconds(1), [&] {
     threads = CallbackThreads();
-  }
+    return threads >= kThreadsMin;
+  });
   const std::size_t kept = std::max(1u, std::thread::hardware_concurrency() / kCpusPerThread);
   for (std::size_t parked = 0; parked + kept < threads; ++parked) {
     // Never freed, and its callback never returns.
     new CancelledCall(holder.channel, [](const grpc::Status&) {
-      for (;;) std::this_thread::sleep_for(std::chrono::hours(24));
+      for (;;) ::pause();
     });
   }
 }

@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <array>
-#include <ctime>
 #include <fmt/format.h>
 #include <utility>
 
 #include <dlfcn.h>
 
 #include "base/check.h"
+#include "base/thread.h"
 #include "bench/load/answer_log.h"
 
 namespace bulla {
@@ -27,12 +27,6 @@ constexpr int kOwnSymbolsFirst = 0;  // the sanitizers' runtimes refuse the flag
 // Else a call inside the library could end in a function of the same name in this program.
 constexpr int kOwnSymbolsFirst = RTLD_DEEPBIND;
 #endif
-
-Duration ThreadCpu() {
-  timespec time{};
-  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
-}
 
 template <typename Function>
 bool Find(void* library, const char* name, Function& out) {
@@ -93,13 +87,13 @@ Duration StockSigner::MeasureRound() {
   constexpr std::array<unsigned char, 32> kSecret{1, 2, 3};  // of nobody
   std::array<unsigned char, kSignatureBytes> signature;
   bool all_good = true;
-  Duration before = ThreadCpu();
+  Duration before = ThreadCpuTime();
   for (std::uint64_t i = 0; i < kCallsPerRound; ++i) {
     Digest32 digest = DigestOf(kSeed, calls_++);
     all_good &=
         sign_(context_, signature.data(), digest.data(), kSecret.data(), nullptr, nullptr) == 1;
   }
-  Duration round = ThreadCpu() - before;
+  Duration round = ThreadCpuTime() - before;
   BULLA_CHECK(all_good, "every digest can be signed");
   return round / kCallsPerRound;
 }

@@ -49,7 +49,7 @@ class GrpcServerTest : public ::testing::Test {
 
   // Ten seconds, so that a server that never answers is a failed test and not a hanging one.
   static void BePatient(grpc::ClientContext& context) {
-    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
+    context.set_deadline(RealClock().WallNow() + std::chrono::seconds(10));
   }
 
   static Digest32 Digest(std::uint8_t number) {
@@ -364,7 +364,7 @@ TEST_F(GrpcServerTest, CallersDeadlineIsCarriedWhenItIsShorter) {
   EXPECT_LE(service_.last_deadline(), clock_.Now() + limits::kSignTimeout);
   EXPECT_GE(service_.last_deadline(), before + limits::kSignTimeout);
   grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(500));
+  context.set_deadline(RealClock().WallNow() + std::chrono::milliseconds(500));
   v1::SignResponse response;
   stub_->Sign(&context, GoodRequest(), &response);
   EXPECT_LE(service_.last_deadline(), clock_.Now() + std::chrono::milliseconds(600))

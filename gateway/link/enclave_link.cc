@@ -6,6 +6,8 @@
 #include <future>
 #include <utility>
 
+#include "base/await.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "base/thread.h"
@@ -57,7 +59,7 @@ bool IsAnswer(const grpc::Status& status) {
 }
 
 void SetDeadline(grpc::ClientContext& context, milliseconds timeout) {
-  context.set_deadline(std::chrono::system_clock::now() + timeout);
+  context.set_deadline(RealClock().WallNow() + timeout);
 }
 
 // The credentials that are in the file now.
@@ -404,10 +406,7 @@ absl::Status EnclaveLink::ForgetBlocking() {
 }
 
 void EnclaveLink::AwaitAnswersBlocking() {
-  const MonotonicTime deadline = clock_.Now() + kRetirePatience;
-  while (pool_.in_flight() + pool_.outstanding() > 0 && clock_.Now() < deadline) {
-    std::this_thread::sleep_for(milliseconds(1));
-  }
+  AwaitBlocking(kRetirePatience, [this] { return pool_.in_flight() + pool_.outstanding() == 0; });
 }
 
 absl::Status EnclaveLink::ProbeBlocking() {

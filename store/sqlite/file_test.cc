@@ -99,7 +99,7 @@ TEST_P(TakenAwayTest, NothingIsAcknowledgedUntilItIsBack) {
   EXPECT_TRUE(FindKey(*store_, first_).value().has_value()) << "what is open can be read";
   if (!GetParam().put_back) return;
   GetParam().put_back(path_, aside_);
-  EXPECT_TRUE(BecomesTrue([&] { return store_->fault() == StoreFault::kNone; }));
+  EXPECT_TRUE(AwaitBlocking(kPatience, [&] { return store_->fault() == StoreFault::kNone; }));
   EXPECT_EQ(FaultOfAPut(), StoreFault::kNone);
   store_.reset();
   EXPECT_TRUE(FindKey(*Open(path_), first_).value().has_value());
@@ -107,7 +107,7 @@ TEST_P(TakenAwayTest, NothingIsAcknowledgedUntilItIsBack) {
 
 TEST_P(TakenAwayTest, ItIsNoticedThoughNobodyWrites) {
   GetParam().take(path_, aside_);
-  EXPECT_TRUE(BecomesTrue([&] { return store_->fault() == StoreFault::kGone; }));
+  EXPECT_TRUE(AwaitBlocking(kPatience, [&] { return store_->fault() == StoreFault::kGone; }));
 }
 
 INSTANTIATE_TEST_SUITE_P(Ways, TakenAwayTest, ::testing::ValuesIn(kWays), [](const auto& test) {

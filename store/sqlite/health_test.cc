@@ -50,7 +50,7 @@ class Tried {
     EXPECT_TRUE(FindKey(*store_, first_).value().has_value()) << "reading goes on";
   }
   void ExpectWellAgain() {
-    EXPECT_TRUE(BecomesTrue([&] { return store_->fault() == StoreFault::kNone; }))
+    EXPECT_TRUE(AwaitBlocking(kPatience, [&] { return store_->fault() == StoreFault::kNone; }))
         << store_->health().reason;
     EXPECT_TRUE(store_->health().reason.empty());
     EXPECT_EQ(Put(), absl::OkStatus());
@@ -172,7 +172,8 @@ TEST(StoreHealth, AWriteThatDoesNotEndIsSaid) {
   TempDir dir;
   Tried tried(dir.File());
   HeldWriter held(tried.store());
-  EXPECT_TRUE(BecomesTrue([&] { return tried.store().fault() == StoreFault::kStalled; }));
+  EXPECT_TRUE(
+      AwaitBlocking(kPatience, [&] { return tried.store().fault() == StoreFault::kStalled; }));
   tried.ExpectFault(StoreFault::kStalled);
   held.Release();
   tried.ExpectWellAgain();

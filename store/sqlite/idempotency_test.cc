@@ -85,11 +85,11 @@ TEST_F(SqliteIdempotencyTest, TheRestIsForgottenInStepsThoughNobodyAsks) {
     store_->PutKey(NewKey(dek_), Order(std::to_string(i)), [](const auto&) {});
   }
   held.Release();
-  ASSERT_TRUE(BecomesTrue([&] { return Remembered() == 300; }));
+  ASSERT_TRUE(AwaitBlocking(kPatience, [&] { return Remembered() == 300; }));
   clock_.Advance(hours(25));
-  ASSERT_TRUE(BecomesTrue([&] { return Remembered() < 300; }));
+  ASSERT_TRUE(AwaitBlocking(kPatience, [&] { return Remembered() < 300; }));
   EXPECT_EQ(Remembered(), 300 - 128) << "a step";
-  EXPECT_TRUE(BecomesTrue([&] {
+  EXPECT_TRUE(AwaitBlocking(kPatience, [&] {
     clock_.Advance(std::chrono::seconds(10));
     return Remembered() == 0;
   }));

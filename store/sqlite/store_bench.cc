@@ -9,6 +9,7 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/random.h"
 #include "store/sqlite/store.h"
 
@@ -18,8 +19,7 @@ namespace {
 struct Fixture {
   std::filesystem::path directory;
   std::unique_ptr<SqliteStore> store;
-  DekRow dek{DekId::New(std::chrono::system_clock::now()), Bytes(200), "arn",
-             std::chrono::system_clock::now()};
+  DekRow dek{DekId::New(RealClock().WallNow()), Bytes(200), "arn", RealClock().WallNow()};
 
   Fixture() {
     std::string pattern = std::filesystem::temp_directory_path() / "bulla-bench-XXXXXX";
@@ -34,11 +34,11 @@ struct Fixture {
 
   KeyRow NewKey() const {
     KeyRow row;
-    row.key_id = KeyId::New(std::chrono::system_clock::now());
+    row.key_id = KeyId::New(RealClock().WallNow());
     row.dek_id = dek.dek_id;
     row.blob = Bytes(129);
     row.address = "0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf";
-    row.created_at = std::chrono::system_clock::now();
+    row.created_at = RealClock().WallNow();
     return row;
   }
 };

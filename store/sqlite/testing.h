@@ -11,9 +11,9 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
+#include "base/await.h"
 #include "base/random.h"
 #include "store/key_store.h"
 #include "store/sqlite/connection.h"
@@ -103,15 +103,8 @@ inline KeyRow NewKey(const DekRow& dek) {
   return row;
 }
 
-// Asks every few milliseconds until the condition holds; false when a minute was not enough.
-template <typename Condition>
-bool BecomesTrue(Condition condition) {
-  for (int i = 0; i < 12'000; ++i) {
-    if (condition()) return true;
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
-  return false;
-}
+// What a test waits for is given up after that.
+inline constexpr auto kPatience = std::chrono::minutes(1);
 
 inline void ExpectSame(const KeyRow& a, const KeyRow& b) {
   EXPECT_EQ(a.key_id.ToString(), b.key_id.ToString());

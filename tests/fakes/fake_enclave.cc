@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/thread.h"
 #include "tests/fakes/accept.h"
 
@@ -59,7 +60,7 @@ FakeEnclave::~FakeEnclave() {
     }
   }
   HoldUnlocks(false);
-  server_->Shutdown(std::chrono::system_clock::now());
+  server_->Shutdown(RealClock().WallNow());
 }
 
 void FakeEnclave::SetScript(Script script) {
