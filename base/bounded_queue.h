@@ -1,5 +1,7 @@
 #pragma once
 
+// A queue between threads that refuses when it is full, instead of growing.
+
 #include <algorithm>
 #include <cstddef>
 #include <deque>
@@ -14,7 +16,7 @@
 
 namespace bulla {
 
-// A queue between threads that refuses when it is full, instead of growing. Thread-safe.
+// Thread-safe.
 template <typename T>
 class BoundedQueue {
  public:

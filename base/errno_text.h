@@ -1,11 +1,13 @@
 #pragma once
 
+// What a failed system call says, as messages have it: with the name that one searches for, and the
+// same in every locale.
+
 #include <string>
 
 namespace bulla {
 
-// What a failed system call says: "Address already in use (EADDRINUSE)". The name is what one
-// searches for, and the same in every locale.
+// "Address already in use (EADDRINUSE)".
 std::string ErrnoText(int error);
 
 }  // namespace bulla

@@ -1,11 +1,13 @@
 #pragma once
 
+// A file descriptor that is closed with its owner.
+
 #include <unistd.h>
 #include <utility>
 
 namespace bulla {
 
-// A file descriptor that is closed with its owner.
+// Confined to its owner's thread.
 class UniqueFd {
  public:
   UniqueFd() = default;

@@ -1,5 +1,7 @@
 #pragma once
 
+// What lies at a path, before a file of ours takes its place: only a regular file may go for it.
+
 #include <string>
 #include <sys/types.h>
 

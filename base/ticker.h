@@ -1,5 +1,7 @@
 #pragma once
 
+// A function that is called at a steady interval, on a thread of its own.
+
 #include <atomic>
 #include <functional>
 #include <string>
@@ -10,8 +12,7 @@
 
 namespace bulla {
 
-// Calls `tick` at a steady interval on a thread of its own; a tick that takes longer delays the
-// next.
+// A tick that takes longer than the interval delays the next.
 class Ticker {
  public:
   Ticker(std::string name, Duration interval, std::function<void()> tick);

@@ -1,5 +1,8 @@
 #pragma once
 
+// Calls a function at times that are only known as things go: sleeps until the earliest that it was
+// asked for, and costs nothing while there is none.
+
 #include <functional>
 #include <string>
 #include <thread>
@@ -9,8 +12,6 @@
 
 namespace bulla {
 
-// Calls a function at times that are only known as things go: sleeps until the earliest that it was
-// asked for, and costs nothing while there is none.
 class WakeTimer {
  public:
   // `fire` returns when it wants to be called next; MonotonicTime::max() for when it is asked for.

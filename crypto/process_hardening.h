@@ -1,14 +1,16 @@
 #pragma once
 
+// What keeps the memory of a process that holds keys to itself: from disks, from debuggers and from
+// swap.
+
 #include <cstddef>
 
 #include "base/status.h"
 
 namespace bulla {
 
-// Keeps this process's memory, and so its keys, from reaching a disk or another process: no core
-// dumps, and no ptrace or /proc/<pid>/mem by others of the same user. First thing in the main of a
-// process that holds keys.
+// No core dumps, and no ptrace or /proc/<pid>/mem by others of the same user. First thing in the
+// main of a process that holds keys.
 absl::Status HardenProcess();
 
 // Locks what the calling thread will use of its stack, where copies of plain keys lie for the time

@@ -1,5 +1,7 @@
 #pragma once
 
+// What gRPC 1.51 is told once in a process, about the threads that it runs callbacks on.
+
 namespace bulla {
 
 // Keeps the threads that gRPC runs callbacks on for as long as the process lives. gRPC 1.51 starts

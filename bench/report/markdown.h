@@ -1,12 +1,14 @@
 #pragma once
 
+// A report as Markdown, as GitHub shows it.
+
 #include <string>
 
 #include "bench/report/page.h"
 
 namespace bulla {
 
-// A report as Markdown: headings, paragraphs and tables, as GitHub shows them.
+// Headings, paragraphs and tables.
 std::string RenderMarkdown(const ReportPage& page);
 
 }  // namespace bulla

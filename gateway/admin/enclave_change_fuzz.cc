@@ -1,3 +1,5 @@
+// Every body, as each kind of change: no crash, and what is taken keeps its limits.
+
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -5,7 +7,6 @@
 #include "base/check.h"
 #include "gateway/admin/enclave_change.h"
 
-// Every body, as each kind of change: no crash, and what is taken keeps its limits.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using Kind = bulla::EnclaveChange::Kind;
   std::string_view body(reinterpret_cast<const char*>(data), size);

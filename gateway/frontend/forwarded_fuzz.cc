@@ -1,3 +1,6 @@
+// Whatever a caller writes on the left of what the proxy adds, he does not become somebody else:
+// the client is the one that the proxy names, or, of a field that is wrong, the proxy itself.
+
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -6,8 +9,6 @@
 #include "base/check.h"
 #include "gateway/frontend/forwarded.h"
 
-// Whatever a caller writes on the left of what the proxy adds, he does not become somebody else:
-// the client is the one that the proxy names, or, of a field that is wrong, the proxy itself.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using bulla::ForwardedField;
   static const bulla::IpAddress kPeer = *bulla::ParseIpAddress("10.0.0.1");

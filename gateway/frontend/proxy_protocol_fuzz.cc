@@ -1,3 +1,6 @@
+// Every beginning of a connection: what is taken does not depend on how much has arrived, and what
+// was waited for is bounded.
+
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -5,8 +8,6 @@
 #include "base/check.h"
 #include "gateway/frontend/proxy_protocol.h"
 
-// Every beginning of a connection: what is taken does not depend on how much has arrived, and what
-// was waited for is bounded.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using State = bulla::ProxyHeader::State;
   const std::string_view bytes(reinterpret_cast<const char*>(data), size);

@@ -1,3 +1,5 @@
+// Every body, through every parser: no crash, and an answer that is bounded and consistent.
+
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -7,7 +9,6 @@
 #include "base/limits.h"
 #include "gateway/http/json.h"
 
-// Every body, through every parser: no crash, and an answer that is bounded and consistent.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   std::string_view body(reinterpret_cast<const char*>(data), size);
   bulla::SignRequest request;

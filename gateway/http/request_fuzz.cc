@@ -1,3 +1,6 @@
+// A request ends at the same byte and means the same however its bytes arrive: otherwise it could
+// be smuggled past one reader to another.
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -72,8 +75,6 @@ void CompareWithBeast(std::string_view bytes, const bulla::HttpRequest& ours) {
 
 }  // namespace
 
-// A request ends at the same byte and means the same however its bytes arrive: otherwise it could
-// be smuggled past one reader to another.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   std::string_view bytes(reinterpret_cast<const char*>(data), std::min<std::size_t>(size, 8192));
   Outcome whole = ReadInSteps(bytes, 8192);

@@ -33,7 +33,7 @@ class Kms:
         while not os.path.exists(self.ready_file):
             assert self.process.poll() is None, "bulla-kms ended at its start"
             assert time.monotonic() < deadline, "bulla-kms is not ready"
-            time.sleep(0.02)
+            time.sleep(0.02)  # between two looks
         with open(self.ready_file) as file:
             self.url = "http://" + json.load(file)["listen"]
         return self

@@ -68,7 +68,7 @@ class ColdKeysTest(SystemTest):
                 break
             self.assertIn(status, (429, 503), answer)
             self.assertLess(time.monotonic() - began, PATIENCE_S, answer)
-            time.sleep(answer["error"]["retryAfterMs"] / 1000)
+            time.sleep(answer["error"]["retryAfterMs"] / 1000)  # as told
         caller.close()
         judge(key, digest, answer)
         return time.monotonic() - began

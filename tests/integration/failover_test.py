@@ -101,9 +101,9 @@ class FailoverTest(SystemTest):
         def slow():
             for _ in range(50):
                 self.signal(FIRST, signal.SIGSTOP)
-                time.sleep(0.03)
+                time.sleep(0.03)  # how long it stands still
                 self.signal(FIRST, signal.SIGCONT)
-                time.sleep(0.01)
+                time.sleep(0.01)  # and runs
 
         self.under_load(slow)
 

@@ -60,7 +60,7 @@ class Life(SystemTest):
             caller = Caller(self.system.addresses["http"])
             n = 0
             while (due := began + (n * CALLERS + i) / SIGNATURES_PER_S) < began + seconds:
-                time.sleep(max(0, due - time.monotonic()))
+                time.sleep(max(0, due - time.monotonic()))  # the pace
                 key = self.keys[hash((i, n)) % len(self.keys)]
                 status, answer, _ = sign(caller, key)
                 self.assertEqual(status, 200, f"after {due - began:.1f} s: {answer}")

@@ -105,7 +105,7 @@ class KmsRefusalsTest(SystemTest):
         end = time.monotonic() + watched_s
         while time.monotonic() < end:
             self.sign(key)
-            time.sleep(0.05)
+            time.sleep(0.05)  # the pace of this caller
         calls = self.system.kms_calls()["Decrypt"] - calls_before
         say(f"  {calls} calls to KMS in {watched_s} s, for {self.system.enclaves} enclaves and "
             f"callers all the time")

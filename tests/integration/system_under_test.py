@@ -48,7 +48,7 @@ def await_true(condition, what, patience_s=PATIENCE_S):
     while not condition():
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {patience_s} s: {what}")
-        time.sleep(0.01)
+        time.sleep(0.01)  # between two looks
 
 
 class Verifier:

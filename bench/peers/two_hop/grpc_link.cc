@@ -1,3 +1,6 @@
+// The front's way to the signer of the peer that speaks gRPC: one channel, one unary call for each
+// request.
+
 #include <algorithm>
 #include <grpcpp/grpcpp.h>
 

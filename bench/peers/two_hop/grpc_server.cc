@@ -1,3 +1,5 @@
+// The signer of the peer that speaks gRPC: a callback service, one unary call for each request.
+
 #include <algorithm>
 #include <csignal>
 #include <grpcpp/grpcpp.h>

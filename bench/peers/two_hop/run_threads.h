@@ -1,5 +1,7 @@
 #pragma once
 
+// The threads that Asio runs on in the peers: one for each CPU.
+
 #include <thread>
 #include <vector>
 

@@ -1,3 +1,5 @@
+// The signer of the peer that speaks frames over a Unix socket.
+
 #include <csignal>
 #include <memory>
 
