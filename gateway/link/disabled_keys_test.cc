@@ -22,7 +22,7 @@ class DisabledKeysTest : public testing::Test {
  protected:
   KeyId Put() {
     DekRow dek{.dek_id = DekId::New({}), .wrapped = {1}};
-    KeyRow key{.key_id = KeyId::New({}), .dek_id = dek.dek_id};
+    KeyRow key{.key_id = KeyId::New({}), .dek_id = dek.dek_id, .blob = {1}};
     FillRandom(key.key_id.bytes);
     store_.PutDek(dek, [](const absl::Status&) {});
     store_.PutKey(key, std::nullopt, [](const absl::StatusOr<KeyRow>&) {});

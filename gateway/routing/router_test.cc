@@ -291,7 +291,7 @@ TEST_F(RouterTest, AnIdempotencyKeyOfAnotherRequestIsRefusedAndMakesNothing) {
   StartAll(1);
   DekRow dek{.dek_id = DekId::New({}), .wrapped = {1}};
   store_.PutDek(dek, [](absl::Status) {});
-  store_.PutKey({.key_id = KeyId::New({}), .dek_id = dek.dek_id},
+  store_.PutKey({.key_id = KeyId::New({}), .dek_id = dek.dek_id, .blob = {1}},
                 Idempotency{.scope = "", .key = "order-1", .fingerprint = "create/0"},
                 [](const absl::StatusOr<KeyRow>& row) { EXPECT_TRUE(row.ok()); });
   const std::size_t keys = store_.key_count();

@@ -34,22 +34,6 @@ class SqliteIdempotencyTest : public ::testing::Test {
   std::unique_ptr<SqliteStore> store_;
 };
 
-TEST_F(SqliteIdempotencyTest, ARepeatWithAnotherRequestIsRefusedAndMakesNothing) {
-  KeyId made = Put(Order("order 1", "create/1"));
-  EXPECT_EQ(PutKey(*store_, NewKey(dek_), Order("order 1", "create/2")).status().code(),
-            absl::StatusCode::kAlreadyExists);
-  EXPECT_EQ(FindKeyByIdempotency(*store_, Order("order 1", "create/2")).status().code(),
-            absl::StatusCode::kAlreadyExists);
-  EXPECT_EQ(CountKeys(*store_), 1);
-  EXPECT_EQ(Put(Order("order 1", "create/1")), made) << "the first request's is still its own";
-}
-
-TEST_F(SqliteIdempotencyTest, EachScopeHasNamesOfItsOwn) {
-  Idempotency of_another = Order("order 1");
-  of_another.scope = "another";
-  EXPECT_NE(Put(Order("order 1")), Put(of_another));
-}
-
 TEST_F(SqliteIdempotencyTest, AfterADayAKeyIsFree) {
   KeyId first = Put(Order("order 1"));
   clock_.Advance(hours(24) - milliseconds(1));

@@ -30,8 +30,12 @@ class FakeKeyStore : public KeyStore {
   void SetEnabled(const KeyId& key_id, bool enabled) {
     MutexLock lock(mutex_);
     keys_.at(key_id).enabled = enabled;
-    std::erase_if(changes_, [&](const KeyChange& change) { return change.key_id == key_id; });
-    changes_.push_back({++last_change_, key_id, enabled});
+    Changed(key_id, enabled);
+  }
+  void Remove(const KeyId& key_id) {
+    MutexLock lock(mutex_);
+    keys_.erase(key_id);
+    Changed(key_id, false);
   }
   // What health says from now on; calls are answered as before.
   void SetFault(StoreFault fault) {
@@ -44,15 +48,23 @@ class FakeKeyStore : public KeyStore {
   }
 
   void PutDek(DekRow row, std::function<void(absl::Status)> done) override {
-    done(Locked([&] {
-      if (failure_.ok()) deks_.emplace(row.dek_id, row);
-      return failure_;
+    done(Locked([&]() -> absl::Status {
+      if (!failure_.ok()) return failure_;
+      if (row.wrapped.empty() || row.wrapped.size() > kWrappedBytesMax) {
+        return absl::InvalidArgumentError("the wrapped DEK's size");
+      }
+      deks_.emplace(row.dek_id, row);
+      return absl::OkStatus();
     }));
   }
   void PutKey(KeyRow row, std::optional<Idempotency> idempotency,
               std::function<void(absl::StatusOr<KeyRow>)> done) override {
     done(Locked([&]() -> absl::StatusOr<KeyRow> {
       if (!failure_.ok()) return failure_;
+      if (row.blob.empty() || row.blob.size() > kBlobBytesMax ||
+          (idempotency && !IsWithinLimits(*idempotency))) {
+        return absl::InvalidArgumentError("over a limit");
+      }
       if (!deks_.contains(row.dek_id)) return absl::FailedPreconditionError("no such DEK");
       if (idempotency) {
         absl::StatusOr<std::optional<KeyRow>> standing = StandingLocked(*idempotency);
@@ -60,7 +72,9 @@ class FakeKeyStore : public KeyStore {
         if (standing->has_value()) return **standing;
         asked_[{idempotency->scope, idempotency->key}] = {idempotency->fingerprint, row.key_id};
       }
-      return keys_[row.key_id] = row;
+      if (!keys_.emplace(row.key_id, row).second) return absl::InternalError("the id is taken");
+      if (!row.enabled) Changed(row.key_id, false);
+      return row;
     }));
   }
   void FindKey(const KeyId& key_id,
@@ -88,10 +102,10 @@ class FakeKeyStore : public KeyStore {
     done(Locked([&]() -> absl::StatusOr<std::vector<DekRow>> {
       if (!failure_.ok()) return failure_;
       std::vector<DekRow> rows;
-      for (const auto& [id, dek] : deks_) {
+      for (auto dek = deks_.rbegin(); dek != deks_.rend(); ++dek) {  // the newest id first
         bool used = false;
-        for (const auto& [key_id, key] : keys_) used |= key.dek_id == id;
-        if (used && rows.size() < limit) rows.push_back(dek);
+        for (const auto& [key_id, key] : keys_) used |= key.dek_id == dek->first;
+        if (used && rows.size() < limit) rows.push_back(dek->second);
       }
       return rows;
     }));
@@ -101,7 +115,9 @@ class FakeKeyStore : public KeyStore {
     done(Locked([&]() -> absl::StatusOr<std::vector<KeyRow>> {
       std::vector<KeyRow> rows;
       for (const auto& [id, row] : keys_) {
-        if ((!after || *after < id) && rows.size() < limit) rows.push_back(row);
+        if ((after && !(*after < id)) || rows.size() == limit) continue;
+        rows.push_back(row);
+        rows.back().blob.clear();
       }
       return rows;
     }));
@@ -131,9 +147,23 @@ class FakeKeyStore : public KeyStore {
     return keys_.size();
   }
   StoreHealth health() const override { return {.fault = fault(), .reason = "", .since = {}}; }
-  void Close() override {}
+  void Close() override { FailWith(absl::UnavailableError("the store is closed")); }
 
  private:
+  // The limits of a real one.
+  static constexpr std::size_t kWrappedBytesMax = 6144;
+  static constexpr std::size_t kBlobBytesMax = 1024;
+  static constexpr std::size_t kTextMax = 1024;
+
+  static bool IsWithinLimits(const Idempotency& idempotency) {
+    return !idempotency.key.empty() && idempotency.key.size() <= kTextMax &&
+           !idempotency.fingerprint.empty() && idempotency.fingerprint.size() <= kTextMax;
+  }
+  void Changed(const KeyId& key_id, bool enabled) BULLA_REQUIRES(mutex_) {
+    std::erase_if(changes_, [&](const KeyChange& change) { return change.key_id == key_id; });
+    changes_.push_back({++last_change_, key_id, enabled});
+  }
+
   template <typename Matches>
   absl::StatusOr<std::optional<KeyRow>> FindIf(Matches matches) const {
     if (!failure_.ok()) return failure_;
