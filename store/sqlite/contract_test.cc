@@ -1,3 +1,5 @@
+// That the store in SQLite does what a key store has to.
+
 #include "base/bytes.h"
 #include "store/key_store_contract.h"
 #include "store/sqlite/testing.h"
