@@ -12,10 +12,10 @@ std::optional<std::uint64_t> LogLimiter::Admit(std::string_view event, Monotonic
     found = events_.try_emplace(std::string(event), Allowance{.counted_at = now}).first;
   }
   Allowance& allowance = found->second;
-  const auto earned = std::max<Duration::rep>(0, (now - allowance.counted_at) / kInterval);
-  allowance.counted_at += earned * kInterval;
+  const auto allowed = std::max<Duration::rep>(0, (now - allowance.counted_at) / kInterval);
+  allowance.counted_at += allowed * kInterval;
   allowance.lines = static_cast<std::uint32_t>(
-      std::min<Duration::rep>(kBurst, earned + Duration::rep{allowance.lines}));
+      std::min<Duration::rep>(kBurst, allowed + Duration::rep{allowance.lines}));
   if (allowance.lines == 0) {
     ++allowance.left_out;
     return std::nullopt;

@@ -167,7 +167,8 @@ constexpr const char* kEnclavesExamples =
     "answered\n"
     "  bulla enclaves remove vsock:18:7000\n"
     "Changes go over the gateway's Unix socket, from its own host, for root and its own user.\n"
-    "The last one that serves and has keys is neither drained nor removed: add another first.\n"
+    "The last one that is in service and has keys is neither drained nor removed: add another "
+    "first.\n"
     "A change lasts until the gateway restarts, or `enclaves` in its configuration changes. "
     "Change\n"
     "it there too: the gateway takes that at once, and finds nothing left to do.";

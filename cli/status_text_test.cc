@@ -58,7 +58,7 @@ TEST(StatusText, WhatKmsRefusesIsShownByCause) {
   EXPECT_THAT(text, HasSubstr("KMS REFUSES  a data key to seal new keys under: key_not_found\n"));
 }
 
-TEST(StatusText, AnEnclavesStateIsNamedByWhetherItCanBeReliedOn) {
+TEST(StatusText, AnEnclavesStateIsNamedByWhetherItIsAvailable) {
   EnclaveStatusReply enclave{.address = "e"};
   const auto state = [&] { return FormatEnclaves({.enclaves = {enclave}}); };
   EXPECT_THAT(state(), StartsWith("NOT READY  "));

@@ -70,7 +70,7 @@ class DekTable {
  public:
   // Each boot makes one DEK and each seals many keys: thousands are years of restarts.
   static constexpr std::uint32_t kOpenDeksMax = 16384;
-  // DEKs that were ever open in a boot: 2 MiB of tags. A gateway that has more is out of its mind.
+  // DEKs that were ever open in a boot: 2 MiB of tags. No gateway has reason for more.
   static constexpr std::size_t kKnownDeksMax = 4 * std::size_t{kOpenDeksMax};
   // With this share of its keys left to seal, the next sealing DEK is made: two minutes of creating
   // at full speed.

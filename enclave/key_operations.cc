@@ -19,10 +19,10 @@ void KeyOperations::SignBatch(std::span<const SignItem> items, MonotonicTime rec
                               std::vector<SignReply>& replies, std::vector<Opening>& openings) {
   std::array<KeyLease, Signer::kBatchMax> leases;
   std::array<SigningJob, Signer::kBatchMax> jobs;
-  std::array<const SignItem*, Signer::kBatchMax> lent;
+  std::array<const SignItem*, Signer::kBatchMax> leased;
   std::size_t count = 0;
   const auto sign = [&] {
-    SignJobs(std::span(lent).first(count), std::span(jobs).first(count), replies);
+    SignJobs(std::span(leased).first(count), std::span(jobs).first(count), replies);
     count = 0;
   };
   for (const SignItem& item : items) {
@@ -41,7 +41,7 @@ void KeyOperations::SignBatch(std::span<const SignItem> items, MonotonicTime rec
       if (refused) replies.push_back(*refused);
       continue;
     }
-    lent[count] = &item;
+    leased[count] = &item;
     jobs[count] = {.key = &lease.secret, .point = &lease.point, .digest = &item.digest};
     if (++count == jobs.size()) sign();
   }

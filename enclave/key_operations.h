@@ -73,8 +73,8 @@ class KeyOperations {
   EnclaveCounters& counters() { return counters_; }
 
  private:
-  // Whether the key is lent now. If not, the item is refused (and that is the reply), or waits, as
-  // what `make_task` made (and there is none).
+  // Whether the key is leased now. If not, the item is refused (and that is the reply), or waits,
+  // as what `make_task` made (and there is none).
   bool Acquire(const SignItem& item, MonotonicTime now, absl::FunctionRef<SignTask()> make_task,
                KeyLease& lease, std::vector<Opening>& openings, std::optional<SignReply>& reply);
   // Of `items`, those whose jobs these are.

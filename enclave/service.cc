@@ -15,7 +15,7 @@ namespace {
 
 // Unlocks run beside signing and cost 2 ms of CPU each; two at once hide KMS's round trip.
 constexpr std::size_t kUnlockThreads = 2;
-// The gateway's unlock queue sends fewer at once; more than that is a peer out of its mind.
+// The gateway's unlock queue sends fewer at once; more than that is not our gateway.
 constexpr std::size_t kUnlocksQueuedMax = 64;
 constexpr std::size_t kStoreIdBytesMax = 16;
 constexpr auto kUnlockDeadlineMax = std::chrono::seconds(10);

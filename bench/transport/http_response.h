@@ -1,8 +1,8 @@
 #pragma once
 
 // The answers of the service, read with as little work as measuring allows: the status, the length
-// and whether the connection ends. Only what Bulla's HTTP face sends is understood; anything else
-// (a chunked body, no length) is a wrong answer, not a reason to parse more.
+// and whether the connection ends. Only what Bulla's HTTP front end sends is understood; anything
+// else (a chunked body, no length) is a wrong answer, not a reason to parse more.
 
 #include <cstddef>
 #include <optional>

@@ -1,6 +1,6 @@
 #pragma once
 
-// Lists of calls linked through SignCall::next, and their way home.
+// Lists of calls linked through SignCall::next, and how they are completed.
 
 #include <cstddef>
 
@@ -46,7 +46,8 @@ inline SignCall* PopFirst(SignCall*& first) {
 
 std::size_t CountCalls(const SignCall* first);
 
-// Delivers finished calls, one Complete() for each home. After it, none of them may be touched.
+// Passes finished calls to their sinks, one Complete() for each sink. After it, none of them may be
+// touched.
 void CompleteAll(SignCall* first);
 
 // Answers every call of the list with `error`.

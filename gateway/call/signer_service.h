@@ -1,7 +1,8 @@
 #pragma once
 
-// What both faces (http_server, grpc_server) ask for, in value types: the seam between the public
-// protocols and the routing behind them. The router implements it; tests of the faces use a fake.
+// What the API front ends (gateway/http, gateway/grpc) ask for, in value types: the seam between
+// the public protocols and the routing behind them. gateway/keys/key_service implements it, behind
+// the filters of gateway/call/signer_filter; tests of the front ends use a fake.
 
 #include <array>
 #include <cstdint>
@@ -21,7 +22,7 @@ namespace bulla {
 
 class SignCall;
 
-// Where finished calls go back to. Implemented by each face.
+// Where finished calls go back to. Implemented by each front end.
 class CompletionSink {
  public:
   virtual ~CompletionSink() = default;
@@ -30,8 +31,8 @@ class CompletionSink {
   virtual void Complete(SignCall* first) = 0;
 };
 
-// One signature asked for. The face owns it and keeps it alive and unmoved from Sign() until it is
-// delivered; in between it belongs to the router.
+// One signature asked for. The front end owns it and keeps it alive and unmoved from Sign() until
+// it is delivered; in between it belongs to the router.
 class SignCall {
  public:
   // In.
@@ -47,7 +48,7 @@ class SignCall {
   // A link for whoever holds the call.
   SignCall* next = nullptr;
   // The router's own: how often the key's blob was sent for the call, and how often the call was
-  // sent behind one that others had sent; which enclaves it was taken back from, to be repeated
+  // sent behind one that others had sent; which enclaves it was taken back from, to be retried
   // elsewhere, and how many of them; since when it is on its way.
   static constexpr std::uint8_t kRetriesMax = 2;
   std::uint8_t blob_loads = 0;
@@ -91,7 +92,7 @@ class SignerService {
  public:
   virtual ~SignerService() = default;
 
-  // Every call of the list (linked through next, in no order) is delivered to its home exactly
+  // Every call of the list (linked through next, in no order) is completed to its sink exactly
   // once, by its deadline and a tick; possibly before this returns.
   virtual void Sign(SignCall* first) = 0;
 

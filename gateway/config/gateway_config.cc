@@ -170,15 +170,13 @@ void RegisterSettings(GatewayConfig& config, ConfigReader& reader) {
       "nitro, or simulated for development. On nitro enclaves have vsock addresses and "
       "no others, and so has kms_forwarder.listen: nobody but an enclave gets the "
       "credentials.");
-  reader.AddString(
-      "http.listen", &config.http_listen,
-      "HOST:PORT of the HTTP face. HOST is an address or localhost: 0.0.0.0 is every IPv4 "
-      "address, [::] every address of both kinds. Port 0 picks a free one.");
+  reader.AddString("http.listen", &config.http_listen,
+                   "HOST:PORT of HTTP. HOST is an address or localhost: 0.0.0.0 is every IPv4 "
+                   "address, [::] every address of both kinds. Port 0 picks a free one.");
   reader.AddInteger("http.threads", &config.http_threads, "threads", 1, 64,
-                    "I/O threads of the HTTP face. Two serve 500 connections.");
+                    "I/O threads of HTTP. Two serve 500 connections.");
   RegisterHttpTimeouts(config, reader);
-  reader.AddString("grpc.listen", &config.grpc_listen,
-                   "HOST:PORT of the gRPC face, as http.listen.");
+  reader.AddString("grpc.listen", &config.grpc_listen, "HOST:PORT of gRPC, as http.listen.");
   RegisterProxies(config, reader);
   reader.AddString(
       "admin.listen", &config.admin_listen,

@@ -1,7 +1,7 @@
 #pragma once
 
 // The rules of the public contract, and the words in which a breach is refused: one place for both
-// faces, so that HTTP and gRPC accept the same and say the same. Pure functions.
+// protocols, so that HTTP and gRPC accept the same and say the same. Pure functions.
 
 #include <string>
 #include <string_view>

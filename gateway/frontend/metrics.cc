@@ -16,14 +16,14 @@ prometheus::Histogram& Latency(Metrics& metrics, const std::string& phase) {
 
 }  // namespace
 
-FrontendMetrics::FrontendMetrics(Metrics& metrics, const std::string& face)
+FrontendMetrics::FrontendMetrics(Metrics& metrics, const std::string& protocol)
     : parse_latency_(&Latency(metrics, "parse")), total_latency_(&Latency(metrics, "total")) {
   for (int method = 0; method < kFrontendMethodCount; ++method) {
     for (int code = 0; code < kErrorCodeCount; ++code) {
       std::string name(ErrorRowOf(static_cast<ErrorCode>(code)).name);
       requests_[method][code] = &metrics.AddCounter(
-          "http_grpc_requests_total", "Requests answered, by face, method and error code",
-          {{"face", face}, {"method", kMethodNames[method]}, {"code", name}});
+          "http_grpc_requests_total", "Requests answered, by protocol, method and error code",
+          {{"protocol", protocol}, {"method", kMethodNames[method]}, {"code", name}});
     }
   }
 }

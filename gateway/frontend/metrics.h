@@ -1,6 +1,7 @@
 #pragma once
 
-// What both faces count: http_grpc_requests_total{face,method,code} and sign_latency_ms{phase}.
+// What HTTP and gRPC count: http_grpc_requests_total{protocol,method,code} and
+// sign_latency_ms{phase}.
 
 #include <vector>
 
@@ -27,8 +28,8 @@ inline constexpr int kFrontendMethodCount = 8;
 // Thread-safe.
 class FrontendMetrics {
  public:
-  // `face` is "http" or "grpc".
-  FrontendMetrics(Metrics& metrics, const std::string& face);
+  // `protocol` is "http" or "grpc".
+  FrontendMetrics(Metrics& metrics, const std::string& protocol);
 
   void Count(FrontendMethod method, ErrorCode code) {
     requests_[static_cast<int>(method)][static_cast<int>(code)]->Increment();

@@ -1,7 +1,7 @@
 #pragma once
 
-// Where the gRPC face listens. gRPC's own listeners say nothing of why they could not listen, take
-// 0.0.0.0 for every address of both kinds, and never accept again once they were out of
+// Where the gRPC front end listens. gRPC's own listeners say nothing of why they could not listen,
+// take 0.0.0.0 for every address of both kinds, and never accept again once they were out of
 // descriptors; this one means what the other listeners of the gateway mean (base/host_port.h),
 // accepts as they do (base/acceptor.h), takes the PROXY header off the connections of trusted
 // proxies, and hands each connection over.

@@ -118,9 +118,9 @@ class UnarySign final : public SignCall, public CompletionSink {
 
 // ---- The service -----------------------------------------------------------------------------
 
-class Face final : public v1::Signer::CallbackService {
+class SignerApi final : public v1::Signer::CallbackService {
  public:
-  Face(GrpcShared& shared, GrpcStreamList& streams) : shared_(shared), streams_(streams) {}
+  SignerApi(GrpcShared& shared, GrpcStreamList& streams) : shared_(shared), streams_(streams) {}
 
   grpc::ServerUnaryReactor* Create(grpc::CallbackServerContext* context,
                                    const v1::CreateRequest* request,
@@ -214,7 +214,7 @@ class GrpcServer::Impl {
        const Clock& clock)
       : shared_(std::move(options), service, clients, metrics, clock),
         on_accept_pause_(Acceptor::CountIn(metrics, "grpc")),
-        face_(shared_, streams_) {}
+        api_(shared_, streams_) {}
 
   absl::StatusOr<std::string> Start() {
     BULLA_CHECK(server_ == nullptr, "GrpcServer::Start is called once");
@@ -232,7 +232,7 @@ class GrpcServer::Impl {
         builder.experimental().AddExternalConnectionAcceptor(
             grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
             grpc::InsecureServerCredentials());
-    builder.RegisterService(&face_);
+    builder.RegisterService(&api_);
     builder.SetMaxReceiveMessageSize(limits::kRequestBodyBytesMax);
     builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, limits::kGrpcCallsPerConnectionMax);
     builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE,
@@ -278,7 +278,7 @@ class GrpcServer::Impl {
   GrpcShared shared_;
   const std::function<void()> on_accept_pause_;
   GrpcStreamList streams_;
-  Face face_;
+  SignerApi api_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<GrpcListener> listener_;
   bool shut_down_ = false;

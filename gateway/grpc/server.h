@@ -1,8 +1,8 @@
 #pragma once
 
-// The gRPC face: bulla.v1.Signer (api/bulla/v1/signer.proto) with server reflection and the
+// The gRPC front end: bulla.v1.Signer (api/bulla/v1/signer.proto) with server reflection and the
 // standard health service. Reactions validate, hand over and return; what the service finishes is
-// answered from its threads. Rules and words are those of the HTTP face
+// answered from its threads. Rules and words are those of HTTP
 // (gateway/frontend/call_rules).
 //
 // Here are the unary calls and the whole: it starts, drains and stops. SignStream is

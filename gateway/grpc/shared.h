@@ -1,8 +1,8 @@
 #pragma once
 
-// What all calls of the gRPC face share: the service behind them, who is let in, request ids and
-// deadlines; the statuses they end with; and the rules that only protobuf needs. Rules that HTTP
-// has too are in gateway/frontend/call_rules.
+// What all calls of the gRPC front end share: the service behind them, who is let in, request ids
+// and deadlines; the statuses they end with; and the rules that only protobuf needs. Rules that
+// HTTP has too are in gateway/frontend/call_rules.
 
 #include <grpcpp/grpcpp.h>
 #include <string>

@@ -13,7 +13,8 @@
 namespace bulla {
 namespace {
 
-// Answers at once, on the HTTP face's own thread, and notes how much that thread has allocated.
+// Answers at once, on the HTTP front end's own thread, and notes how much that thread has
+// allocated.
 class CountingService final : public SignerService {
  public:
   void Sign(SignCall* first) override {

@@ -1,7 +1,7 @@
 #pragma once
 
-// One connection of the HTTP face: the bytes of its requests in, the bytes of its answers out, and
-// how long each may take. What a request asks for and what is answered is its exchange's
+// One connection of the HTTP front end: the bytes of its requests in, the bytes of its answers out,
+// and how long each may take. What a request asks for and what is answered is its exchange's
 // (gateway/http/exchange). Requests are served one after the other, in order, pipelined or not.
 
 #include <cstddef>

@@ -1,6 +1,6 @@
 #pragma once
 
-// The JSON of the HTTP face: request bodies into values, values into response bodies. Pure
+// The JSON of the HTTP front end: request bodies into values, values into response bodies. Pure
 // functions without I/O; gateway/http/connection moves the bytes.
 //
 // Bodies are read as a stream of events, without a document in memory: strings are counted and only

@@ -1,7 +1,7 @@
 #pragma once
 
-// Which path and method of the HTTP face is what, and what a request may carry there besides its
-// body's fields. Pure functions.
+// Which path and method of the HTTP front end is what, and what a request may carry there besides
+// its body's fields. Pure functions.
 
 #include <string_view>
 

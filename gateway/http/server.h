@@ -1,7 +1,7 @@
 #pragma once
 
-// The HTTP/1.1 face: POST /create, POST /sign, POST /sign/batch, GET /keys/{keyId}. The contract is
-// api/openapi.yaml.
+// The HTTP/1.1 front end: POST /create, POST /sign, POST /sign/batch, GET /keys/{keyId}. The
+// contract is api/openapi.yaml.
 //
 // A few I/O threads, each with an event loop, a listening socket (SO_REUSEPORT: the kernel spreads
 // the connections) and the connections it accepted. A connection never leaves its thread, so

@@ -629,11 +629,11 @@ TEST_F(HttpServerTest, RequestsAreCounted) {
   server_->Stop();
   std::string text = metrics_.Exposition();
   EXPECT_THAT(text,
-              HasSubstr(R"(http_grpc_requests_total{code="OK",face="http",method="sign"} 1)"));
+              HasSubstr(R"(http_grpc_requests_total{code="OK",method="sign",protocol="http"} 1)"));
   EXPECT_THAT(
       text,
       HasSubstr(
-          R"(http_grpc_requests_total{code="INVALID_ARGUMENT",face="http",method="sign"} 1)"));
+          R"(http_grpc_requests_total{code="INVALID_ARGUMENT",method="sign",protocol="http"} 1)"));
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 #pragma once
 
-// What the threads of the HTTP face share. What is not in here belongs to one thread alone.
+// What the threads of the HTTP front end share. What is not in here belongs to one thread alone.
 
 #include <atomic>
 #include <functional>

@@ -1,7 +1,7 @@
 #pragma once
 
-// One I/O thread of the HTTP face: its event loop, its listening socket, the connections that it
-// accepted, and the hand-offs between it and the service.
+// One I/O thread of the HTTP front end: its event loop, its listening socket, the connections that
+// it accepted, and the hand-offs between it and the service.
 //
 // To the service: signatures that were asked for in one turn of the loop are submitted together.
 // From the service, on whatever thread that chooses: finished calls gather in a list, and the loop

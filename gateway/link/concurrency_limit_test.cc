@@ -13,7 +13,7 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 // An enclave that answers `capacity` signatures a second in frames, one frame after the other, as
-// a link would ask it: in a time of its own, in steps of half a millisecond.
+// a link would ask it: in simulated time, in steps of half a millisecond.
 class SimulatedLink {
  public:
   struct Figures {

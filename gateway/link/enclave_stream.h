@@ -32,8 +32,9 @@ class StreamEvents {
   virtual void OnNeedDek(SignCall* first) = 0;
   // Their keys are being opened in the enclave, which took longer than a signature waits for it.
   virtual void OnRehydrateTimeout(SignCall* first) = 0;
-  // The enclave has answered `count` signatures: they went home, or to one of the above. Of those
-  // that it did its work for, the oldest was gathered at `oldest`; max() when there are none.
+  // The enclave has answered `count` signatures: they were completed, or went to one of the above.
+  // Of those that it did its work for, the oldest was gathered at `oldest`; max() when there are
+  // none.
   virtual void OnAnswered(std::size_t count, MonotonicTime oldest) = 0;
   // These `count` are given back unanswered: the stream was lost, or they took too long. Nobody
   // knows whether they were signed.

@@ -1,6 +1,6 @@
 #pragma once
 
-// Whether an enclave that can be reached can also be relied on. Its connections tell when it is
+// Whether an enclave that can be reached does its work. Its connections tell when it is
 // gone; this tells when it is there and does not answer: frozen, or answering rubbish.
 //
 //   closed     signatures go there
@@ -8,7 +8,7 @@
 //   half-open  a few do, as a trial: answered, they close it; one that is not opens it again
 //
 // It opens when kFailuresMin signatures in a row failed and none has succeeded for kSilence, or
-// when as many fail as succeed. Callers hardly notice: what fails is repeated elsewhere.
+// when as many fail as succeed. Callers hardly notice: what fails is retried elsewhere.
 //
 // Pure: told of outcomes every few milliseconds, with the time. Not thread-safe.
 

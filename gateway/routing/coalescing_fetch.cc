@@ -35,7 +35,7 @@ CoalescingFetch::Asked CoalescingFetch::AskAll(std::uint32_t enclave, SignCall* 
       case Next::kWait:
         break;
       case Next::kRepeat:
-        asked.repeat.Append(call);
+        asked.resend.Append(call);
         break;
       case Next::kLater:
         asked.later.Append(call);

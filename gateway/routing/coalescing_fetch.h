@@ -40,7 +40,7 @@ class CoalescingFetch {
   // The same for a list of calls, sorted by what is to be done. Those that wait are kept.
   struct Asked {
     std::vector<KeyId> to_fetch;
-    CallList repeat;
+    CallList resend;
     CallList later;
     CallList given_up;
   };

@@ -1,15 +1,15 @@
 #pragma once
 
-// The enclaves of a gateway: which there are, how the keys are shared out among them, and which can
-// be relied on now. Enclaves come, go and change weight while signatures flow: whoever routes takes
+// The enclaves of a gateway: which there are, how the keys are shared out among them, and which are
+// available now. Enclaves come, go and change weight while signatures flow: whoever routes takes
 // the table as it stands, which is immutable and swapped whole.
 //
 // A weight reaches what it is to be in steps, so that keys move a few at a time and can be loaded
 // where they go before they do (gateway/routing/rebalancer). That is so for an enclave that is
 // added, for one that is removed, and for one that was restarted and has lost its keys. Only while
-// nobody else serves is there nothing to be gained, and the whole of it is one step.
+// nobody else is in service is there nothing to be gained, and the whole of it is one step.
 //
-// Two things keep an enclave from being routed to. It does not serve: there is no connection, or
+// Two things keep an enclave from being routed to. It is not in service: there is no connection, or
 // the data keys in use are not open in it yet. Or it is ejected (gateway/routing/outlier_detector):
 // it does not do its work.
 
@@ -41,7 +41,8 @@ struct EnclaveSpec {
 // Thread-safe.
 class Fleet {
  public:
-  // How long an enclave that is connected waits for the data keys in use, while others serve.
+  // How long an enclave that is connected waits for the data keys in use, while others are in
+  // service.
   static constexpr std::chrono::seconds kWarmUpTimeout{5};
 
   // One enclave, from the moment it is added until it is removed and nobody holds it.
@@ -109,8 +110,8 @@ class Fleet {
 
   // ALREADY_EXISTS, RESOURCE_EXHAUSTED (HashRing::kMembersMax), INVALID_ARGUMENT (weight).
   absl::Status Add(const EnclaveSpec& spec) BULLA_EXCLUDES(mutex_);
-  // Its keys go to the others step by step, if it serves and so do others; then it is let go.
-  // NOT_FOUND; FAILED_PRECONDITION when it serves and no other that has keys does.
+  // Its keys go to the others step by step, if it is in service and so are others; then it is let
+  // go. NOT_FOUND; FAILED_PRECONDITION when it is in service and no other that has keys is.
   absl::Status Remove(const Address& address) BULLA_EXCLUDES(mutex_);
   // NOT_FOUND, INVALID_ARGUMENT; for a weight of 0 as Remove().
   absl::Status SetWeight(const Address& address, std::uint32_t weight) BULLA_EXCLUDES(mutex_);
@@ -123,12 +124,12 @@ class Fleet {
   // Ends every link. Idempotent.
   void Stop() BULLA_EXCLUDES(mutex_);
 
-  // Called every few milliseconds by one thread: judges the enclaves. `is_settled` says whether
-  // nothing is being opened in an enclave.
+  // Called every few milliseconds by one thread: ejects outliers, and takes back those that
+  // recover. `is_settled` says whether nothing is being opened in an enclave.
   void Tick(MonotonicTime now, const std::function<bool(const EnclaveLink&)>& is_settled)
       BULLA_EXCLUDES(mutex_);
 
-  // Enclaves that serve and are not ejected.
+  // Enclaves in service and not ejected.
   std::size_t available() const BULLA_EXCLUDES(mutex_);
   std::vector<Status> statuses() const BULLA_EXCLUDES(mutex_);
   struct Capacity {

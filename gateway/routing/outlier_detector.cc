@@ -7,7 +7,7 @@ namespace bulla {
 
 bool OutlierDetector::TryAdmit() {
   const Value value = value_.load(std::memory_order_relaxed);
-  if (value != Value::kTrial) return value == Value::kRelied;
+  if (value != Value::kTrial) return value == Value::kAvailable;
   return trials_left_.load(std::memory_order_relaxed) > 0 &&
          trials_left_.fetch_sub(1, std::memory_order_relaxed) > 0;
 }
@@ -15,7 +15,7 @@ bool OutlierDetector::TryAdmit() {
 void OutlierDetector::FollowBreaker(MonotonicTime now) {
   switch (breaker_.state()) {
     case CircuitBreaker::State::kClosed:
-      return Rely();
+      return Return();
     case CircuitBreaker::State::kOpen:
       value_.store(Value::kEjected, std::memory_order_relaxed);
       return;
@@ -45,10 +45,10 @@ void OutlierDetector::Judge(std::span<const Judged> all, MonotonicTime now) {
     detector->ejected_at_ = now;
     ejected.push_back(detector);
   }
-  // Others may have been lost since: those ejected longest are relied on again.
+  // Others may have been lost since: those ejected longest return.
   std::ranges::sort(ejected, {},
                     [](const OutlierDetector* detector) { return detector->ejected_at_; });
-  for (std::size_t i = 0; i + ejected_max < ejected.size(); ++i) ejected[i]->Rely();
+  for (std::size_t i = 0; i + ejected_max < ejected.size(); ++i) ejected[i]->Return();
 }
 
 }  // namespace bulla

@@ -1,9 +1,10 @@
 #pragma once
 
-// Whether an enclave is relied on. Two things are kept apart: what its circuit breaker detects, and
-// what follows from it. At most kEjectedMaxPercent of the enclaves that serve are ejected, since
+// Outlier detection: whether an enclave is ejected. Two things are kept apart: what its circuit
+// breaker detects, and
+// what follows from it. At most kEjectedMaxPercent of the enclaves in service are ejected, since
 // when all look bad the fault is likely ours, and a few signatures are better than none; so one
-// that is detected may be relied on still. Once ejected it comes back through a trial.
+// that is detected may be used still. Once ejected it comes back through a trial.
 //
 // Pure: owns no thread, lock or clock. TryAdmit() and ejected() may be called by any thread, the
 // rest by one.
@@ -26,7 +27,7 @@ class OutlierDetector {
 
   explicit OutlierDetector(MonotonicTime now) : breaker_(now) {}
 
-  bool ejected() const { return value_.load(std::memory_order_relaxed) != Value::kRelied; }
+  bool ejected() const { return value_.load(std::memory_order_relaxed) != Value::kAvailable; }
   // Whether a signature may go there now. One that goes as a trial uses that trial up.
   bool TryAdmit();
 
@@ -44,14 +45,14 @@ class OutlierDetector {
   static void Judge(std::span<const Judged> all, MonotonicTime now);
 
  private:
-  enum class Value : std::uint8_t { kRelied, kEjected, kTrial };
+  enum class Value : std::uint8_t { kAvailable, kEjected, kTrial };
 
   bool detected() const { return breaker_.state() != CircuitBreaker::State::kClosed; }
   // Of one that is ejected or detected: ejected, or on trial, as its breaker says.
   void FollowBreaker(MonotonicTime now);
-  void Rely() { value_.store(Value::kRelied, std::memory_order_relaxed); }
+  void Return() { value_.store(Value::kAvailable, std::memory_order_relaxed); }
 
-  std::atomic<Value> value_{Value::kRelied};
+  std::atomic<Value> value_{Value::kAvailable};
   std::atomic<int> trials_left_{0};
   // The judging thread's own.
   CircuitBreaker breaker_;

@@ -57,7 +57,7 @@ class OutlierDetectorTest : public testing::Test {
 
 using Indices = std::vector<std::size_t>;
 
-TEST_F(OutlierDetectorTest, OneThatFailsIsEjectedAndReliedOnAgainAfterATrial) {
+TEST_F(OutlierDetectorTest, OneThatFailsIsEjectedAndReturnsAfterATrial) {
   Make(2);
   Run(milliseconds(500));
   EXPECT_EQ(Ejected(), Indices());
@@ -86,7 +86,7 @@ TEST_F(OutlierDetectorTest, AnEjectedOneTakesNothingAndOneOnTrialAFew) {
   EXPECT_EQ(Taken(1), CircuitBreaker::kTrials) << "given anew";
 }
 
-TEST_F(OutlierDetectorTest, NotMoreThanHalfOfThoseThatServeAreEjected) {
+TEST_F(OutlierDetectorTest, NotMoreThanHalfOfThoseInServiceAreEjected) {
   Make(5);
   fails_.assign(5, true);
   Run(milliseconds(500));
@@ -100,7 +100,7 @@ TEST_F(OutlierDetectorTest, TheOnlyOneIsNotEjected) {
   EXPECT_EQ(Ejected(), Indices());
 }
 
-TEST_F(OutlierDetectorTest, WhenOthersAreLostTheOneEjectedLongestIsReliedOnAgain) {
+TEST_F(OutlierDetectorTest, WhenOthersAreLostTheOneEjectedLongestReturns) {
   Make(4);
   fails_[2] = true;
   Run(milliseconds(200));

@@ -1,6 +1,6 @@
 #pragma once
 
-// Which signatures are repeated, and where. Signing is deterministic, so repeating one that was
+// Which signatures are retried, and where. Signing is deterministic, so retrying one that was
 // computed already does no harm.
 //
 // Pure: owns no thread, lock or clock.
@@ -23,14 +23,14 @@ enum class RetryReason {
                       // opening it
 };
 
-// From the first repetition of a call to its end, whatever that is.
+// From the first retry of a call to its end, whatever that is.
 inline constexpr std::chrono::milliseconds kRetryTimeout{200};
 
 inline bool MayRetry(const SignCall& call, MonotonicTime now) {
   return call.retries < SignCall::kRetriesMax && now < call.deadline;
 }
 
-// `from` has not signed it. Requires: it may be repeated.
+// `from` has not signed it. Requires: it may be retried.
 inline void CountRetry(SignCall& call, std::uint32_t from, MonotonicTime now) {
   if (call.retries == 0) call.deadline = std::min(call.deadline, now + kRetryTimeout);
   call.avoid[call.retries++] = from;

@@ -1,9 +1,9 @@
 #pragma once
 
-// How many signatures the gateway may repeat by itself: one for every ten that it was asked for,
+// How many signatures the gateway may retry by itself: one for every ten that it was asked for,
 // so that a fault of all enclaves at once does not become a storm; and a few a second whatever the
 // traffic. What is not used is saved up to kSavedMax: an enclave that dies takes a few hundred with
-// it at one moment, and those are what repeating is for.
+// it at one moment, and those are what retrying is for.
 //
 // Pure but for being atomic: owns no lock, thread or clock.
 
@@ -28,7 +28,7 @@ class RetryBudget {
   void Deposit(std::size_t requests);
   // Time passes. For one thread.
   void Tick(MonotonicTime now);
-  // Takes one repetition; false when there is none.
+  // Takes one retry; false when there is none.
   bool TryWithdraw();
 
   std::size_t left() const;
@@ -36,7 +36,7 @@ class RetryBudget {
  private:
   void Add(std::int64_t tenths, std::int64_t tenths_max);
 
-  std::atomic<std::int64_t> tenths_{kSavedMax * kRequestsPerRetry};  // of a repetition
+  std::atomic<std::int64_t> tenths_{kSavedMax * kRequestsPerRetry};  // of a retry
   MonotonicTime next_;
 };
 

@@ -50,14 +50,14 @@ TEST(RetryBudget, AStormIsSmall) {
   RetryBudget budget;
   MonotonicTime now{std::chrono::hours(1)};
   std::size_t received = 0;
-  std::size_t repeated = 0;
+  std::size_t retried = 0;
   while (now < MonotonicTime(std::chrono::hours(1)) + std::chrono::seconds(10)) {
     budget.Tick(now += milliseconds(1));
     budget.Deposit(5);
     received += 5;
-    repeated += WithdrawAll(budget);
+    retried += WithdrawAll(budget);
   }
-  EXPECT_LE(static_cast<double>(repeated), 0.12 * static_cast<double>(received));
+  EXPECT_LE(static_cast<double>(retried), 0.12 * static_cast<double>(received));
 }
 
 }  // namespace

@@ -13,11 +13,11 @@ struct TestCall final : SignCall {};
 
 struct TestMember {
   std::uint32_t number = 0;
-  bool relied_on = true;
+  bool usable = true;
   bool takes = true;
   bool holds = true;
   std::uint32_t id() const { return number; }
-  bool available() const { return relied_on; }
+  bool available() const { return usable; }
   bool TryAdmit() { return takes; }
 };
 
@@ -64,9 +64,9 @@ TEST_F(RetryTest, WhoHasNotAnsweredBeforeIsNotAskedAgain) {
 }
 
 TEST_F(RetryTest, WhatOnlyAStreamHasLostGoesBackWhenThereIsNobodyElse) {
-  for (std::uint32_t number : {2u, 3u, 4u}) Member(number).takes = Member(number).relied_on = false;
+  for (std::uint32_t number : {2u, 3u, 4u}) Member(number).takes = Member(number).usable = false;
   EXPECT_EQ(Another(1, RetryReason::kLost), 1u);
-  Member(1).relied_on = false;
+  Member(1).usable = false;
   EXPECT_EQ(Another(1, RetryReason::kLost), 0u);
 }
 

@@ -11,13 +11,13 @@ namespace bulla {
 namespace {
 
 // A tick that comes this late tells of a gateway that did not run. Its enclaves' answers wait to be
-// read: they are not stuck.
+// read: they are not late.
 constexpr std::chrono::milliseconds kLateTick{50};
 
 prometheus::Counter& RetryCounter(Metrics& metrics, const std::string& reason) {
   return metrics.AddCounter(
       "retry_total",
-      "Signatures repeated: an enclave left them unanswered (lost), had the DEK not open (no_dek), "
+      "Signatures retried: an enclave left them unanswered (lost), had the DEK not open (no_dek), "
       "or was still opening the key (rehydrate_timeout); refused: not repeated, the retry budget "
       "was "
       "spent",
@@ -158,7 +158,7 @@ void Router::Retry(EnclaveLink& from, SignCall* first, RetryReason reason, Error
   const MonotonicTime now = parts_.clock.Now();
   Sorted sorted(parts_.fleet.table());
   CallList given_up;
-  std::size_t repeated = 0;
+  std::size_t retried = 0;
   while (first != nullptr) {
     SignCall* call = PopFirst(first);
     std::optional<std::size_t> member;
@@ -178,12 +178,12 @@ void Router::Retry(EnclaveLink& from, SignCall* first, RetryReason reason, Error
     }
     CountRetry(*call, from.id(), now);
     sorted.Append(*member, call);
-    ++repeated;
+    ++retried;
   }
-  if (repeated > 0) {
-    retried_[static_cast<std::size_t>(reason)]->Increment(static_cast<double>(repeated));
+  if (retried > 0) {
+    retried_[static_cast<std::size_t>(reason)]->Increment(static_cast<double>(retried));
     if (reason != RetryReason::kRehydrateTimeout)
-      cross_enclave_.Increment(static_cast<double>(repeated));
+      cross_enclave_.Increment(static_cast<double>(retried));
   }
   FailAll(given_up.first(), otherwise);
   sorted.SendAll();
@@ -213,7 +213,7 @@ void Router::OnNeedBlob(EnclaveLink& link, SignCall* first) {
     deferred_.AppendAll(asked.later);
   }
   FailAll(asked.given_up.first(), ErrorCode::kRetryLater);
-  if (!asked.repeat.empty()) link.pool().Sign(asked.repeat.first());
+  if (!asked.resend.empty()) link.pool().Sign(asked.resend.first());
   for (const KeyId& key_id : asked.to_fetch) FetchBlob(link, key_id);
 }
 

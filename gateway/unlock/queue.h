@@ -51,7 +51,7 @@ class UnlockQueue {
   UnlockCause CauseOf(const Task& task) const;
   // What KMS has refused for good is due now: something has changed that may have been the reason.
   void RetryRefused(MonotonicTime now);
-  // What no repetition can help: it is dropped, and may be wanted again.
+  // What no retry can help: it is dropped, and may be wanted again.
   void GaveUp(const Task& task);
 
   // An enclave is gone: what was wanted of it is forgotten, and asked for anew when it is back.

@@ -208,7 +208,7 @@ void Unlocker::Finish(const UnlockQueue::Task& task, const absl::Status& status)
 }
 
 // Rows are never deleted, so a DEK without one is of another store, or the enclave made it up:
-// nothing under it is here to be signed with, and no repetition helps. An enclave that has it open
+// nothing under it is here to be signed with, and no retry helps. An enclave that has it open
 // names it again at each probe until its hard TTL; each costs one look at the store.
 void Unlocker::GiveUp(const UnlockQueue::Task& task) {
   CountFailure(UnlockCause::kOther);

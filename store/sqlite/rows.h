@@ -14,7 +14,7 @@ inline constexpr std::size_t kWrappedDekBytesMax = 6144;   // KMS CiphertextBlob
 inline constexpr std::size_t kKmsKeyIdBytesMax = 2048;     // KMS KeyId, as an ARN
 inline constexpr std::size_t kBlobBytesMax = 1024;         // a sealed key is 129
 inline constexpr std::size_t kAddressBytesMax = 64;        // EIP-55 is 42
-inline constexpr std::size_t kIdempotencyBytesMax = 1024;  // each part; the faces allow less
+inline constexpr std::size_t kIdempotencyBytesMax = 1024;  // each part; the front ends allow less
 
 // INVALID_ARGUMENT when something is over a limit, or empty that must not be.
 absl::Status CheckRow(const DekRow& row);

@@ -64,7 +64,7 @@ class FakeSignerService final : public SignerService {
     MutexLock lock(mutex_);
     holding_ = true;
   }
-  // Delivers what is held, on this thread, and holds no more.
+  // Completes what is held, on this thread, and holds no more.
   void Release() {
     SignCall* calls = nullptr;
     std::vector<std::function<void()>> dones;
@@ -167,9 +167,9 @@ class FakeSignerService final : public SignerService {
     done();
   }
 
-  // Fills in the outcomes and hands each home its calls, all at once.
+  // Fills in the outcomes and completes each sink's calls, all at once.
   void Finish(SignCall* first) {
-    std::map<CompletionSink*, SignCall*> by_home;
+    std::map<CompletionSink*, SignCall*> by_sink;
     {
       MutexLock lock(mutex_);
       for (SignCall* call = first; call != nullptr;) {
@@ -179,12 +179,12 @@ class FakeSignerService final : public SignerService {
                       : keys_.contains(call->key_id) ? ErrorCode::kOk
                                                      : ErrorCode::kInvalidKey;
         call->signature = SignatureOf(call->key_id, call->digest);
-        call->next = by_home[call->sink];
-        by_home[call->sink] = call;
+        call->next = by_sink[call->sink];
+        by_sink[call->sink] = call;
         call = next;
       }
     }
-    for (auto [home, calls] : by_home) home->Complete(calls);
+    for (auto [sink, calls] : by_sink) sink->Complete(calls);
   }
 
   Mutex mutex_;

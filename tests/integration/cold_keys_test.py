@@ -102,7 +102,7 @@ class ColdKeysTest(SystemTest):
         say(f"  {CALLERS} callers on one cold key: {loads:.0f} load, {rehydrated:.0f} rehydration, "
             f"{calls} KMS calls; the last after {max(took):.3f} s")
         # One each on a machine that runs: a call that an enclave has not answered after 100 ms is
-        # repeated in the other, which then opens the data key and the key too.
+        # retried in the other, which then opens the data key and the key too.
         self.assertLessEqual(rehydrated, self.system.enclaves)
         self.assertLessEqual(calls, self.system.enclaves)
         # Once more in vain, while the data key is closed.
@@ -148,7 +148,7 @@ class ColdKeysTest(SystemTest):
         sent = self.sum_of("batch_size_hist_sum") - sent_before
         asked = sum(count for labels, count in
                     self.system.metrics("http_grpc_requests_total").items()
-                    if 'method="sign"' in labels and 'face="http"' in labels)
+                    if 'method="sign"' in labels and 'protocol="http"' in labels)
         everything = sorted(latency for one in latencies for latency in one)
         say(f"  {sum(received)} requests in {STORM_S} s, all UNLOCK_REQUIRED (p50 "
             f"{quantile(everything, 0.5) * 1000:.1f} ms, "

@@ -60,7 +60,7 @@ class FailoverTest(SystemTest):
         failed = report["failed"] / report["requests"]
         say(f"  {report['requests']} requests: {report['failed']} failed ({failed:.4%}: "
             f"{report['errors']}), {report['dropped']} dropped; p50 {report['p50_ms']:.2f}, p99 "
-            f"{report['p99_ms']:.1f}, longest {report['max_ms']:.0f} ms; repeated "
+            f"{report['p99_ms']:.1f}, longest {report['max_ms']:.0f} ms; retried "
             f"{self.system.metrics('retry_total')}")
         self.assertEqual(report["wrong"], 0, "a wrong signature")
         self.assertEqual(report["dropped"], 0, "left unanswered")

@@ -682,7 +682,7 @@ class GrpcTest(HostileTest):
     def streams_ended(self):
         return sum(count for labels, count in
                    self.system.metrics("http_grpc_requests_total").items()
-                   if 'face="grpc",method="sign_stream"' in labels)
+                   if 'method="sign_stream",protocol="grpc"' in labels)
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ class MigrationTest(SystemTest):
             f"pool exhausted {after['pool_exhausted_total']:.0f}, acquired within "
             f"{self.acquire_quantile(0.95) * 1000:.0f} us (p95, upper bound); {report['failed']} "
             f"failed, p50 {report['p50_ms']:.2f}, p99 {report['p99_ms']:.1f} ms")
-        say(f"  repeated, by reason: {self.system.metrics('retry_total')}")
+        say(f"  retried, by reason: {self.system.metrics('retry_total')}")
         self.assertEqual((report["wrong"], report["dropped"]), (0, 0), report["errors"])
         # A stalling host can hold an enclave up for longer than a signature waits for its key.
         self.assertLessEqual(set(report["errors"]), {"UNLOCK_REQUIRED", "RETRY_LATER"})

@@ -58,8 +58,8 @@ class OperationsTest(SystemTest):
     def weights(self):
         return [enclave["weight"] for enclave in self.enclaves().values()]
 
-    def await_third_serves(self):
-        await_true(lambda: self.enclaves().get(self.third, {}).get("serving"), "it serves")
+    def await_third_in_service(self):
+        await_true(lambda: self.enclaves().get(self.third, {}).get("serving"), "it is in service")
 
     def edit(self, enclaves):
         """The file with other enclaves, as an editor leaves it."""
@@ -113,7 +113,7 @@ class OperationsTest(SystemTest):
 
         def add():
             self.assertIn("this lasts until", self.done("enclaves", "add", self.third))
-            self.await_third_serves()
+            self.await_third_in_service()
             self.await_weight(100)
 
         def halve():
@@ -150,7 +150,7 @@ class OperationsTest(SystemTest):
 
         def add():
             self.edit([*first_two, f"{self.third} weight=50"])
-            self.await_third_serves()
+            self.await_third_in_service()
             self.await_weight(50)
             self.assertEqual(self.weights(), [100, 100, 50])
 

@@ -162,7 +162,7 @@ class SecondGateway:
 
 
 class LoadBalancer:
-    """HAProxy, which asks each gateway's admin listener whether it is ready. It repeats nothing."""
+    """HAProxy, which asks each gateway's admin listener whether it is ready. It retries nothing."""
 
     def __init__(self, system, gateways):
         program = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
@@ -209,7 +209,7 @@ class RollingRestartTest(SystemTest):
             f"{quantile(took_s, 0.99) * 1000:.0f}, longest {max(took_s) * 1000:.0f} ms")
 
     def restart(self, name):
-        """SIGTERM; returns when `bulla dev` has started it again and the gateway relies on it."""
+        """SIGTERM; returns when `bulla dev` has started it again and it is available to the gateway."""
         before = self.system.children()[name]
         os.kill(before, signal.SIGTERM)
         await_true(lambda: not is_alive(before), f"{name} has ended")

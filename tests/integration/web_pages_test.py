@@ -169,7 +169,7 @@ class WebPagesTest(SystemTest):
         """How many requests for a change got that code."""
         return sum(value for labels, value in
                    self.system.metrics("http_grpc_requests_total").items()
-                   if f'code="{code}"' in labels and 'face="http"' in labels)
+                   if f'code="{code}"' in labels and 'protocol="http"' in labels)
 
     def script(self, calls):
         return (SCRIPT.replace("KEY_ID", json.dumps(self.key["keyId"])).replace("CALLS", calls))

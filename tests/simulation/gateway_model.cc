@@ -156,7 +156,7 @@ void GatewayModel::OnNeedBlob(Member& member, SignCall* first) {
   const CoalescingFetch::Asked asked = blob_fetch_.AskAll(member.id(), first, world_.now);
   deferred_.AppendAll(asked.later);
   FailAll(asked.given_up.first(), ErrorCode::kRetryLater);
-  if (!asked.repeat.empty()) PoolSign(member, asked.repeat.first());
+  if (!asked.resend.empty()) PoolSign(member, asked.resend.first());
   for (const KeyId& key_id : asked.to_fetch) {
     const std::uint32_t key = Keys::NumberOf(key_id);
     ++counts_.blob_loads;

@@ -100,7 +100,8 @@ class Simulation {
     auto count = [this](ItemStatus status) { return answers(status); };
     return fmt::format(
         "{} steps, {:.1f} simulated hours, {} DEKs opened, {} unlocks failed, {} policies set\n"
-        "answers: {} signatures, {} need a blob, {} need a DEK, {} waited out, {} told of a bad "
+        "answers: {} signatures, {} need a blob, {} need a DEK, {} timed out rehydrating, {} told "
+        "of a bad "
         "blob, {} of a fault\n"
         "openings: {}, failed {}, ahead of time {}, of keys forgotten meanwhile {}; evicted: {} "
         "plain "
@@ -369,7 +370,7 @@ class Simulation {
     if (dek == nullptr) dek = std::make_shared<DekValidity>(now_);
     ShardOf(key).InsertWarm(keys_[key].header, keys_[key].blob, {SecretOf(keys_[key]), {}, dek},
                             now_, dice_.Roll());
-    model_.Adopted(key, keys_[key].dek, now_);
+    model_.Inserted(key, keys_[key].dek, now_);
   }
 
   // The key was disabled; and is enabled again, for it is asked for as before.

@@ -134,7 +134,7 @@ void KeyModel::Loaded(std::size_t number, std::size_t dek) {
   key.dek = dek;
 }
 
-void KeyModel::Adopted(std::size_t number, std::size_t dek, MonotonicTime now) {
+void KeyModel::Inserted(std::size_t number, std::size_t dek, MonotonicTime now) {
   Key& key = keys_[number];
   if (key.flight) return;
   key.blob = true;

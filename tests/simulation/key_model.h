@@ -28,7 +28,7 @@ class KeyModel {
 
   void Asked(std::size_t key, const KeyShard::Answer& answer, MonotonicTime now);
   void Loaded(std::size_t key, std::size_t dek);
-  void Adopted(std::size_t key, std::size_t dek, MonotonicTime now);
+  void Inserted(std::size_t key, std::size_t dek, MonotonicTime now);
   void Forgotten(std::size_t key);  // a flight goes on
   // A flight ended with what was opened under this generation of its DEK.
   void FlightCompleted(std::size_t key, std::size_t generation, ItemStatus status,
