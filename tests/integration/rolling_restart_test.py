@@ -209,7 +209,7 @@ class RollingRestartTest(SystemTest):
             f"{quantile(took_s, 0.99) * 1000:.0f}, longest {max(took_s) * 1000:.0f} ms")
 
     def restart(self, name):
-        """SIGTERM; returns when `bulla dev` has started it again and it is available to the gateway."""
+        """SIGTERM; returns when it was started again and is available to the gateway."""
         before = self.system.children()[name]
         os.kill(before, signal.SIGTERM)
         await_true(lambda: not is_alive(before), f"{name} has ended")
