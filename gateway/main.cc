@@ -102,7 +102,7 @@ absl::Status Serve(const Flags& flags) {
   metrics.AddSource([&] { return StoreFamilies(store->health(), store->transactions()); });
   metrics.AddSource([&] { return EnclaveFamilies(data_plane.fleet().statuses()); });
 
-  // What every call passes, the last first.
+  // What every call passes on its way to the keys, the last first.
   KeyService keys({.router = data_plane.router(),
                    .fleet = data_plane.fleet(),
                    .unlocker = data_plane.unlocker(),
@@ -111,12 +111,13 @@ absl::Status Serve(const Flags& flags) {
                    .clock = clock});
   Clients clients;
   Admission admission(config.admission, clients, metrics);
-  AdmissionFilter chain(keys, admission, clock);
+  SignerChain chain(keys);
+  chain.Add<AdmissionFilter>(admission, clock);
 
   // In front: the listeners.
   const HostRules hosts = http_options.hosts;
-  HttpServer http(std::move(http_options), chain, clients, metrics, clock);
-  GrpcServer grpc(std::move(grpc_options), chain, clients, metrics, clock);
+  HttpServer http(std::move(http_options), chain.front(), clients, metrics, clock);
+  GrpcServer grpc(std::move(grpc_options), chain.front(), clients, metrics, clock);
   ConfigReport config_report;  // the ticker tells, the admin listener shows
   std::atomic<bool> draining{false};
   const auto unless_draining = [&](std::vector<std::string> reasons) {

@@ -19,25 +19,29 @@ struct TestCall final : SignCall {};
 // A filter that notes what passes it in both directions.
 class Recorder final : public SignerFilter, private CompletionSink {
  public:
-  using SignerFilter::SignerFilter;
+  struct Seen {
+    std::size_t there = 0;
+    std::size_t back = 0;
+  };
+  Recorder(SignerService& next, Seen& seen) : SignerFilter(next), seen_(seen) {}
   void Sign(SignCall* first) override {
     for (SignCall* call = first; call != nullptr; call = call->next) {
-      ++there;
+      ++seen_.there;
       call->Intercept(*this);
     }
     next().Sign(first);
   }
-  std::size_t there = 0;
-  std::size_t back = 0;
 
  private:
   void Complete(SignCall* first) override {
     for (SignCall* call = first; call != nullptr; call = call->next) {
-      ++back;
+      ++seen_.back;
       call->Restore();
     }
     CompleteAll(first);
   }
+
+  Seen& seen_;
 };
 
 class AdmissionFilterTest : public testing::Test, private CompletionSink {
@@ -113,11 +117,14 @@ TEST_F(AdmissionFilterTest, RequestsOfSeveralClientsInOneListAreEachTheirOwn) {
 }
 
 TEST_F(AdmissionFilterTest, EveryFilterSeesEachCallOnItsWayThereAndBack) {
-  Recorder inner(service_);
-  AdmissionFilter admission(inner, admission_, clock_);
-  Recorder outer(admission);
+  Recorder::Seen inner;
+  Recorder::Seen outer;
+  SignerChain chain(service_);
+  chain.Add<Recorder>(inner);
+  chain.Add<AdmissionFilter>(admission_, clock_);
+  chain.Add<Recorder>(outer);
   Ask(1, 4);
-  Sign(outer);
+  Sign(chain.front());
   EXPECT_EQ(completed_, 4u);
   EXPECT_EQ(outer.there, 4u);
   EXPECT_EQ(outer.back, 4u) << "what is refused behind it too";

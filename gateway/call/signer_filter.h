@@ -7,7 +7,9 @@
 // (SignCall::Intercept) before it passes them on, and gives it back (SignCall::Restore) before it
 // passes them back.
 
+#include <memory>
 #include <utility>
+#include <vector>
 
 #include "gateway/call/signer_service.h"
 
@@ -30,6 +32,25 @@ class SignerFilter : public SignerService {
 
  private:
   SignerService& next_;
+};
+
+// The chain, built from its end. Thread-safe once it is built.
+class SignerChain {
+ public:
+  // `last` is what all filters stand in front of; it outlives the chain.
+  explicit SignerChain(SignerService& last) : front_(&last) {}
+
+  // Puts a filter in front of those that are there: Filter(SignerService& next, arguments...).
+  template <typename Filter, typename... Arguments>
+  void Add(Arguments&&... arguments) {
+    filters_.push_back(std::make_unique<Filter>(*front_, std::forward<Arguments>(arguments)...));
+    front_ = filters_.back().get();
+  }
+  SignerService& front() { return *front_; }
+
+ private:
+  std::vector<std::unique_ptr<SignerFilter>> filters_;
+  SignerService* front_;
 };
 
 }  // namespace bulla
