@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <fmt/format.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 #include <gtest/gtest.h>
@@ -251,6 +252,26 @@ TEST_F(Sealing, WhateverAParentDoesNewKeysAreSealedUnderWhatTheEnclaveMade) {
               created, durable.size(), opened);
   EXPECT_GT(created, 20);
   EXPECT_GT(durable.size(), 5u);
+}
+
+// wire/README.md: whoever speaks another version learns both, and nothing of what is sealed here.
+TEST_F(Sealing, AParentOfAnotherProtocolIsToldTheVersionsAndNothingElse) {
+  ASSERT_TRUE(SealUnder(ObtainSealingDek().value()));
+  for (std::uint32_t version = 0; version <= kWireProtocolVersion + 1; ++version) {
+    grpc::ClientContext context;
+    wire::v1::HelloRequest request;
+    wire::v1::HelloReply reply;
+    request.set_protocol_version(version);
+    const grpc::Status status = enclave_->Hello(&context, request, &reply);
+    if (version == kWireProtocolVersion) {
+      EXPECT_TRUE(status.ok() && reply.has_sealing_dek());
+      continue;
+    }
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+    EXPECT_EQ(status.error_message(), fmt::format("the gateway speaks protocol {}, this enclave {}",
+                                                  version, kWireProtocolVersion));
+    EXPECT_EQ(reply.ByteSizeLong(), 0u);
+  }
 }
 
 }  // namespace
