@@ -116,7 +116,8 @@ std::function<void()> Acceptor::CountIn(Metrics& metrics, const std::string& lis
   return [&pauses] { pauses.Increment(); };
 }
 
-Acceptor::Acceptor(asio::any_io_executor executor, UniqueFd listener, Options options, Take take)
+Acceptor::Acceptor(const asio::any_io_executor& executor, UniqueFd listener, Options options,
+                   Take take)
     : impl_(std::make_shared<Impl>(executor, std::move(listener), std::move(options),
                                    std::move(take))) {}
 

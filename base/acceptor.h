@@ -43,7 +43,8 @@ class Acceptor {
   };
 
   // `listener` is a listening stream socket of any kind.
-  Acceptor(boost::asio::any_io_executor executor, UniqueFd listener, Options options, Take take);
+  Acceptor(const boost::asio::any_io_executor& executor, UniqueFd listener, Options options,
+           Take take);
   ~Acceptor();  // Close()
 
   // From now on connections are given to `take`.

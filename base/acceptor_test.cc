@@ -65,7 +65,7 @@ class AcceptorTest : public ::testing::Test {
     EXPECT_EQ(taken_.size(), count);
   }
 
-  const RealClock clock_;
+  RealClock clock_;
   boost::asio::io_context io_{1};
   sockaddr_in address_{};
   std::vector<UniqueFd> clients_;

@@ -127,8 +127,8 @@ void ConfigReader::Add(Field field) {
 }
 
 void ConfigReader::AddChecked(std::string key, bool hot, std::string type, std::string default_text,
-                              std::string unit, std::string min, std::string max,
-                              std::string advice,
+                              const std::string& unit, const std::string& min,
+                              const std::string& max, std::string advice,
                               std::function<absl::Status(const std::string&)> set) {
   std::string limits = fmt::format("{} to {}", min, max);
   if (!unit.empty()) limits += " " + unit;

@@ -56,8 +56,9 @@ class ConfigReader {
                      std::string advice);
 
   // `unit` is for the reader of the table: "bytes", "threads".
+  // NOLINTBEGIN(performance-unnecessary-value-param): moved from, unseen since in a template
   template <typename Member>
-  void AddInteger(std::string key, Member* member, std::string unit,
+  void AddInteger(std::string key, Member* member, const std::string& unit,
                   typename SettingTraits<Member>::Value min,
                   typename SettingTraits<Member>::Value max, std::string advice) {
     using Integer = typename SettingTraits<Member>::Value;
@@ -65,8 +66,8 @@ class ConfigReader {
     const Integer value = SettingTraits<Member>::Get(*member);
     BULLA_CHECK(min <= value && value <= max, "a default lies outside its limits");
     BULLA_CHECK(std::in_range<std::int64_t>(max), "a limit is over 2^63 - 1");
-    AddChecked(std::move(key), SettingTraits<Member>::kHot, "integer", std::to_string(value),
-               std::move(unit), std::to_string(min), std::to_string(max), std::move(advice),
+    AddChecked(std::move(key), SettingTraits<Member>::kHot, "integer", std::to_string(value), unit,
+               std::to_string(min), std::to_string(max), std::move(advice),
                [member, min, max](const std::string& text) -> absl::Status {
                  BULLA_ASSIGN_OR_RETURN(std::int64_t parsed, internal::ParseInteger(text));
                  if (std::cmp_less(parsed, min) || std::cmp_greater(parsed, max)) {
@@ -95,6 +96,7 @@ class ConfigReader {
           return absl::OkStatus();
         });
   }
+  // NOLINTEND(performance-unnecessary-value-param)
 
   // For what is hot though its member is no Hot<T>: it is not read at use, but whoever takes a
   // changed file hands it on. Requires: `key` was registered, or is a section.
@@ -142,8 +144,8 @@ class ConfigReader {
   void Add(Field field);
   // For values of one text between two limits.
   void AddChecked(std::string key, bool hot, std::string type, std::string default_text,
-                  std::string unit, std::string min, std::string max, std::string advice,
-                  std::function<absl::Status(const std::string&)> set);
+                  const std::string& unit, const std::string& min, const std::string& max,
+                  std::string advice, std::function<absl::Status(const std::string&)> set);
   bool IsSection(std::string_view key) const;
   absl::Status Set(Field& field, std::string origin, const std::vector<std::string>& texts);
   absl::Status SetFromFile(const ConfigEntry& entry, std::string_view name);

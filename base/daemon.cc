@@ -42,6 +42,8 @@ std::size_t RaiseDescriptorLimit() {
   return limit.rlim_cur;
 }
 
-void ReturnLargeBuffersAtOnce() { ::mallopt(M_MMAP_THRESHOLD, 256 * 1024); }
+void ReturnLargeBuffersAtOnce() {
+  ::mallopt(M_MMAP_THRESHOLD, 256 * 1024);  // NOLINT(concurrency-mt-unsafe): no threads yet
+}
 
 }  // namespace bulla

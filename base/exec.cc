@@ -19,7 +19,7 @@ void ExecOrExplain(char* const* argv, char* const* environment) {
   for (int signal : {SIGHUP, SIGINT, SIGPIPE, SIGCHLD}) std::signal(signal, SIG_DFL);
   sigset_t none;
   ::sigemptyset(&none);
-  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
   ::execve(argv[0], argv, environment);
   const char* name = ::strerrorname_np(errno);
   Say("cannot run ");

@@ -41,6 +41,7 @@ bool LockThreadStack() {
   const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
   const std::uintptr_t from =
       std::max(bottom, here - std::min(here, std::uintptr_t{kLockedStackBytes})) / page * page;
+  // NOLINTNEXTLINE(performance-no-int-to-ptr): an address of this stack, down to its page
   void* begin = reinterpret_cast<void*>(from);
   const std::size_t length = (here / page + 1) * page - from;
   return ::mlock2(begin, length, MLOCK_ONFAULT) == 0 &&

@@ -195,10 +195,10 @@ PlotAxis LogAxis(std::string label, double lowest, double highest) {
 }
 
 std::string RenderSvg(const Plot& plot) {
-  std::string svg = fmt::format(
-      R"(<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {0} {1}" role="img")"
-      R"( aria-label="{2}">)",
-      kWidth, kHeight, EscapeMarkup(plot.title));
+  std::string svg =
+      fmt::format(R"(<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {0} {1}" role="img")"
+                  R"( aria-label="{2}">)",
+                  kWidth, kHeight, EscapeMarkup(plot.title));
   svg += "\n";
   if (plot.band) svg += RenderBand(plot);
   svg += RenderAxes(plot);
