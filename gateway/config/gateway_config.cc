@@ -24,7 +24,7 @@ using std::chrono::minutes;
 using std::chrono::seconds;
 
 constexpr std::string_view kSqliteScheme = "sqlite://";
-constexpr std::size_t kEnclavesMax = 64;       // HashRing::kMembersMax
+constexpr std::size_t kEnclavesMax = HashRing::kMembersMax;
 constexpr std::size_t kAllowedHostsMax = 64;   // each request is compared with all of them
 constexpr std::size_t kProxyNetworksMax = 64;  // likewise
 constexpr std::string_view kKeyPolicySection = "key_policy";

@@ -3,13 +3,14 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <map>
+#include <string_view>
 
 namespace bulla {
 namespace {
 
 std::vector<HashRing::Member> Members(int count) {
   std::vector<HashRing::Member> members;
-  for (int i = 0; i < count; ++i) members.push_back({fmt::format("unix:/run/e{}.sock", i), 1});
+  for (int i = 0; i < count; ++i) members.push_back({fmt::format("unix:/run/e{}.sock", i)});
   return members;
 }
 
@@ -17,6 +18,27 @@ std::vector<KeyId> Keys(int count) {
   std::vector<KeyId> keys;
   for (int i = 0; i < count; ++i) keys.push_back(KeyId::New({}));
   return keys;
+}
+
+// Another version of the gateway, and one beside this one, must look for a key where this one does:
+// else every key is cold in the enclave that is asked. The rows are of a program of its own that
+// follows the words in hash_ring.cc: sixty-four keys, the index of each one's owner and of the
+// member that comes next.
+TEST(HashRing, PositionsAreWhatTheyHaveAlwaysBeen) {
+  const HashRing ring(
+      {{"unix:/run/e0.sock", 100}, {"vsock:5:5000", 100}, {"tcp:10.0.0.7:5000", 50}});
+  const std::string_view owners =
+      "1020001101211202102100002100221101100101020011110011101201201012";
+  const std::string_view next = "0212212012102010210021121221000222012010201202021100012020112100";
+  for (std::size_t i = 0; i < owners.size(); ++i) {
+    KeyId key;
+    key.bytes.fill(static_cast<std::uint8_t>(i));
+    const auto owner = static_cast<std::size_t>(owners[i] - '0');
+    EXPECT_EQ(ring.OwnerOf(key), owner) << "key " << i;
+    EXPECT_EQ(ring.Find(key, [&](std::size_t member) { return member != owner; }),
+              static_cast<std::size_t>(next[i] - '0'))
+        << "key " << i;
+  }
 }
 
 TEST(HashRing, RemovingOneMemberMovesOnlyItsKeys) {
@@ -34,7 +56,7 @@ TEST(HashRing, RemovingOneMemberMovesOnlyItsKeys) {
       EXPECT_EQ(*after.OwnerOf(key), owner);
     }
   }
-  EXPECT_GT(moved, 0);
+  EXPECT_NEAR(moved, 20000 / 5, 1000);
 }
 
 TEST(HashRing, SharesFollowWeights) {
