@@ -18,9 +18,7 @@ prometheus::Counter& RetryCounter(Metrics& metrics, const std::string& reason) {
   return metrics.AddCounter(
       "retry_total",
       "Signatures retried: an enclave left them unanswered (lost), had the DEK not open (no_dek), "
-      "or was still opening the key (rehydrate_timeout); refused: not repeated, the retry budget "
-      "was "
-      "spent",
+      "or was still opening the key (rehydrate_timeout)",
       {{"reason", reason}});
 }
 
@@ -53,7 +51,9 @@ Router::Router(Parts parts, Metrics& metrics)
       last_tick_(parts_.clock.Now()),
       retried_{&RetryCounter(metrics, "lost"), &RetryCounter(metrics, "no_dek"),
                &RetryCounter(metrics, "rehydrate_timeout")},
-      retries_refused_(RetryCounter(metrics, "refused")),
+      retries_refused_(metrics.AddCounter(
+          "bulla_gateway_retry_refusals_total",
+          "Signatures that could have been retried and were not: the retry budget was spent")),
       cross_enclave_(metrics.AddCounter(
           "cross_enclave_route_total",
           "Signatures sent to another enclave than the one that the key belongs to")),

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 #include <map>
 #include <optional>
+#include <sstream>
 #include <thread>
 
 #include "gateway/admin/status_report.h"
@@ -152,6 +153,18 @@ class RouterTest : public testing::Test {
       EXPECT_EQ(call.signature, FakeEnclave::SignatureOf(call.digest));
     }
     return error;
+  }
+
+  // Over all labels.
+  double CountOf(const std::string& metric) const {
+    double sum = 0;
+    std::istringstream lines(metrics_.Exposition());
+    for (std::string line; std::getline(lines, line);) {
+      if (line.starts_with(metric + " ") || line.starts_with(metric + "{")) {
+        sum += std::stod(line.substr(line.rfind(' ')));
+      }
+    }
+    return sum;
   }
 
   EnclaveLink::Status Status(std::size_t enclave = 0) const {
@@ -623,6 +636,26 @@ TEST_F(RouterTest, ACallIsRepeatedTwiceAndNotMore) {
   }
   EXPECT_EQ(Sign(key_id), ErrorCode::kUnavailable);
   EXPECT_EQ(asked, 3);
+}
+
+TEST_F(RouterTest, WhatTheBudgetRefusesIsCountedApartFromWhatWasRepeated) {
+  StartAll(1);
+  KeyId key_id = Create().second.key_id;
+  int asked = 0;
+  std::atomic<int> answered = 0;
+  enclaves_[0]->SetScript([&](const RequestBatch& requests, ReplyBatch& replies) {
+    while (plane_->retry_budget().TryWithdraw()) continue;  // it fills up by itself, ten a second
+    for (const SignItem& item : requests.signs) {
+      replies.signs.push_back({.sequence = item.sequence, .status = ItemStatus::kRehydrateTimeout});
+      ++answered;
+    }
+    return true;
+  });
+  while (CountOf("bulla_gateway_retry_refusals_total") == 0) {
+    EXPECT_EQ(Sign(key_id), ErrorCode::kUnlockRequired);
+    ++asked;
+  }
+  EXPECT_EQ(CountOf("retry_total"), answered - asked);
 }
 
 TEST_F(RouterTest, ManyCallsForOneColdKeyLoadItOnce) {
