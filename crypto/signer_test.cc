@@ -23,6 +23,24 @@ std::unique_ptr<Signer> NewSigner(SignatureCheck check = SignatureCheck::kRecomp
   return std::move(signer).value();
 }
 
+Secret<32> RandomKey() {
+  Secret<32> key;
+  FillRandom(key.Expose());
+  return key;
+}
+
+// A key that nobody has seen, its point, and who signs with it.
+struct KeyWithSigner {
+  std::unique_ptr<Signer> signer;
+  Secret<32> key;
+  PublicPoint point;
+};
+KeyWithSigner NewKeyWith(SignatureCheck check) {
+  KeyWithSigner made{NewSigner(check), RandomKey(), {}};
+  made.point = *made.signer->DerivePublic(made.key);
+  return made;
+}
+
 Secret<32> KeyFromHex(std::string_view hex) {
   Secret<32> key;
   EXPECT_TRUE(HexDecode(hex, key.Expose())) << hex;
@@ -100,10 +118,7 @@ TEST(Signer, ASignatureThatFailsItsCheckNeverLeaves) {
 
 // One bit of the key, of the tag or of the point, flipped after the point was derived.
 TEST(Signer, RecomputingFindsAKeyThatHasChanged) {
-  std::unique_ptr<Signer> signer = NewSigner();
-  Secret<32> key;
-  FillRandom(key.Expose());
-  PublicPoint point = *signer->DerivePublic(key);
+  const auto [signer, key, point] = NewKeyWith(SignatureCheck::kRecompute);
   RecoverableSignature signature;
   for (std::size_t bit = 0; bit < 256; ++bit) {
     Secret<32> changed = key.Duplicate();
@@ -122,10 +137,7 @@ TEST(Signer, RecomputingFindsAKeyThatHasChanged) {
 // A fault in the arithmetic is a signature with other bits: each of the 512, the recovery id, and
 // the signature of another digest.
 TEST(Signer, VerifyingFindsEveryFlippedBit) {
-  std::unique_ptr<Signer> signer = NewSigner(SignatureCheck::kVerify);
-  Secret<32> key;
-  FillRandom(key.Expose());
-  PublicPoint point = *signer->DerivePublic(key);
+  const auto [signer, key, point] = NewKeyWith(SignatureCheck::kVerify);
   const Digest32 digest{7};
   RecoverableSignature right;
   ASSERT_TRUE(signer->Sign(key, point, digest, &right));
@@ -151,10 +163,7 @@ int NextNonce(unsigned char* nonce32, const unsigned char* msg32, const unsigned
 // Valid signatures all the same, but not the ones that RFC 6979 and low s make of key and digest:
 // with another nonce, which gives the key away beside the right one, and with a high s.
 TEST(Signer, VerifyingRefusesAnotherNonceAndAHighS) {
-  std::unique_ptr<Signer> signer = NewSigner(SignatureCheck::kVerify);
-  Secret<32> key;
-  FillRandom(key.Expose());
-  PublicPoint point = *signer->DerivePublic(key);
+  const auto [signer, key, point] = NewKeyWith(SignatureCheck::kVerify);
   const Digest32 digest{7};
   secp256k1_ecdsa_recoverable_signature other;
   secp256k1_context* context = secp256k1_context_create(SECP256K1_CONTEXT_NONE);
@@ -201,8 +210,7 @@ TEST(Signer, ASeedOfAnotherLengthIsRefused) {
 TEST(Signer, EverySignatureVerifiesAndRecoversToItsKey) {
   std::unique_ptr<Signer> signer = NewSigner();
   for (int i = 0; i < 2000; ++i) {
-    Secret<32> key;
-    FillRandom(key.Expose());
+    const Secret<32> key = RandomKey();
     PublicPoint point = *signer->DerivePublic(key);
     PublicKey33 public_key = signer->Compress(point);
     Digest32 digest;
@@ -246,7 +254,7 @@ TEST(Signer, ABatchIsWhatEachWouldBeAlone) {
   std::vector<Secret<32>> keys;
   keys.push_back(KeyFromHex(kOne));
   keys.push_back(KeyFromHex(kOrderLessOne));
-  while (keys.size() < 7) FillRandom(keys.emplace_back().Expose());
+  while (keys.size() < 7) keys.push_back(RandomKey());
   for (SignatureCheck check :
        {SignatureCheck::kRecompute, SignatureCheck::kVerify, SignatureCheck::kNone}) {
     std::unique_ptr<Signer> signer = NewSigner(check);

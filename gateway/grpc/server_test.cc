@@ -20,7 +20,7 @@
 #include "gateway/access/admission_filter.h"
 #include "gateway/frontend/call_rules.h"
 #include "google/rpc/status.pb.h"
-#include "tests/fakes/fake_signer_service.h"
+#include "tests/fakes/front_end_test.h"
 #include "wire/address.h"
 
 namespace bulla {
@@ -30,21 +30,15 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-class GrpcServerTest : public ::testing::Test {
+class GrpcServerTest : public FrontEndTest<GrpcServer> {
  protected:
   void SetUp() override {
-    GrpcServer::Options options;
-    options.listen = "127.0.0.1:0";
-    server_ = std::make_unique<GrpcServer>(options, chain_, clients_, metrics_, clock_);
-    absl::StatusOr<std::string> address = server_->Start();
-    ASSERT_TRUE(address.ok()) << address.status();
-    address_ = *address;
+    StartServer();
     // A channel of its own per test: channels are otherwise shared by address within the process.
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-    channel_ = grpc::CreateCustomChannel(*address, grpc::InsecureChannelCredentials(), arguments);
+    channel_ = grpc::CreateCustomChannel(address_, grpc::InsecureChannelCredentials(), arguments);
     stub_ = v1::Signer::NewStub(channel_);
-    key_id_ = service_.AddKey(7);
   }
 
   // Ten seconds, so that a server that never answers is a failed test and not a hanging one.
@@ -131,21 +125,12 @@ class GrpcServerTest : public ::testing::Test {
     }
   }
 
-  std::string address_;
-  RealClock clock_;
-  Metrics metrics_;
-  Clients clients_;
-  FakeSignerService service_;
-  Admission admission_{{}, clients_, metrics_};
-  AdmissionFilter chain_{service_, admission_, clock_};
-  KeyId key_id_;
-  std::unique_ptr<GrpcServer> server_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::Signer::Stub> stub_;
 };
 
 TEST_F(GrpcServerTest, ATakenPortIsSaidWithItsErrno) {
-  GrpcServer second({.listen = address_}, chain_, clients_, metrics_, clock_);
+  GrpcServer second({.listen = address_}, *chain_, clients_, metrics_, clock_);
   absl::Status status = second.Start().status();
   EXPECT_TRUE(absl::IsUnavailable(status)) << status;
   EXPECT_THAT(std::string(status.message()),
@@ -153,7 +138,7 @@ TEST_F(GrpcServerTest, ATakenPortIsSaidWithItsErrno) {
 }
 
 TEST_F(GrpcServerTest, EveryIpv4AddressIsNoIpv6Address) {
-  GrpcServer second({.listen = "0.0.0.0:0"}, chain_, clients_, metrics_, clock_);
+  GrpcServer second({.listen = "0.0.0.0:0"}, *chain_, clients_, metrics_, clock_);
   const std::string address = *second.Start();
   ASSERT_THAT(address, StartsWith("0.0.0.0:"));
   const std::string port = address.substr(address.rfind(':'));
@@ -163,16 +148,16 @@ TEST_F(GrpcServerTest, EveryIpv4AddressIsNoIpv6Address) {
 }
 
 TEST_F(GrpcServerTest, ANameIsNotListenedOn) {
-  GrpcServer second({.listen = "bulla.example:0"}, chain_, clients_, metrics_, clock_);
+  GrpcServer second({.listen = "bulla.example:0"}, *chain_, clients_, metrics_, clock_);
   EXPECT_TRUE(absl::IsInvalidArgument(second.Start().status()));
 }
 
 TEST_F(GrpcServerTest, WhatCannotBeAnsweredByItsDeadlineIsRefusedAtOnce) {
-  admission_.OnAnswered(std::chrono::seconds(20));
+  admission_->OnAnswered(std::chrono::seconds(20));
   MonotonicTime now = clock_.Now();
-  admission_.Tick(now, {});
+  admission_->Tick(now, {});
   ExpectError(Sign(GoodRequest()), ErrorCode::kRetryLater, "");
-  for (int i = 0; i < 10; ++i) admission_.Tick(now += Admission::kTick, {});
+  for (int i = 0; i < 10; ++i) admission_->Tick(now += Admission::kTick, {});
   ExpectStillServes();
 }
 
@@ -193,7 +178,7 @@ TEST_F(GrpcServerTest, WhatIsLetInIsReleasedWhateverBecomesOfIt) {
   }
   EXPECT_TRUE(stream->Finish().ok());
   server_->Stop();
-  EXPECT_EQ(admission_.in_flight(), 0u);
+  EXPECT_EQ(admission_->in_flight(), 0u);
 }
 
 TEST_F(GrpcServerTest, SignAnswersTheSignatureOfTheService) {
@@ -633,9 +618,9 @@ TEST_F(GrpcServerTest, AProxysMetadataSaysWhoseACallIs) {
   GrpcServer::Options options;
   options.forwarded = {.field = ForwardedField::kXForwardedFor,
                        .proxies = *IpNetworks::Parse({"127.0.0.1"})};
-  OtherGrpcServer other(options, chain_, clients_, metrics_, clock_);
+  OtherGrpcServer other(options, *chain_, clients_, metrics_, clock_);
   MonotonicTime now{std::chrono::hours(1)};
-  admission_.Tick(now, {});
+  admission_->Tick(now, {});
   for (const char* client : {"192.0.2.1", "6.6.6.6, 192.0.2.2", "192.0.2.2"}) {
     grpc::ClientContext context;
     BePatient(context);
@@ -643,7 +628,7 @@ TEST_F(GrpcServerTest, AProxysMetadataSaysWhoseACallIs) {
     v1::SignResponse response;
     EXPECT_TRUE(other.stub().Sign(&context, GoodRequest(), &response).ok());
   }
-  admission_.Tick(now + std::chrono::seconds(2), {});
+  admission_->Tick(now + std::chrono::seconds(2), {});
   EXPECT_THAT(metrics_.Exposition(), HasSubstr("\nbulla_gateway_clients 2\n"));
 }
 
@@ -651,7 +636,7 @@ TEST_F(GrpcServerTest, AProxysConnectionBeginsWithItsHeaderOrIsClosed) {
   GrpcServer::Options options;
   options.forwarded.proxies = *IpNetworks::Parse({"127.0.0.1"});
   options.proxy_protocol = true;
-  OtherGrpcServer other(options, chain_, clients_, metrics_, clock_);
+  OtherGrpcServer other(options, *chain_, clients_, metrics_, clock_);
   const std::string http2 =
       "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + std::string(3, '\0') + "\x04" + std::string(5, '\0');
   // What the server sends first, a SETTINGS frame; nothing when it closes.

@@ -15,7 +15,7 @@
 
 #include "gateway/frontend/call_rules.h"
 #include "gateway/http/server.h"
-#include "tests/fakes/fake_signer_service.h"
+#include "tests/fakes/front_end_test.h"
 #include "tests/fakes/raw_http_client.h"
 
 namespace bulla {
@@ -24,24 +24,16 @@ namespace {
 using ::testing::HasSubstr;
 namespace json = boost::json;
 
-class BadInput : public ::testing::Test {
+class BadInput : public FrontEndTest<HttpServer> {
  protected:
-  void SetUp() override {
-    HttpServer::Options options;
-    options.listen = "127.0.0.1:0";
-    server_ = std::make_unique<HttpServer>(options, service_, clients_, metrics_, clock_);
-    absl::StatusOr<std::string> address = server_->Start();
-    ASSERT_TRUE(address.ok()) << address.status();
-    address_ = *address;
-    key_id_ = service_.AddKey(7).ToString();
-  }
+  void SetUp() override { StartServer(); }
   void TearDown() override {
     RawHttpClient client(address_);
     EXPECT_EQ(client.Post("/sign", GoodBody()).status, 200) << "a good request afterwards";
   }
 
   std::string SignBody(std::string_view digest_json) const {
-    return fmt::format(R"({{"keyId":"{}","digest":{}}})", key_id_, digest_json);
+    return fmt::format(R"({{"keyId":"{}","digest":{}}})", key_id_.ToString(), digest_json);
   }
   std::string GoodBody() const { return SignBody('"' + std::string(64, 'a') + '"'); }
 
@@ -69,14 +61,6 @@ class BadInput : public ::testing::Test {
   static void ExpectInvalid(const RawHttpAnswer& answer, std::string_view message_part) {
     ExpectError(answer, 400, "INVALID_ARGUMENT", message_part);
   }
-
-  RealClock clock_;
-  Metrics metrics_;
-  Clients clients_;
-  FakeSignerService service_;
-  std::string key_id_;
-  std::string address_;
-  std::unique_ptr<HttpServer> server_;
 };
 
 TEST_F(BadInput, DigestOfAnyOtherLength) {
@@ -96,7 +80,8 @@ TEST_F(BadInput, DigestThatIsNoHexString) {
   ExpectInvalid(Sign("null"), "digest: got null");
   ExpectInvalid(Sign("7"), "digest: got a number");
   ExpectInvalid(Sign("[]"), "digest: got an array");
-  ExpectInvalid(Send(RawHttpClient::PostText("/sign", fmt::format(R"({{"keyId":"{}"}})", key_id_))),
+  ExpectInvalid(Send(RawHttpClient::PostText(
+                    "/sign", fmt::format(R"({{"keyId":"{}"}})", key_id_.ToString()))),
                 "digest: missing");
 }
 
@@ -137,7 +122,8 @@ TEST_F(BadInput, UnknownFieldsAndTenants) {
     ExpectInvalid(Send(RawHttpClient::PostText(path, GoodBody(), "Tenant-Id: a\r\n")),
                   "Tenant-Id: reserved and disabled");
   }
-  ExpectInvalid(Send("GET /keys/" + key_id_ + " HTTP/1.1\r\nHost: localhost\r\ntenant-id:\r\n\r\n"),
+  ExpectInvalid(Send("GET /keys/" + key_id_.ToString() +
+                     " HTTP/1.1\r\nHost: localhost\r\ntenant-id:\r\n\r\n"),
                 "tenant-id: reserved and disabled");
 }
 
@@ -158,7 +144,8 @@ TEST_F(BadInput, WrongMethodPathAndContentType) {
   RawHttpAnswer wrong_method = Send("GET /sign HTTP/1.1\r\nHost: localhost\r\n\r\n");
   ExpectError(wrong_method, 405, "INVALID_ARGUMENT", "method: got 'GET', want POST");
   EXPECT_EQ(wrong_method.headers["allow"], "POST, OPTIONS");
-  wrong_method = Send("DELETE /keys/" + key_id_ + " HTTP/1.1\r\nHost: localhost\r\n\r\n");
+  wrong_method =
+      Send("DELETE /keys/" + key_id_.ToString() + " HTTP/1.1\r\nHost: localhost\r\n\r\n");
   ExpectError(wrong_method, 405, "INVALID_ARGUMENT", "method: got 'DELETE', want GET");
   EXPECT_EQ(wrong_method.headers["allow"], "GET, HEAD, OPTIONS");
   RawHttpClient head(address_);

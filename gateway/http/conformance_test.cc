@@ -19,7 +19,7 @@
 #include "gateway/admin/server.h"
 #include "gateway/frontend/limits.h"
 #include "gateway/http/server.h"
-#include "tests/fakes/fake_signer_service.h"
+#include "tests/fakes/front_end_test.h"
 #include "tests/fakes/raw_http_client.h"
 
 namespace bulla {
@@ -315,18 +315,13 @@ std::vector<Row> RowsOfPosts() {
   };
 }
 
-class HttpConformance : public ::testing::Test {
+class HttpConformance : public FrontEndTest<HttpServer> {
  protected:
   void SetUp() override {
-    HttpServer::Options options;
-    options.listen = "127.0.0.1:0";
-    server_ = std::make_unique<HttpServer>(options, service_, clients_, metrics_, clock_);
-    absl::StatusOr<std::string> address = server_->Start();
-    ASSERT_TRUE(address.ok()) << address.status();
-    address_ = *address;
-    const std::string key_id = service_.AddKey(7).ToString();
-    get_ = "/keys/" + key_id;
-    sign_ = fmt::format(R"({{"keyId":"{}","digest":"{}"}})", key_id, std::string(64, 'a'));
+    StartServer();
+    get_ = "/keys/" + key_id_.ToString();
+    sign_ =
+        fmt::format(R"({{"keyId":"{}","digest":"{}"}})", key_id_.ToString(), std::string(64, 'a'));
   }
 
   std::string FilledIn(std::string text) const {
@@ -383,14 +378,8 @@ class HttpConformance : public ::testing::Test {
     EXPECT_EQ(last.headers[std::string(row.field.substr(0, colon))], row.field.substr(colon + 2));
   }
 
-  RealClock clock_;
-  Metrics metrics_;
-  Clients clients_;
-  FakeSignerService service_;
   std::string get_;
   std::string sign_;
-  std::string address_;
-  std::unique_ptr<HttpServer> server_;
 };
 
 TEST_F(HttpConformance, PublicListenerDoesWhatTheDocumentsAskFor) {

@@ -16,7 +16,7 @@
 
 #include "base/limits.h"
 #include "gateway/http/server.h"
-#include "tests/fakes/fake_signer_service.h"
+#include "tests/fakes/front_end_test.h"
 #include "tests/fakes/raw_http_client.h"
 
 namespace bulla {
@@ -35,19 +35,14 @@ bool Matches(const std::string& pattern, const std::string& text) {
   return matches;
 }
 
-class OpenApi : public ::testing::Test {
+class OpenApi : public FrontEndTest<HttpServer> {
  protected:
   void SetUp() override {
     const char* source = std::getenv("BULLA_SOURCE_DIR");
     ASSERT_NE(source, nullptr) << "set BULLA_SOURCE_DIR to the root of the tree";
     document_ = YAML::LoadFile(std::string(source) + "/api/openapi.yaml");
-    HttpServer::Options options;
-    options.listen = "127.0.0.1:0";
-    server_ = std::make_unique<HttpServer>(options, service_, clients_, metrics_, clock_);
-    absl::StatusOr<std::string> address = server_->Start();
-    ASSERT_TRUE(address.ok()) << address.status();
-    client_ = std::make_unique<RawHttpClient>(*address);
-    key_id_ = service_.AddKey(7).ToString();
+    StartServer();
+    client_ = std::make_unique<RawHttpClient>(address_);
   }
 
   YAML::Node Schema(const std::string& name) {
@@ -73,17 +68,11 @@ class OpenApi : public ::testing::Test {
     return names;
   }
   std::string SignBody(bool der) const {
-    return fmt::format(R"({{"keyId":"{}","digest":"{}","der":{}}})", key_id_, std::string(64, 'a'),
-                       der);
+    return fmt::format(R"({{"keyId":"{}","digest":"{}","der":{}}})", key_id_.ToString(),
+                       std::string(64, 'a'), der);
   }
 
   YAML::Node document_;
-  RealClock clock_;
-  Metrics metrics_;
-  Clients clients_;
-  FakeSignerService service_;
-  std::string key_id_;
-  std::unique_ptr<HttpServer> server_;
   std::unique_ptr<RawHttpClient> client_;
 };
 
@@ -93,7 +82,7 @@ TEST_F(OpenApi, ServerHasEachPathWithEachMethodAndNoOther) {
     std::string name = path.first.as<std::string>();
     described.insert(name);
     std::string target = name;
-    if (name == "/keys/{keyId}") target = "/keys/" + key_id_;
+    if (name == "/keys/{keyId}") target = "/keys/" + key_id_.ToString();
     for (const char* method : {"get", "put", "post", "delete", "patch"}) {
       std::string upper;
       for (const char* c = method; *c != 0; ++c) upper += static_cast<char>(*c - 'a' + 'A');
@@ -126,13 +115,13 @@ TEST_F(OpenApi, FieldsOfAnswersAreThoseDescribed) {
   json::value batch = json::parse(client_->Post("/sign/batch", R"({"items":[1]})").body);
   EXPECT_EQ(NamesOf(batch), Properties("SignBatchResponse"));
   EXPECT_EQ(NamesOf(batch.at("results").at(0)), Properties("ErrorResponse"));
-  json::value key = json::parse(client_->Get("/keys/" + key_id_).body);
+  json::value key = json::parse(client_->Get("/keys/" + key_id_.ToString()).body);
   EXPECT_EQ(NamesOf(key), Properties("Key"));
   EXPECT_EQ(NamesOf(key), Required("Key"));
   json::value refused = json::parse(client_->Post("/sign", "{}").body);
   EXPECT_EQ(NamesOf(refused), Properties("ErrorResponse"));
   EXPECT_EQ(NamesOf(refused.at("error")), Required("Error"));
-  service_.SetOutcome(*KeyId::Parse(key_id_), ErrorCode::kRetryLater);
+  service_.SetOutcome(key_id_, ErrorCode::kRetryLater);
   json::value retry = json::parse(client_->Post("/sign", SignBody(false)).body);
   EXPECT_EQ(NamesOf(retry.at("error")), Properties("Error"));
 }
@@ -145,7 +134,7 @@ TEST_F(OpenApi, PatternsDescribeTheAnswers) {
     std::string text(in.at(property).as_string());
     return Matches(node["pattern"].as<std::string>(), text);
   };
-  json::value key = json::parse(client_->Get("/keys/" + key_id_).body);
+  json::value key = json::parse(client_->Get("/keys/" + key_id_.ToString()).body);
   EXPECT_TRUE(matches("Key", "publicKey", key));
   EXPECT_TRUE(matches("Key", "address", key));
   json::value signature = json::parse(client_->Post("/sign", SignBody(true)).body);
@@ -197,7 +186,7 @@ TEST_F(OpenApi, ErrorCodesAndStatusesAreThoseOfTheTable) {
 }
 
 TEST_F(OpenApi, HeadersOfAnswersAreThoseDescribed) {
-  service_.SetOutcome(*KeyId::Parse(key_id_), ErrorCode::kRetryLater);
+  service_.SetOutcome(key_id_, ErrorCode::kRetryLater);
   RawHttpAnswer answer = client_->Post("/sign", SignBody(false));
   for (const auto& header : document_["components"]["responses"]["TryAgain"]["headers"]) {
     std::string name = header.first.as<std::string>();

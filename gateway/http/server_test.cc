@@ -4,7 +4,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <memory>
-#include <optional>
 #include <set>
 #include <string>
 #include <thread>
@@ -14,8 +13,7 @@
 #include <boost/json/serialize.hpp>
 
 #include "base/bytes.h"
-#include "gateway/access/admission_filter.h"
-#include "tests/fakes/fake_signer_service.h"
+#include "tests/fakes/front_end_test.h"
 #include "tests/fakes/raw_http_client.h"
 
 namespace bulla {
@@ -26,20 +24,8 @@ namespace json = boost::json;
 
 constexpr char kDigestText[] = "0x00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
-class HttpServerTest : public ::testing::Test {
+class HttpServerTest : public FrontEndTest<HttpServer> {
  protected:
-  void StartServer(HttpServer::Options options = {}, Admission::Options admission = {}) {
-    options.listen = "127.0.0.1:0";
-    server_.reset();
-    admission_.emplace(admission, clients_, metrics_);
-    chain_.emplace(service_, *admission_, clock_);
-    server_ = std::make_unique<HttpServer>(options, *chain_, clients_, metrics_, clock_);
-    absl::StatusOr<std::string> address = server_->Start();
-    ASSERT_TRUE(address.ok()) << address.status();
-    address_ = *address;
-    key_id_ = service_.AddKey(7);
-  }
-
   std::string SignBody(std::string_view extra = {}) const {
     return fmt::format(R"({{"keyId":"{}","digest":"{}"{}}})", key_id_.ToString(), kDigestText,
                        extra);
@@ -80,16 +66,6 @@ class HttpServerTest : public ::testing::Test {
     EXPECT_EQ(error["requestId"].as_string(), answer.headers.at("x-request-id"));
     EXPECT_EQ(answer.headers.at("content-type"), "application/json");
   }
-
-  RealClock clock_;
-  Metrics metrics_;
-  Clients clients_;
-  FakeSignerService service_;
-  std::optional<Admission> admission_;
-  std::optional<AdmissionFilter> chain_;
-  KeyId key_id_;
-  std::string address_;
-  std::unique_ptr<HttpServer> server_;  // last: it is destroyed before what it uses
 };
 
 TEST_F(HttpServerTest, SignAnswersTheSignatureOfTheService) {

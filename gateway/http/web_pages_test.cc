@@ -9,7 +9,7 @@
 #include <string>
 
 #include "gateway/http/server.h"
-#include "tests/fakes/fake_signer_service.h"
+#include "tests/fakes/front_end_test.h"
 #include "tests/fakes/raw_http_client.h"
 
 namespace bulla {
@@ -33,18 +33,8 @@ constexpr char kNullOrigin[] =
 constexpr char kOldFirefox[] =
     "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:60.0) Gecko/20100101 Firefox/60.0\r\n";
 
-class WebPages : public ::testing::Test {
+class WebPages : public FrontEndTest<HttpServer> {
  protected:
-  void StartServer(HttpServer::Options options = {}) {
-    options.listen = "127.0.0.1:0";
-    server_ = std::make_unique<HttpServer>(options, service_, clients_, metrics_, clock_);
-    absl::StatusOr<std::string> address = server_->Start();
-    ASSERT_TRUE(address.ok()) << address.status();
-    address_ = *address;
-    sign_ = fmt::format(R"({{"keyId":"{}","digest":"{}"}})", service_.AddKey(7).ToString(),
-                        std::string(64, 'a'));
-  }
-
   RawHttpAnswer Send(std::string_view method, std::string_view path, std::string_view lines,
                      std::string_view body = {}, std::string_view host = "localhost") {
     RawHttpClient client(address_);
@@ -54,13 +44,8 @@ class WebPages : public ::testing::Test {
   }
   void ExpectNothingWasMade() { EXPECT_FALSE(service_.last_create().has_value()); }
 
-  RealClock clock_;
-  Metrics metrics_;
-  Clients clients_;
-  FakeSignerService service_;
-  std::string address_;
-  std::string sign_;
-  std::unique_ptr<HttpServer> server_;
+  const std::string sign_ =
+      fmt::format(R"({{"keyId":"{}","digest":"{}"}})", key_id_.ToString(), std::string(64, 'a'));
 };
 
 TEST_F(WebPages, NoPageOfAnotherSiteMakesAKeyOrSigns) {
