@@ -105,7 +105,8 @@ EnclaveLink::EnclaveLink(Options options, LinkEvents& events, KeyStore& store,
       events_(events),
       store_(store),
       clock_(clock),
-      pool_(options_.pool, *this, pool_metrics, clock),
+      pool_(
+          options_.pool, *this, events, [this] { OnMissing(); }, pool_metrics, clock),
       forgetting_(disabled),
       key_policy_(options_.key_policy) {
   status_.id = id();

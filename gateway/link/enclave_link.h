@@ -23,6 +23,7 @@
 #include "gateway/link/disabled_keys.h"
 #include "gateway/link/enclave_report.h"
 #include "gateway/link/forgetting.h"
+#include "gateway/link/link_events.h"
 #include "gateway/link/stream_pool.h"
 #include "store/key_store.h"
 #include "wire/address.h"
@@ -31,31 +32,8 @@
 
 namespace bulla {
 
-class EnclaveLink;
-
-// What a link tells the router. Called on gRPC's threads or the link's own; must not block.
-class LinkEvents {
- public:
-  virtual ~LinkEvents() = default;
-  virtual void OnNeedBlob(EnclaveLink& link, SignCall* first) = 0;
-  virtual void OnNeedDek(EnclaveLink& link, SignCall* first) = 0;
-  virtual void OnRehydrateTimeout(EnclaveLink& link, SignCall* first) = 0;
-  // The enclave is lost, and these were with it or on their way to it.
-  virtual void OnLost(EnclaveLink& link, SignCall* first) = 0;
-  // The link is about to take calls; no DEK but its sealing DEK need be open yet.
-  virtual void OnLinkConnected(EnclaveLink& link) = 0;
-  // The connection is gone, or could not be made. No unlock of the link is under way any more.
-  virtual void OnLinkLost(EnclaveLink& link) = 0;
-  // The enclave could not get a DEK to seal under; it is tried again.
-  virtual void OnSealingDekFailed(EnclaveLink& link, UnlockCause cause) = 0;
-  // The enclave's probe names DEKs past their soft TTL, the same ones again until they are opened.
-  virtual void OnDeksToRenew(EnclaveLink& link, const std::vector<DekId>& deks) = 0;
-  // Signatures are held back to travel together: SendDue() is to be called at `due`.
-  virtual void OnWaiting(MonotonicTime due) = 0;
-};
-
 // Thread-safe.
-class EnclaveLink final : public std::enable_shared_from_this<EnclaveLink>, private PoolEvents {
+class EnclaveLink final : public std::enable_shared_from_this<EnclaveLink> {
  public:
   struct Options {
     Address address;
@@ -91,7 +69,7 @@ class EnclaveLink final : public std::enable_shared_from_this<EnclaveLink>, priv
 
   EnclaveLink(Options options, LinkEvents& events, KeyStore& store, const DisabledKeys& disabled,
               PoolMetrics& pool_metrics, const Clock& clock);
-  ~EnclaveLink() override;
+  ~EnclaveLink();
 
   void Start();
   // Closes every stream, gives back what is in flight, joins. Idempotent.
@@ -135,12 +113,8 @@ class EnclaveLink final : public std::enable_shared_from_this<EnclaveLink>, priv
  private:
   static constexpr std::chrono::milliseconds kRetirePatience{2000};
 
-  void OnNeedBlob(SignCall* first) override { events_.OnNeedBlob(*this, first); }
-  void OnNeedDek(SignCall* first) override { events_.OnNeedDek(*this, first); }
-  void OnRehydrateTimeout(SignCall* first) override { events_.OnRehydrateTimeout(*this, first); }
-  void OnLost(SignCall* first) override { events_.OnLost(*this, first); }
-  void OnWaiting(MonotonicTime due) override { events_.OnWaiting(due); }
-  void OnMissing() override BULLA_EXCLUDES(mutex_);
+  // The pool has fewer streams than it wants.
+  void OnMissing() BULLA_EXCLUDES(mutex_);
 
   void Run();
   // Everything from dialling to open streams.

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "gateway/call/call_list.h"
+#include "gateway/link/stream_pool.h"
 
 namespace bulla {
 namespace {
@@ -47,19 +48,19 @@ void DropFront(std::vector<T>& from, std::size_t count) {
 }  // namespace
 
 std::shared_ptr<EnclaveStream> EnclaveStream::Open(std::unique_ptr<FrameConnection> connection,
-                                                   StreamEvents& events, const Clock& clock,
+                                                   StreamPool& pool, const Clock& clock,
                                                    std::size_t frame_signs_max) {
   std::shared_ptr<EnclaveStream> stream(
-      new EnclaveStream(std::move(connection), events, clock, frame_signs_max));
+      new EnclaveStream(std::move(connection), pool, clock, frame_signs_max));
   stream->self_ = stream;
   stream->connection_->Start(*stream);
   return stream;
 }
 
-EnclaveStream::EnclaveStream(std::unique_ptr<FrameConnection> connection, StreamEvents& events,
+EnclaveStream::EnclaveStream(std::unique_ptr<FrameConnection> connection, StreamPool& pool,
                              const Clock& clock, std::size_t frame_signs_max)
     : connection_(std::move(connection)),
-      events_(events),
+      pool_(pool),
       clock_(clock),
       frame_signs_max_(frame_signs_max),
       slots_(kSlotsMax) {
@@ -208,10 +209,10 @@ void EnclaveStream::HandleSignReplies(const std::vector<SignReply>& replies) {
   }
   if (!done.empty()) CompleteAll(done.first());
   // Before what follows sends them again: a signature counts as under way once.
-  if (answered > 0) events_.OnAnswered(answered, oldest);
-  if (!need_blob.empty()) events_.OnNeedBlob(need_blob.first());
-  if (!need_dek.empty()) events_.OnNeedDek(need_dek.first());
-  if (!rehydrate_timeout.empty()) events_.OnRehydrateTimeout(rehydrate_timeout.first());
+  if (answered > 0) pool_.OnAnswered(answered, oldest);
+  if (!need_blob.empty()) pool_.OnNeedBlob(need_blob.first());
+  if (!need_dek.empty()) pool_.OnNeedDek(need_dek.first());
+  if (!rehydrate_timeout.empty()) pool_.OnRehydrateTimeout(rehydrate_timeout.first());
 }
 
 void EnclaveStream::HandleCreateReplies(std::vector<CreateReply>& replies) {
@@ -249,7 +250,7 @@ void EnclaveStream::Expire(MonotonicTime now) {
   }
   FailAll(expired.signs.first(), ErrorCode::kUnavailable);
   for (CreateDone& done : expired.creates) done(ErrorCode::kUnavailable, {});
-  if (expired.sign_count > 0) events_.OnExpired(expired.sign_count);
+  if (expired.sign_count > 0) pool_.OnExpired(expired.sign_count);
 }
 
 std::size_t EnclaveStream::TakeBack(MonotonicTime since, std::size_t count_max) {
@@ -261,7 +262,7 @@ std::size_t EnclaveStream::TakeBack(MonotonicTime since, std::size_t count_max) 
              so_far.sign_count < count_max;
     });
   }
-  if (late.sign_count > 0) events_.OnLost(late.signs.first(), late.sign_count);
+  if (late.sign_count > 0) pool_.OnLost(late.signs.first(), late.sign_count);
   return late.sign_count;
 }
 
@@ -275,7 +276,7 @@ void EnclaveStream::LoseAllInFlight() {
     queued_creates_.clear();
     lost = ReleaseIf([](const Slot&, const Released&) { return true; });
   }
-  if (lost.sign_count > 0) events_.OnLost(lost.signs.first(), lost.sign_count);
+  if (lost.sign_count > 0) pool_.OnLost(lost.signs.first(), lost.sign_count);
   for (CreateDone& done : lost.creates) done(ErrorCode::kUnavailable, {});
   FinishOnce();
 }
@@ -293,7 +294,7 @@ void EnclaveStream::FinishOnce() {
 void EnclaveStream::Close() { connection_->Close(); }
 
 void EnclaveStream::OnClosed() {
-  events_.OnStreamClosed();
+  pool_.OnStreamClosed();
   self_.reset();  // may delete this
 }
 

@@ -3,7 +3,7 @@
 // One of the streams to an enclave. Requests gather in an outbox and leave as one frame when the
 // previous write has ended: under load frames fill by themselves, and an idle stream sends at once.
 // Each request in flight has a slot; a reply finds its request by slot and generation, so that an
-// answer to one that was given up meanwhile is dropped.
+// answer to one that was given up meanwhile is dropped. What becomes of them its pool is told.
 
 #include <cstdint>
 #include <functional>
@@ -20,31 +20,7 @@
 
 namespace bulla {
 
-class EnclaveStream;
-
-// What a stream tells its owner. Called on the transport's threads with no lock held; must not
-// block.
-class StreamEvents {
- public:
-  virtual ~StreamEvents() = default;
-  // The enclave lacks the blobs of these keys, or has their DEKs not open.
-  virtual void OnNeedBlob(SignCall* first) = 0;
-  virtual void OnNeedDek(SignCall* first) = 0;
-  // Their keys are being opened in the enclave, which took longer than a signature waits for it.
-  virtual void OnRehydrateTimeout(SignCall* first) = 0;
-  // The enclave has answered `count` signatures: they were completed, or went to one of the above.
-  // Of those that it did its work for, the oldest was gathered at `oldest`; max() when there are
-  // none.
-  virtual void OnAnswered(std::size_t count, MonotonicTime oldest) = 0;
-  // These `count` are given back unanswered: the stream was lost, or they took too long. Nobody
-  // knows whether they were signed.
-  virtual void OnLost(SignCall* first, std::size_t count) = 0;
-  // `count` signatures were given up at their deadline.
-  virtual void OnExpired(std::size_t count) = 0;
-  // The stream is gone, and with it what was in flight: signatures went to OnLost, keys to be made
-  // were answered with kUnavailable.
-  virtual void OnStreamClosed() = 0;
-};
+class StreamPool;
 
 // Thread-safe. Made by Open(); lives until the stream is closed and nobody holds it.
 class EnclaveStream final : private FrameEvents {
@@ -59,7 +35,7 @@ class EnclaveStream final : private FrameEvents {
   // Starts `connection`, which the stream owns from then on. At most `frame_signs_max` signatures
   // travel in a frame.
   static std::shared_ptr<EnclaveStream> Open(std::unique_ptr<FrameConnection> connection,
-                                             StreamEvents& events, const Clock& clock,
+                                             StreamPool& pool, const Clock& clock,
                                              std::size_t frame_signs_max);
 
   // Takes calls from the list while there are slots; returns the rest, null when it took them all.
@@ -74,8 +50,8 @@ class EnclaveStream final : private FrameEvents {
 
   // Gives up what is past its deadline: kUnavailable.
   void Expire(MonotonicTime now) BULLA_EXCLUDES(mutex_);
-  // Gives back, through OnLost, at most `count_max` signatures that are on their way since before
-  // `since`. Returns how many.
+  // Gives back, through the pool's OnLost, at most `count_max` signatures that are on their way
+  // since before `since`. Returns how many.
   std::size_t TakeBack(MonotonicTime since, std::size_t count_max) BULLA_EXCLUDES(mutex_);
   // Ends the stream as if it were lost. Idempotent.
   void Close();
@@ -96,8 +72,8 @@ class EnclaveStream final : private FrameEvents {
     MonotonicTime deadline;
   };
 
-  EnclaveStream(std::unique_ptr<FrameConnection> connection, StreamEvents& events,
-                const Clock& clock, std::size_t frame_signs_max);
+  EnclaveStream(std::unique_ptr<FrameConnection> connection, StreamPool& pool, const Clock& clock,
+                std::size_t frame_signs_max);
 
   void OnReplies(ReplyBatch& replies) override;
   void OnWriteDone(bool ok) override;
@@ -131,7 +107,7 @@ class EnclaveStream final : private FrameEvents {
   void HandleCreateReplies(std::vector<CreateReply>& replies);
 
   const std::unique_ptr<FrameConnection> connection_;
-  StreamEvents& events_;
+  StreamPool& pool_;
   const Clock& clock_;
   const std::size_t frame_signs_max_;
   std::shared_ptr<EnclaveStream> self_;  // from Open to OnClosed: the connection calls back

@@ -25,10 +25,12 @@ PoolMetrics::PoolMetrics(Metrics& metrics)
       exhausted(metrics.AddCounter("pool_exhausted_total",
                                    "Signatures refused because every stream was full")) {}
 
-StreamPool::StreamPool(Options options, PoolEvents& events, PoolMetrics& metrics,
-                       const Clock& clock)
+StreamPool::StreamPool(Options options, EnclaveLink& link, LinkEvents& events,
+                       std::function<void()> on_missing, PoolMetrics& metrics, const Clock& clock)
     : options_(options),
+      link_(link),
       events_(events),
+      on_missing_(std::move(on_missing)),
       metrics_(metrics),
       clock_(clock),
       batcher_(options.batch),
@@ -86,7 +88,7 @@ void StreamPool::SendFrame(SignCall* first) {
   const std::size_t left = CountCalls(first);
   NoLongerInFlight(left);
   if (std::ranges::all_of(*open, [](const auto& stream) { return stream->closed(); })) {
-    return events_.OnLost(first);
+    return events_.OnLost(link_, first);
   }
   metrics_.exhausted.Increment(static_cast<double>(left));
   FailAll(first, ErrorCode::kRetryLater);
@@ -142,7 +144,7 @@ void StreamPool::NoLongerInFlight(std::size_t count, MonotonicTime oldest) {
 
 void StreamPool::OnNeedBlob(SignCall* first) {
   needed_blob_.fetch_add(CountCalls(first), std::memory_order_relaxed);
-  events_.OnNeedBlob(first);
+  events_.OnNeedBlob(link_, first);
 }
 
 void StreamPool::OnAnswered(std::size_t count, MonotonicTime oldest) {
@@ -153,7 +155,7 @@ void StreamPool::OnAnswered(std::size_t count, MonotonicTime oldest) {
 void StreamPool::OnLost(SignCall* first, std::size_t count) {
   unanswered_.fetch_add(count, std::memory_order_relaxed);
   NoLongerInFlight(count);
-  events_.OnLost(first);
+  events_.OnLost(link_, first);
 }
 
 void StreamPool::OnExpired(std::size_t count) {
@@ -189,7 +191,7 @@ void StreamPool::WantMore() {
     if (closing_ || wanted_ > alive_ || wanted_ >= options_.size_max) return;
     wanted_ = std::min(wanted_ + kGrowth, options_.size_max);
   }
-  events_.OnMissing();
+  on_missing_();
 }
 
 void StreamPool::Open(std::unique_ptr<FrameConnection> connection) {
@@ -214,7 +216,7 @@ void StreamPool::OnStreamClosed() {
   --alive_;
   if (closing_) return all_closed_.NotifyAll();
   resets_.fetch_add(1, std::memory_order_relaxed);
-  events_.OnMissing();
+  on_missing_();
 }
 
 void StreamPool::CloseBlocking() {

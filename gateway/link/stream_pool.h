@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <prometheus/counter.h>
 #include <prometheus/histogram.h>
@@ -17,25 +18,10 @@
 #include "base/mutex.h"
 #include "gateway/link/concurrency_limit.h"
 #include "gateway/link/enclave_stream.h"
+#include "gateway/link/link_events.h"
 #include "gateway/link/sign_batcher.h"
 
 namespace bulla {
-
-// What a pool tells its owner. Called on the transport's threads or a caller's, with no lock held;
-// must not block.
-class PoolEvents {
- public:
-  virtual ~PoolEvents() = default;
-  virtual void OnNeedBlob(SignCall* first) = 0;
-  virtual void OnNeedDek(SignCall* first) = 0;
-  virtual void OnRehydrateTimeout(SignCall* first) = 0;
-  // Given back unanswered; nobody knows whether the enclave has signed.
-  virtual void OnLost(SignCall* first) = 0;
-  // Signatures are held back to travel together: SendDue() is to be called at `due`.
-  virtual void OnWaiting(MonotonicTime due) = 0;
-  // missing() is above 0.
-  virtual void OnMissing() = 0;
-};
 
 // Of all pools together.
 struct PoolMetrics {
@@ -45,7 +31,7 @@ struct PoolMetrics {
 };
 
 // Thread-safe.
-class StreamPool final : private StreamEvents {
+class StreamPool final {
  public:
   struct Options {
     std::size_t size_min = 16;
@@ -61,7 +47,10 @@ class StreamPool final : private StreamEvents {
     std::uint64_t needed_blob = 0;  // of those answered
   };
 
-  StreamPool(Options options, PoolEvents& events, PoolMetrics& metrics, const Clock& clock);
+  // What becomes of signatures is told to `events`, as of `link`. `on_missing` is called when
+  // missing() is above 0, on any thread, and must not block.
+  StreamPool(Options options, EnclaveLink& link, LinkEvents& events,
+             std::function<void()> on_missing, PoolMetrics& metrics, const Clock& clock);
 
   // Each call is answered: with kRetryLater what is over the concurrency limit, and when every
   // stream is full. Or it goes to OnLost.
@@ -102,19 +91,25 @@ class StreamPool final : private StreamEvents {
   };
   Admitted admitted() const BULLA_EXCLUDES(batch_mutex_);
 
+  // For its streams alone, which hold no lock. The first four as LinkEvents'.
+  void OnNeedBlob(SignCall* first);
+  void OnNeedDek(SignCall* first) { events_.OnNeedDek(link_, first); }
+  void OnRehydrateTimeout(SignCall* first) { events_.OnRehydrateTimeout(link_, first); }
+  void OnLost(SignCall* first, std::size_t count) BULLA_EXCLUDES(mutex_, batch_mutex_);
+  // The enclave has answered `count` signatures: they were completed, or told to one of the above.
+  // Of those that it did its work for, the oldest was gathered at `oldest`; max() when there are
+  // none.
+  void OnAnswered(std::size_t count, MonotonicTime oldest) BULLA_EXCLUDES(mutex_, batch_mutex_);
+  // `count` signatures were given up at their deadline.
+  void OnExpired(std::size_t count) BULLA_EXCLUDES(mutex_, batch_mutex_);
+  // A stream is gone, and with it what was in flight: signatures went to OnLost, keys to be made
+  // were answered with kUnavailable.
+  void OnStreamClosed() BULLA_EXCLUDES(mutex_);
+
  private:
   using Streams = std::vector<std::shared_ptr<EnclaveStream>>;
   // Streams added at a time when all are well filled.
   static constexpr std::size_t kGrowth = 4;
-
-  void OnNeedBlob(SignCall* first) override;
-  void OnNeedDek(SignCall* first) override { events_.OnNeedDek(first); }
-  void OnRehydrateTimeout(SignCall* first) override { events_.OnRehydrateTimeout(first); }
-  void OnAnswered(std::size_t count, MonotonicTime oldest) override
-      BULLA_EXCLUDES(mutex_, batch_mutex_);
-  void OnLost(SignCall* first, std::size_t count) override BULLA_EXCLUDES(mutex_, batch_mutex_);
-  void OnExpired(std::size_t count) override BULLA_EXCLUDES(mutex_, batch_mutex_);
-  void OnStreamClosed() override BULLA_EXCLUDES(mutex_);
 
   // Sends a frame's worth; refuses what finds no room, and gives back what finds no stream.
   void SendFrame(SignCall* first) BULLA_EXCLUDES(mutex_, batch_mutex_);
@@ -125,7 +120,9 @@ class StreamPool final : private StreamEvents {
   std::shared_ptr<const Streams> streams() const BULLA_EXCLUDES(mutex_);
 
   const Options options_;
-  PoolEvents& events_;
+  EnclaveLink& link_;
+  LinkEvents& events_;
+  const std::function<void()> on_missing_;
   PoolMetrics& metrics_;
   const Clock& clock_;
 
