@@ -4,24 +4,26 @@
 // asked for, and costs nothing while there is none.
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "base/clock.h"
 #include "base/mutex.h"
+#include "base/timer.h"
 
 namespace bulla {
 
-class WakeTimer {
+// With a thread of its own.
+class WakeTimer final : public Timer {
  public:
   // `fire` returns when it wants to be called next; MonotonicTime::max() for when it is asked for.
   WakeTimer(std::string name, const Clock& clock, std::function<MonotonicTime()> fire);
-  ~WakeTimer();  // Stop()
+  ~WakeTimer() override;
 
-  // `fire` is called at `time` or soon after. Thread-safe, and cheap when an earlier call is due.
-  void WakeBy(MonotonicTime time) BULLA_EXCLUDES(mutex_);
-  // Returns after the last call has ended. Idempotent.
-  void Stop() BULLA_EXCLUDES(mutex_);
+  void WakeBy(MonotonicTime time) override BULLA_EXCLUDES(mutex_);
+  void Stop() override BULLA_EXCLUDES(mutex_);
 
  private:
   void Run(const std::function<MonotonicTime()>& fire) BULLA_EXCLUDES(mutex_);
@@ -32,6 +34,17 @@ class WakeTimer {
   MonotonicTime next_ BULLA_GUARDED_BY(mutex_) = MonotonicTime::max();
   bool stopping_ BULLA_GUARDED_BY(mutex_) = false;
   std::thread thread_;
+};
+
+class ThreadTimers final : public Timers {
+ public:
+  explicit ThreadTimers(const Clock& clock) : clock_(clock) {}
+  std::unique_ptr<Timer> Make(std::string name, Fire fire) override {
+    return std::make_unique<WakeTimer>(std::move(name), clock_, std::move(fire));
+  }
+
+ private:
+  const Clock& clock_;
 };
 
 }  // namespace bulla

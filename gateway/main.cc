@@ -19,7 +19,9 @@
 #include "base/daemon.h"
 #include "base/log.h"
 #include "base/metrics.h"
+#include "base/random.h"
 #include "base/ticker.h"
+#include "base/wake_timer.h"
 #include "gateway/access/admission.h"
 #include "gateway/access/admission_filter.h"
 #include "gateway/admin/enclave_change.h"
@@ -34,6 +36,7 @@
 #include "gateway/grpc/server.h"
 #include "gateway/http/server.h"
 #include "gateway/keys/key_service.h"
+#include "gateway/link/grpc_transport.h"
 #include "gateway/routing/data_plane.h"
 #include "gateway/unlock/kms_forwarder.h"
 #include "store/sqlite/store.h"
@@ -98,7 +101,11 @@ absl::Status Serve(const Flags& flags) {
       SqliteStore::Open({.path = SqlitePath(config), .idempotency_ttl = config.idempotency_ttl}));
   BULLA_ASSIGN_OR_RETURN(std::unique_ptr<KmsForwarder> forwarder,
                          KmsForwarder::Start(forwarder_options));
-  DataPlane data_plane(std::move(data_plane_options), *store, metrics, clock);
+  ThreadTimers timers(clock);
+  GrpcTransport transport;
+  DataPlane data_plane(
+      std::move(data_plane_options), *store, metrics,
+      {.clock = clock, .timers = timers, .transport = transport, .random = RandomUint64});
   metrics.AddSource([&] { return StoreFamilies(store->health(), store->transactions()); });
   metrics.AddSource([&] { return EnclaveFamilies(data_plane.fleet().statuses()); });
 

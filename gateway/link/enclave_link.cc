@@ -3,18 +3,13 @@
 #include <algorithm>
 #include <bit>
 #include <fmt/format.h>
-#include <future>
 #include <utility>
 
-#include "base/await.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/random.h"
-#include "base/thread.h"
 #include "gateway/link/credentials.h"
-#include "gateway/link/grpc_transport.h"
 #include "gateway/link/unlock_backoff.h"
-#include "wire/grpc_callbacks.h"
+#include "wire/enclave.pb.h"
 
 namespace bulla {
 namespace {
@@ -40,26 +35,19 @@ constexpr milliseconds kNotReadyMax{1000};
 constexpr milliseconds kStrangerMax{5000};
 // KMS refuses the enclave a DEK to seal under, and will until somebody changes something there.
 constexpr milliseconds kRefusedMax{60'000};
-// Streams that break as soon as they are opened are not opened as fast as they break.
-constexpr milliseconds kReopenPause{20};
+constexpr milliseconds kReopenPause{20};  // of streams
+// Between two looks at whether what is in flight is answered.
+constexpr milliseconds kRetireLook{1};
 
-absl::Status FromGrpc(std::string_view what, const grpc::Status& status) {
-  if (status.ok()) return absl::OkStatus();
-  absl::Status failed(static_cast<absl::StatusCode>(status.error_code()),
-                      fmt::format("{}: {}", what, ShownText(status.error_message())));
-  if (status.error_details().empty()) return failed;
-  return WithCause(std::move(failed), DecodeCause(status.error_details()));
+absl::Status Named(std::string_view what, const absl::Status& status) {
+  absl::Status named(status.code(), fmt::format("{}: {}", what, std::string(status.message())));
+  return WithCause(std::move(named), CauseOf(status));
 }
 
 // Whether the call came to the enclave's code at all, whatever that then said.
-bool IsAnswer(const grpc::Status& status) {
-  return status.error_code() != grpc::StatusCode::UNAVAILABLE &&
-         status.error_code() != grpc::StatusCode::DEADLINE_EXCEEDED &&
-         status.error_code() != grpc::StatusCode::CANCELLED;
-}
-
-void SetDeadline(grpc::ClientContext& context, milliseconds timeout) {
-  context.set_deadline(RealClock().WallNow() + timeout);
+bool IsAnswer(const absl::Status& status) {
+  return !absl::IsUnavailable(status) && !absl::IsDeadlineExceeded(status) &&
+         !absl::IsCancelled(status);
 }
 
 // The credentials that are in the file now.
@@ -90,43 +78,46 @@ milliseconds LongestWait(const absl::Status& failure) {
   return absl::IsFailedPrecondition(failure) ? kStrangerMax : kNotReadyMax;
 }
 
-// Exponential up to what befits the failure, with a jitter of half of it.
-milliseconds Backoff(int attempt, const absl::Status& failure) {
-  auto step = std::min(kReconnectMin * (1 << std::min(attempt, 13)), LongestWait(failure));
-  return step / 2 + milliseconds(RandomUint64() % static_cast<std::uint64_t>(step.count() / 2 + 1));
-}
-
 }  // namespace
 
 EnclaveLink::EnclaveLink(Options options, LinkEvents& events, KeyStore& store,
                          const DisabledKeys& disabled, PoolMetrics& pool_metrics,
-                         const Clock& clock)
+                         const Environment& environment)
     : options_(std::move(options)),
       events_(events),
       store_(store),
-      clock_(clock),
+      environment_(environment),
+      clock_(environment.clock),
       pool_(
-          options_.pool, *this, events, [this] { OnMissing(); }, pool_metrics, clock),
+          options_.pool, *this, events, [this] { OnMissing(); }, pool_metrics, clock_),
       forgetting_(disabled),
       key_policy_(options_.key_policy) {
   status_.id = id();
   status_.address = name();
-  KeepGrpcCallbackThreads();
 }
 
 EnclaveLink::~EnclaveLink() { Stop(); }
 
+// ---- Steps -----------------------------------------------------------------------------------
+
 void EnclaveLink::Start() {
-  thread_ = StartThread(fmt::format("link-{}", options_.id), [this] { Run(); });
+  MutexLock lock(mutex_);
+  timer_ = environment_.timers.Make(fmt::format("link-{}", options_.id), [this] { return Step(); });
+  Wake();
 }
 
 void EnclaveLink::Stop() {
+  Timer* timer = nullptr;
   {
     MutexLock lock(mutex_);
     stopping_ = true;
+    timer = timer_.get();
+    if (timer != nullptr) {
+      Wake();
+      ended_.Wait(mutex_, [this]() BULLA_NO_THREAD_SAFETY_ANALYSIS { return retired(); });
+    }
   }
-  changed_.NotifyAll();
-  if (thread_.joinable()) thread_.join();
+  if (timer != nullptr) timer->Stop();
   pool_.FailGathered();
 }
 
@@ -134,77 +125,145 @@ void EnclaveLink::Retire() {
   MutexLock lock(mutex_);
   stopping_ = true;
   retiring_ = true;
-  changed_.NotifyAll();
+  Wake();
 }
 
-void EnclaveLink::Run() {
-  for (int attempt = 0; !stopping();) {
-    absl::Status lost = ConnectBlocking();
-    if (lost.ok()) {
-      attempt = 0;
-      events_.OnLinkConnected(*this);
-      connected_.store(true, std::memory_order_release);
-      LogInfo("enclave_ready", {{"enclave", name()}});
-      lost = SuperviseBlocking();
-      if (retiring()) AwaitAnswersBlocking();
-    }
-    Disconnect();
-    events_.OnLinkLost(*this);
-    if (stopping()) break;
-    if (attempt == 0) LogWarn("enclave_lost", {{"enclave", name()}, {"reason", lost.ToString()}});
-    {
-      MutexLock lock(mutex_);
-      status_.last_error = lost.ToString();
-      ++status_.reconnects;
-    }
-    WaitFor(Backoff(attempt++, lost));
-  }
-  pool_.FailGathered();
-  retired_.store(true, std::memory_order_release);
+void EnclaveLink::Wake() {
+  if (timer_ != nullptr) timer_->WakeBy(clock_.Now());
 }
 
-absl::Status EnclaveLink::ConnectBlocking() {
-  BULLA_ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel,
-                         DialChannelBlocking(options_.address));
+void EnclaveLink::Leave(std::function<void()> for_next_step) {
+  MutexLock lock(mutex_);
+  came_.push_back(std::move(for_next_step));
+  Wake();
+}
+
+void EnclaveLink::DoWhatCame() {
+  std::vector<std::function<void()>> came;
   {
     MutexLock lock(mutex_);
-    control_ = wire::v1::Enclave::NewStub(channel);
+    came.swap(came_);
   }
-  BULLA_ASSIGN_OR_RETURN(wire::v1::HelloReply hello, HelloBlocking());
-  BULLA_RETURN_IF_ERROR(CheckStore(hello));
-  BULLA_RETURN_IF_ERROR(ConfigureBlocking());
-  if (!hello.has_sealing_dek()) {
-    absl::StatusOr<wire::v1::SealingDek> obtained = ObtainSealingDekBlocking();
-    if (!obtained.ok()) SealingDekFailed(obtained.status());
-    BULLA_ASSIGN_OR_RETURN(*hello.mutable_sealing_dek(), std::move(obtained));
-  }
-  BULLA_ASSIGN_OR_RETURN(DekId sealing_dek, StoreSealingDekBlocking(hello.sealing_dek()));
-  BULLA_RETURN_IF_ERROR(SealUnderBlocking(sealing_dek));
-  forgetting_.Begin();
-  return OpenStreamsBlocking();
+  for (const auto& step : came) step();
 }
 
-absl::StatusOr<wire::v1::HelloReply> EnclaveLink::HelloBlocking() {
-  grpc::ClientContext context;
-  SetDeadline(context, kHelloTimeout);
+MonotonicTime EnclaveLink::Step() {
+  DoWhatCame();
+  const MonotonicTime now = clock_.Now();
+  switch (state_) {
+    case State::kApart: {
+      {
+        MutexLock lock(mutex_);
+        if (std::exchange(retry_now_, false) || stopping_) next_try_ = now;
+      }
+      if (now < next_try_) return next_try_;
+      if (stopping()) {
+        Lose(absl::CancelledError("stopping"));
+      } else {
+        Connect();
+      }
+      return now;
+    }
+    case State::kConnecting:
+      if (stopping()) {
+        Lose(absl::CancelledError("stopping"));
+      } else if (now >= answer_by_) {
+        Lose(absl::DeadlineExceededError("sealing key: the store does not answer"));
+      } else {
+        return answer_by_;
+      }
+      return now;
+    case State::kServing:
+      return Serve(now);
+    case State::kRetiring:
+      if (pool_.in_flight() + pool_.outstanding() > 0 && now < retire_by_) {
+        return now + kRetireLook;
+      }
+      Lose(absl::CancelledError("stopping"));
+      return now;
+    case State::kLeaving:
+      if (!HasLeft()) return MonotonicTime::max();
+      Left(now);
+      return now;
+    case State::kEnded:
+      break;
+  }
+  return MonotonicTime::max();
+}
+
+template <typename Reply>
+EnclaveLink::Then<Reply> EnclaveLink::Await(Then<Reply> then) {
+  const std::uint64_t number = awaited_ = ++last_awaited_;
+  return [this, number, then = std::move(then)](absl::StatusOr<Reply> reply) {
+    Leave([this, number, then, reply = std::move(reply)] {
+      if (awaited_ != number) return;
+      awaited_ = 0;
+      answer_by_ = MonotonicTime::max();
+      then(reply);
+    });
+  };
+}
+
+template <typename Reply>
+EnclaveLink::Then<Reply> EnclaveLink::Counted(Then<Reply> done) {
+  MutexLock counted(mutex_);
+  ++calls_;
+  return [this, done = std::move(done)](absl::StatusOr<Reply> reply) {
+    done(std::move(reply));
+    // Woken under the lock: after it, the link may go.
+    MutexLock lock(mutex_);
+    --calls_;
+    Wake();
+  };
+}
+
+// ---- Connecting ------------------------------------------------------------------------------
+
+void EnclaveLink::Connect() {
+  state_ = State::kConnecting;
+  absl::StatusOr<std::shared_ptr<ControlConnection>> dialled =
+      environment_.transport.DialControlBlocking(options_.address);
+  if (!dialled.ok()) return Lose(dialled.status());
+  {
+    MutexLock lock(mutex_);
+    control_ = *dialled;
+  }
   wire::v1::HelloRequest request;
-  wire::v1::HelloReply reply;
   request.set_protocol_version(kWireProtocolVersion);
-  BULLA_RETURN_IF_ERROR(FromGrpc("hello", control()->Hello(&context, request, &reply)));
-  if (reply.protocol_version() != kWireProtocolVersion ||
-      reply.boot_id().size() != BootId::kBytes) {
+  (*dialled)->Hello(
+      request, kHelloTimeout,
+      Counted(Await<wire::v1::HelloReply>(
+          [this](absl::StatusOr<wire::v1::HelloReply> r) { OnHello(std::move(r)); })));
+}
+
+void EnclaveLink::OnHello(absl::StatusOr<wire::v1::HelloReply> reply) {
+  if (!reply.ok()) return Lose(Named("hello", reply.status()));
+  if (absl::Status checked = CheckHello(*reply); !checked.ok()) return Lose(std::move(checked));
+  if (absl::Status checked = CheckStore(*reply); !checked.ok()) return Lose(std::move(checked));
+  greeted_dek_.reset();
+  if (reply->has_sealing_dek()) {
+    absl::StatusOr<DekRow> row = RowOf(reply->sealing_dek(), clock_.WallNow());
+    if (!row.ok()) return Lose(row.status());
+    greeted_dek_ = *std::move(row);
+  }
+  Configure();
+}
+
+absl::Status EnclaveLink::CheckHello(const wire::v1::HelloReply& hello) {
+  if (hello.protocol_version() != kWireProtocolVersion ||
+      hello.boot_id().size() != BootId::kBytes) {
     return absl::FailedPreconditionError("hello: the enclave answers in another protocol");
   }
   // What it says of itself earns it nothing: the gateway's configuration says who is an enclave.
-  if (reply.platform() != options_.platform) {
+  if (hello.platform() != options_.platform) {
     return absl::FailedPreconditionError(
         fmt::format("hello: the enclave runs on platform \"{}\", this gateway on {}",
-                    ShownText(reply.platform()), options_.platform));
+                    ShownText(hello.platform()), options_.platform));
   }
   MutexLock lock(mutex_);
-  status_.boot_id = BootId::FromBytes(AsBytes(reply.boot_id())).ToString();
-  status_.platform = ShownText(reply.platform());
-  return reply;
+  status_.boot_id = BootId::FromBytes(AsBytes(hello.boot_id())).ToString();
+  status_.platform = ShownText(hello.platform());
+  return absl::OkStatus();
 }
 
 // What comes to an enclave comes from the store of the gateway that had it seal. So with another
@@ -233,119 +292,95 @@ absl::Status EnclaveLink::CheckStore(const wire::v1::HelloReply& hello) {
 }
 
 // Also when nothing is wanted: the enclave may still have what an earlier gateway asked for.
-absl::Status EnclaveLink::ConfigureBlocking() {
+void EnclaveLink::Configure() {
   wire::v1::ConfigureRequest request;
   {
     MutexLock lock(mutex_);
     policy_changed_ = false;
     EncodeKeyPolicy(key_policy_, *request.mutable_settings());
   }
-  grpc::ClientContext context;
-  SetDeadline(context, kConfigureTimeout);
-  wire::v1::ConfigureReply reply;
-  grpc::Status status = control()->Configure(&context, request, &reply);
-  if (!status.ok() && !IsAnswer(status)) return FromGrpc("key policy", status);
-  std::string refused = status.ok() ? "" : ShownText(status.error_message());
-  if (!status.ok() && refused.empty()) {
-    // Not a refusal of ours, which names the setting: an enclave that knows no Configure, say.
-    refused = absl::StatusCodeToString(static_cast<absl::StatusCode>(status.error_code()));
-  }
-  if (!status.ok()) LogError("key_policy_refused", {{"enclave", name()}, {"reason", refused}});
-  MutexLock lock(mutex_);
-  status_.policy_refused = std::move(refused);
-  return absl::OkStatus();
+  control()->Configure(request, kConfigureTimeout,
+                       Counted(Await<wire::v1::ConfigureReply>(
+                           [this](const absl::StatusOr<wire::v1::ConfigureReply>& reply) {
+                             OnConfigured(reply.status());
+                           })));
 }
 
-absl::StatusOr<wire::v1::SealingDek> EnclaveLink::ObtainSealingDekBlocking() {
+void EnclaveLink::OnConfigured(const absl::Status& status) {
+  if (!status.ok() && !IsAnswer(status)) return Lose(Named("key policy", status));
+  std::string refused = status.ok() ? "" : std::string(status.message());
+  // Not a refusal of ours, which names the setting: an enclave that knows no Configure, say.
+  if (!status.ok() && refused.empty()) refused = absl::StatusCodeToString(status.code());
+  if (!status.ok()) LogError("key_policy_refused", {{"enclave", name()}, {"reason", refused}});
+  {
+    MutexLock lock(mutex_);
+    status_.policy_refused = std::move(refused);
+  }
+  if (state_ != State::kConnecting) return;
+  if (greeted_dek_) {
+    StoreSealingDek(*std::exchange(greeted_dek_, std::nullopt));
+  } else {
+    ObtainSealingDek();
+  }
+}
+
+void EnclaveLink::ObtainSealingDek() {
   wire::v1::UnlockRequest request;
   request.set_new_sealing_dek(true);
-  BULLA_RETURN_IF_ERROR(AddCredentials(options_.credentials_file, request));
-  grpc::ClientContext context;
-  SetDeadline(context, kUnlockTimeout);
-  wire::v1::UnlockReply reply;
-  BULLA_RETURN_IF_ERROR(FromGrpc("sealing key", control()->Unlock(&context, request, &reply)));
-  return reply.sealing_dek();
+  StartUnlock(
+      std::move(request),
+      Await<wire::v1::UnlockReply>([this](const absl::StatusOr<wire::v1::UnlockReply>& reply) {
+        if (!reply.ok()) {
+          SealingDekFailed(reply.status());
+          return Lose(reply.status());
+        }
+        StoreSealingDek(RowOf(reply->sealing_dek(), clock_.WallNow()));
+      }));
 }
 
-absl::StatusOr<DekId> EnclaveLink::StoreSealingDekBlocking(const wire::v1::SealingDek& dek) {
-  BULLA_ASSIGN_OR_RETURN(DekRow row, RowOf(dek, clock_.WallNow()));
-  const DekId dek_id = row.dek_id;
-  auto stored = std::make_shared<std::promise<absl::Status>>();
-  std::future<absl::Status> result = stored->get_future();
-  store_.PutDek(std::move(row),
-                [stored](absl::Status status) { stored->set_value(std::move(status)); });
-  if (result.wait_for(kStoreTimeout) != std::future_status::ready) {
-    return absl::DeadlineExceededError("sealing key: the store does not answer");
-  }
-  BULLA_RETURN_IF_ERROR(result.get());
-  return dek_id;
+void EnclaveLink::StoreSealingDek(absl::StatusOr<DekRow> row) {
+  if (!row.ok()) return Lose(row.status());
+  const DekId dek_id = row->dek_id;
+  Then<DekId> done = Await<DekId>([this](const absl::StatusOr<DekId>& stored) {
+    if (!stored.ok()) return Lose(stored.status());
+    SealUnder(*stored);
+  });
+  answer_by_ = clock_.Now() + kStoreTimeout;
+  store_.PutDek(*std::move(row), [self = shared_from_this(), dek_id,
+                                  done = std::move(done)](const absl::Status& stored) {
+    done(stored.ok() ? absl::StatusOr<DekId>(dek_id) : stored);
+  });
 }
 
-// A refusal is told and no error: the enclave's next probe says what it wants instead.
-absl::Status EnclaveLink::SealUnderBlocking(const DekId& dek_id) {
-  grpc::ClientContext context;
-  SetDeadline(context, kSealUnderTimeout);
+void EnclaveLink::SealUnder(const DekId& dek_id) {
   wire::v1::SealUnderRequest request;
-  wire::v1::SealUnderReply reply;
   request.set_dek_id(dek_id.bytes.data(), DekId::kBytes);
   const StoreId store = store_.identity().id;
   request.set_store_id(store.bytes.data(), StoreId::kBytes);
-  grpc::Status status = control()->SealUnder(&context, request, &reply);
-  if (!status.ok() && !IsAnswer(status)) return FromGrpc("sealing key", status);
-  if (!status.ok()) {
-    LogWarn("sealing_dek_refused", {{"enclave", name()},
-                                    {"dek", dek_id.Short()},
-                                    {"reason", ShownText(status.error_message())}});
-    return absl::OkStatus();
-  }
-  MutexLock lock(mutex_);
-  sealing_dek_failures_ = 0;
-  sealing_dek_not_before_ = {};
-  status_.sealing_refused.clear();
-  return absl::OkStatus();
+  control()->SealUnder(request, kSealUnderTimeout,
+                       Counted(Await<wire::v1::SealUnderReply>(
+                           [this, dek_id](const absl::StatusOr<wire::v1::SealUnderReply>& reply) {
+                             OnSealedUnder(dek_id, reply.status());
+                           })));
 }
 
-void EnclaveLink::RenewSealingDek() {
-  {
+// A refusal is told and no error: the enclave's next probe says what it wants instead.
+void EnclaveLink::OnSealedUnder(const DekId& dek_id, const absl::Status& status) {
+  if (!status.ok() && !IsAnswer(status)) return Lose(Named("sealing key", status));
+  if (status.ok()) {
     MutexLock lock(mutex_);
-    if (clock_.Now() < sealing_dek_not_before_) return;
-    if (std::exchange(renewing_sealing_dek_, true)) return;
+    sealing_dek_failures_ = 0;
+    sealing_dek_not_before_ = {};
+    status_.sealing_refused.clear();
+  } else {
+    LogWarn(
+        "sealing_dek_refused",
+        {{"enclave", name()}, {"dek", dek_id.Short()}, {"reason", std::string(status.message())}});
   }
-  wire::v1::UnlockRequest request;
-  request.set_new_sealing_dek(true);
-  StartUnlock(std::move(request),
-              [self = shared_from_this()](absl::Status status, const wire::v1::UnlockReply& reply) {
-                if (!status.ok()) return self->SealingDekStored(status);
-                absl::StatusOr<DekRow> row = RowOf(reply.sealing_dek(), self->clock_.WallNow());
-                if (!row.ok()) return self->SealingDekStored(row.status());
-                const DekId dek_id = row->dek_id;
-                self->store_.PutDek(*std::move(row), [self, dek_id](const absl::Status& stored) {
-                  self->SealingDekStored(stored.ok() ? absl::StatusOr<DekId>(dek_id) : stored);
-                });
-              });
-}
-
-void EnclaveLink::SealingDekStored(const absl::StatusOr<DekId>& dek_id) {
-  if (!dek_id.ok()) SealingDekFailed(dek_id.status());
-  MutexLock lock(mutex_);
-  renewing_sealing_dek_ = false;
-  if (!dek_id.ok()) return;
-  stored_sealing_dek_ = *dek_id;
-  changed_.NotifyAll();
-}
-
-void EnclaveLink::SealingDekFailed(const absl::Status& status) {
-  const UnlockCause cause = CauseOf(status);
-  events_.OnSealingDekFailed(*this, cause);
-  MutexLock lock(mutex_);
-  status_.sealing_refused = IsFinal(cause) ? NameOf(cause) : std::string_view();
-  const unsigned failures = ++sealing_dek_failures_;
-  sealing_dek_not_before_ = clock_.Now() + UnlockBackoff(failures, cause, RandomUint64());
-  if (!std::has_single_bit(failures)) return;
-  LogWarn("sealing_dek_failed", {{"enclave", name()},
-                                 {"attempts", failures},
-                                 {"cause", NameOf(cause)},
-                                 {"reason", status.ToString()}});
+  if (state_ != State::kConnecting) return;
+  forgetting_.Begin();
+  if (absl::Status opened = OpenStreamsBlocking(); !opened.ok()) return Lose(std::move(opened));
+  Connected();
 }
 
 absl::Status EnclaveLink::OpenStreamsBlocking() {
@@ -354,67 +389,74 @@ absl::Status EnclaveLink::OpenStreamsBlocking() {
     streams_missing_ = false;
   }
   for (std::size_t missing = pool_.missing(); missing > 0; --missing) {
-    BULLA_ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel,
-                           DialChannelBlocking(options_.address));
-    pool_.Open(MakeGrpcFrameConnection(std::move(channel)));
+    BULLA_ASSIGN_OR_RETURN(std::unique_ptr<FrameConnection> connection,
+                           environment_.transport.DialFramesBlocking(options_.address));
+    pool_.Open(std::move(connection));
   }
   return absl::OkStatus();
 }
 
-absl::Status EnclaveLink::SuperviseBlocking() {
-  while (true) {
-    BULLA_RETURN_IF_ERROR(ProbeBlocking());
-    BULLA_RETURN_IF_ERROR(ForgetBlocking());
-    bool policy_changed = false;
-    bool streams_missing = false;
-    std::optional<DekId> stored_sealing_dek;
-    {
-      MutexLock lock(mutex_);
-      changed_.WaitFor(mutex_, options_.probe_interval, [this]() BULLA_NO_THREAD_SAFETY_ANALYSIS {
-        return stopping_ || streams_missing_ || policy_changed_ || forget_soon_ ||
-               stored_sealing_dek_;
-      });
-      if (stopping_) return absl::CancelledError("stopping");
-      forget_soon_ = false;
-      policy_changed = policy_changed_;
-      streams_missing = streams_missing_;
+void EnclaveLink::Connected() {
+  attempts_ = 0;
+  state_ = State::kServing;
+  next_probe_ = clock_.Now();
+  events_.OnLinkConnected(*this);
+  connected_.store(true, std::memory_order_release);
+  LogInfo("enclave_ready", {{"enclave", name()}});
+}
+
+// ---- Serving ---------------------------------------------------------------------------------
+
+MonotonicTime EnclaveLink::Serve(MonotonicTime now) {
+  bool policy_changed = false;
+  bool streams_missing = false;
+  std::optional<DekId> stored_sealing_dek;
+  {
+    MutexLock lock(mutex_);
+    if (!stopping_) {
+      if (awaited_ != 0) return MonotonicTime::max();
+      if (std::exchange(forget_soon_, false)) next_probe_ = now;
       stored_sealing_dek = std::exchange(stored_sealing_dek_, std::nullopt);
-    }
-    if (stored_sealing_dek) BULLA_RETURN_IF_ERROR(SealUnderBlocking(*stored_sealing_dek));
-    if (policy_changed) BULLA_RETURN_IF_ERROR(ConfigureBlocking());
-    if (streams_missing) {
-      BULLA_RETURN_IF_ERROR(OpenStreamsBlocking());
-      WaitFor(kReopenPause);
+      policy_changed = !stored_sealing_dek && policy_changed_;
+      streams_missing = streams_missing_;
+    } else if (retiring_) {
+      state_ = State::kRetiring;
+      awaited_ = 0;
+      retire_by_ = now + kRetirePatience;
+      return now;
     }
   }
+  if (stopping()) {
+    Lose(absl::CancelledError("stopping"));
+  } else if (stored_sealing_dek) {
+    SealUnder(*stored_sealing_dek);
+  } else if (policy_changed) {
+    Configure();
+  } else if (streams_missing && now >= reopen_not_before_) {
+    // Streams that break as soon as they are opened are not opened as fast as they break.
+    reopen_not_before_ = now + kReopenPause;
+    next_probe_ = now;
+    if (absl::Status opened = OpenStreamsBlocking(); !opened.ok()) Lose(std::move(opened));
+  } else if (now >= next_probe_) {
+    Probe();
+  } else {
+    return streams_missing ? std::min(next_probe_, reopen_not_before_) : next_probe_;
+  }
+  return now;
 }
 
-absl::Status EnclaveLink::ForgetBlocking() {
+void EnclaveLink::Probe() {
+  control()->Probe({}, kProbeTimeout,
+                   Counted(Await<wire::v1::ProbeReply>(
+                       [this](const absl::StatusOr<wire::v1::ProbeReply>& reply) {
+                         if (!reply.ok()) return Lose(Named("probe", reply.status()));
+                         OnProbed(*reply);
+                       })));
+}
+
+void EnclaveLink::OnProbed(const wire::v1::ProbeReply& reply) {
   // So many calls, and then a probe again: 131,072 keys a round.
-  constexpr int kCallsMax = 64;
-  for (int i = 0; i < kCallsMax; ++i) {
-    wire::v1::ForgetRequest request;
-    for (const KeyId& id : forgetting_.Next(kKeysToForgetMax, clock_.Now())) {
-      request.mutable_key_ids()->append(AsText(id.bytes));
-    }
-    if (request.key_ids().empty()) break;
-    grpc::ClientContext context;
-    SetDeadline(context, kForgetTimeout);
-    wire::v1::ForgetReply reply;
-    BULLA_RETURN_IF_ERROR(FromGrpc("forget", control()->Forget(&context, request, &reply)));
-  }
-  return absl::OkStatus();
-}
-
-void EnclaveLink::AwaitAnswersBlocking() {
-  AwaitBlocking(kRetirePatience, [this] { return pool_.in_flight() + pool_.outstanding() == 0; });
-}
-
-absl::Status EnclaveLink::ProbeBlocking() {
-  grpc::ClientContext context;
-  SetDeadline(context, kProbeTimeout);
-  wire::v1::ProbeReply reply;
-  BULLA_RETURN_IF_ERROR(FromGrpc("probe", control()->Probe(&context, {}, &reply)));
+  constexpr int kForgetCallsMax = 64;
   {
     MutexLock lock(mutex_);
     EnclaveReport report = DecodeReport(reply);
@@ -425,7 +467,23 @@ absl::Status EnclaveLink::ProbeBlocking() {
   std::vector<DekId> deks = DecodeDeksToRenew(reply);
   if (!deks.empty()) events_.OnDeksToRenew(*this, deks);
   if (reply.sealing_dek_wanted()) RenewSealingDek();
-  return absl::OkStatus();
+  next_probe_ = clock_.Now() + options_.probe_interval;
+  Forget(kForgetCallsMax);
+}
+
+void EnclaveLink::Forget(int calls_left) {
+  if (calls_left == 0) return;
+  wire::v1::ForgetRequest request;
+  for (const KeyId& id : forgetting_.Next(kKeysToForgetMax, clock_.Now())) {
+    request.mutable_key_ids()->append(AsText(id.bytes));
+  }
+  if (request.key_ids().empty()) return;
+  control()->Forget(request, kForgetTimeout,
+                    Counted(Await<wire::v1::ForgetReply>(
+                        [this, calls_left](const absl::StatusOr<wire::v1::ForgetReply>& reply) {
+                          if (!reply.ok()) return Lose(Named("forget", reply.status()));
+                          Forget(calls_left - 1);
+                        })));
 }
 
 // A signature whose key is not there is answered twice: that its blob is needed, and then.
@@ -440,22 +498,111 @@ void EnclaveLink::UpdateHitRate() {
   status_.sticky_hit_rate = recent_signatures_ < 1 ? 1 : 1 - recent_misses_ / recent_signatures_;
 }
 
-void EnclaveLink::Disconnect() {
-  connected_.store(false, std::memory_order_release);
+void EnclaveLink::RenewSealingDek() {
   {
     MutexLock lock(mutex_);
-    control_.reset();
-    for (grpc::ClientContext* context : unlocks_) context->TryCancel();
+    if (clock_.Now() < sealing_dek_not_before_) return;
+    if (std::exchange(renewing_sealing_dek_, true)) return;
   }
-  pool_.CloseBlocking();
-  MutexLock lock(mutex_);
-  changed_.Wait(mutex_, [this]() BULLA_NO_THREAD_SAFETY_ANALYSIS { return unlocks_.empty(); });
+  wire::v1::UnlockRequest request;
+  request.set_new_sealing_dek(true);
+  StartUnlock(std::move(request),
+              [self = shared_from_this()](const absl::StatusOr<wire::v1::UnlockReply>& reply) {
+                if (!reply.ok()) return self->SealingDekStored(reply.status());
+                absl::StatusOr<DekRow> row = RowOf(reply->sealing_dek(), self->clock_.WallNow());
+                if (!row.ok()) return self->SealingDekStored(row.status());
+                const DekId dek_id = row->dek_id;
+                self->store_.PutDek(*std::move(row), [self, dek_id](const absl::Status& stored) {
+                  self->SealingDekStored(stored.ok() ? absl::StatusOr<DekId>(dek_id) : stored);
+                });
+              });
 }
+
+void EnclaveLink::SealingDekStored(const absl::StatusOr<DekId>& dek_id) {
+  if (!dek_id.ok()) SealingDekFailed(dek_id.status());
+  MutexLock lock(mutex_);
+  renewing_sealing_dek_ = false;
+  if (!dek_id.ok()) return;
+  stored_sealing_dek_ = *dek_id;
+  Wake();
+}
+
+void EnclaveLink::SealingDekFailed(const absl::Status& status) {
+  const UnlockCause cause = CauseOf(status);
+  events_.OnSealingDekFailed(*this, cause);
+  MutexLock lock(mutex_);
+  status_.sealing_refused = IsFinal(cause) ? NameOf(cause) : std::string_view();
+  const unsigned failures = ++sealing_dek_failures_;
+  sealing_dek_not_before_ = clock_.Now() + UnlockBackoff(failures, cause, environment_.random());
+  if (!std::has_single_bit(failures)) return;
+  LogWarn("sealing_dek_failed", {{"enclave", name()},
+                                 {"attempts", failures},
+                                 {"cause", NameOf(cause)},
+                                 {"reason", status.ToString()}});
+}
+
+// ---- Leaving ---------------------------------------------------------------------------------
+
+void EnclaveLink::Lose(absl::Status reason) {
+  lost_ = std::move(reason);
+  awaited_ = 0;
+  answer_by_ = MonotonicTime::max();
+  state_ = State::kLeaving;
+  connected_.store(false, std::memory_order_release);
+  std::shared_ptr<ControlConnection> control;
+  {
+    MutexLock lock(mutex_);
+    control.swap(control_);
+  }
+  if (control != nullptr) control->CancelAll();
+  pool_.Close();
+  MutexLock lock(mutex_);
+  Wake();
+}
+
+bool EnclaveLink::HasLeft() {
+  {
+    MutexLock lock(mutex_);
+    if (calls_ > 0) return false;
+  }
+  return pool_.FinishClosing();
+}
+
+void EnclaveLink::Left(MonotonicTime now) {
+  state_ = State::kApart;
+  events_.OnLinkLost(*this);
+  if (stopping()) {
+    state_ = State::kEnded;
+    pool_.FailGathered();
+    MutexLock lock(mutex_);
+    retired_.store(true, std::memory_order_release);
+    ended_.NotifyAll();
+    return;
+  }
+  if (attempts_ == 0) {
+    LogWarn("enclave_lost", {{"enclave", name()}, {"reason", lost_.ToString()}});
+  }
+  {
+    MutexLock lock(mutex_);
+    status_.last_error = lost_.ToString();
+    ++status_.reconnects;
+  }
+  next_try_ = now + Backoff(attempts_++, lost_);
+}
+
+// Exponential up to what befits the failure, with a jitter of half of it.
+milliseconds EnclaveLink::Backoff(int attempt, const absl::Status& failure) {
+  const auto step = std::min(kReconnectMin * (1 << std::min(attempt, 13)), LongestWait(failure));
+  const auto jitter = environment_.random() % static_cast<std::uint64_t>(step.count() / 2 + 1);
+  return step / 2 + milliseconds(jitter);
+}
+
+// ---- What others ask of it -------------------------------------------------------------------
 
 void EnclaveLink::OnMissing() {
   MutexLock lock(mutex_);
   streams_missing_ = true;
-  changed_.NotifyAll();
+  Wake();
 }
 
 void EnclaveLink::OpenDek(const DekRow& dek, std::function<void(absl::Status)> done) {
@@ -463,57 +610,46 @@ void EnclaveLink::OpenDek(const DekRow& dek, std::function<void(absl::Status)> d
   request.mutable_open()->set_dek_id(dek.dek_id.bytes.data(), DekId::kBytes);
   request.mutable_open()->set_wrapped(dek.wrapped.data(), dek.wrapped.size());
   StartUnlock(std::move(request),
-              [done = std::move(done)](absl::Status status, const wire::v1::UnlockReply&) {
-                done(std::move(status));
+              [done = std::move(done)](const absl::StatusOr<wire::v1::UnlockReply>& reply) {
+                done(reply.status());
               });
 }
 
-void EnclaveLink::StartUnlock(wire::v1::UnlockRequest request, UnlockDone done) {
-  struct Call {
-    std::shared_ptr<wire::v1::Enclave::Stub> control;
-    grpc::ClientContext context;
-    wire::v1::UnlockRequest request;
-    wire::v1::UnlockReply reply;
-  };
-  auto call = std::make_shared<Call>();
-  call->request = std::move(request);
-  absl::Status readable = AddCredentials(options_.credentials_file, call->request);
-  if (!readable.ok()) return done(std::move(readable), call->reply);
-  {
-    MutexLock lock(mutex_);
-    call->control = control_;
-    if (call->control != nullptr) unlocks_.insert(&call->context);
-  }
-  if (call->control == nullptr) {
-    return done(absl::UnavailableError("the enclave is not connected"), call->reply);
-  }
-  SetDeadline(call->context, kUnlockTimeout);
-  call->control->async()->Unlock(&call->context, &call->request, &call->reply,
-                                 [this, call, done = std::move(done)](grpc::Status status) {
-                                   done(FromGrpc("unlock", status), call->reply);
-                                   MutexLock lock(mutex_);
-                                   unlocks_.erase(&call->context);
-                                   changed_.NotifyAll();
-                                 });
+void EnclaveLink::StartUnlock(wire::v1::UnlockRequest request, Then<wire::v1::UnlockReply> done) {
+  absl::Status readable = AddCredentials(options_.credentials_file, request);
+  if (!readable.ok()) return done(readable);
+  const std::shared_ptr<ControlConnection> connection = control();
+  if (connection == nullptr) return done(absl::UnavailableError("the enclave is not connected"));
+  connection->Unlock(
+      request, kUnlockTimeout,
+      Counted<wire::v1::UnlockReply>(
+          [done = std::move(done)](const absl::StatusOr<wire::v1::UnlockReply>& reply) {
+            if (!reply.ok()) return done(Named("unlock", reply.status()));
+            done(reply);
+          }));
 }
 
-absl::StatusOr<EnclaveLink::KeysInUse> EnclaveLink::KeysInUseBlocking(std::uint32_t part) {
-  const std::shared_ptr<wire::v1::Enclave::Stub> stub = control();
-  if (stub == nullptr) return absl::UnavailableError("the enclave is not connected");
-  grpc::ClientContext context;
-  SetDeadline(context, kKeysInUseTimeout);
+void EnclaveLink::AskKeysInUse(std::uint32_t part,
+                               std::function<void(absl::StatusOr<KeysInUse>)> done) {
+  const std::shared_ptr<ControlConnection> connection = control();
+  if (connection == nullptr) return done(absl::UnavailableError("the enclave is not connected"));
   wire::v1::KeysInUseRequest request;
-  wire::v1::KeysInUseReply reply;
   request.set_part(part);
-  BULLA_RETURN_IF_ERROR(FromGrpc("keys in use", stub->KeysInUse(&context, request, &reply)));
-  if (reply.key_ids().size() % KeyId::kBytes != 0 || reply.parts() > kPartsMax) {
-    return absl::InvalidArgumentError("keys in use: the enclave sent something else");
-  }
-  KeysInUse in_use{.parts = reply.parts()};
-  for (std::size_t at = 0; at < reply.key_ids().size(); at += KeyId::kBytes) {
-    in_use.keys.push_back(KeyId::FromBytes(AsBytes(reply.key_ids()).subspan(at, KeyId::kBytes)));
-  }
-  return in_use;
+  connection->KeysInUse(
+      request, kKeysInUseTimeout,
+      Counted<wire::v1::KeysInUseReply>([done = std::move(done)](
+                                            const absl::StatusOr<wire::v1::KeysInUseReply>& reply) {
+        if (!reply.ok()) return done(Named("keys in use", reply.status()));
+        if (reply->key_ids().size() % KeyId::kBytes != 0 || reply->parts() > kPartsMax) {
+          return done(absl::InvalidArgumentError("keys in use: the enclave sent something else"));
+        }
+        KeysInUse in_use{.parts = reply->parts()};
+        for (std::size_t at = 0; at < reply->key_ids().size(); at += KeyId::kBytes) {
+          in_use.keys.push_back(
+              KeyId::FromBytes(AsBytes(reply->key_ids()).subspan(at, KeyId::kBytes)));
+        }
+        done(std::move(in_use));
+      }));
 }
 
 std::string EnclaveLink::boot_id() const {
@@ -524,22 +660,22 @@ std::string EnclaveLink::boot_id() const {
 void EnclaveLink::ForgetSoon() {
   MutexLock lock(mutex_);
   forget_soon_ = true;
-  changed_.NotifyAll();
+  Wake();
 }
 
 void EnclaveLink::RetryRefused() {
   MutexLock lock(mutex_);
   sealing_dek_not_before_ = {};
   retry_now_ = !status_.sealing_refused.empty();
-  changed_.NotifyAll();
+  Wake();
 }
 
 void EnclaveLink::SetKeyPolicy(const KeyPolicy& policy) {
-  // Notified under the lock: after it, Stop() may return and this object go.
+  // Woken under the lock: after it, Stop() may return and this object go.
   MutexLock lock(mutex_);
   key_policy_ = policy;
   policy_changed_ = true;
-  changed_.NotifyAll();
+  Wake();
 }
 
 EnclaveLink::Status EnclaveLink::status() const {
@@ -555,14 +691,7 @@ EnclaveLink::Status EnclaveLink::status() const {
   return status;
 }
 
-void EnclaveLink::WaitFor(milliseconds time) {
-  MutexLock lock(mutex_);
-  changed_.WaitFor(mutex_, time,
-                   [this]() BULLA_NO_THREAD_SAFETY_ANALYSIS { return stopping_ || retry_now_; });
-  retry_now_ = false;
-}
-
-std::shared_ptr<wire::v1::Enclave::Stub> EnclaveLink::control() const {
+std::shared_ptr<ControlConnection> EnclaveLink::control() const {
   MutexLock lock(mutex_);
   return control_;
 }
@@ -570,11 +699,6 @@ std::shared_ptr<wire::v1::Enclave::Stub> EnclaveLink::control() const {
 bool EnclaveLink::stopping() const {
   MutexLock lock(mutex_);
   return stopping_;
-}
-
-bool EnclaveLink::retiring() const {
-  MutexLock lock(mutex_);
-  return retiring_;
 }
 
 }  // namespace bulla

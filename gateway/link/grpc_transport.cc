@@ -2,12 +2,20 @@
 
 #include <chrono>
 #include <grpcpp/create_channel_posix.h>
+#include <grpcpp/grpcpp.h>
 #include <string>
 #include <utility>
 
+#include <absl/container/flat_hash_set.h>
+
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/mutex.h"
+#include "base/unlock_cause.h"
+#include "gateway/link/enclave_report.h"
 #include "wire/enclave.grpc.pb.h"
+#include "wire/grpc_callbacks.h"
 
 namespace bulla {
 namespace {
@@ -62,8 +70,108 @@ class GrpcFrameConnection final
   ReplyBatch replies_;
 };
 
-}  // namespace
+absl::Status FromGrpc(const grpc::Status& status) {
+  if (status.ok()) return absl::OkStatus();
+  absl::Status failed(static_cast<absl::StatusCode>(status.error_code()),
+                      ShownText(status.error_message()));
+  if (status.error_details().empty()) return failed;
+  return WithCause(std::move(failed), DecodeCause(status.error_details()));
+}
 
+class GrpcControlConnection final : public ControlConnection,
+                                    public std::enable_shared_from_this<GrpcControlConnection> {
+ public:
+  explicit GrpcControlConnection(std::shared_ptr<grpc::Channel> channel)
+      : stub_(wire::v1::Enclave::NewStub(std::move(channel))) {}
+
+  void Hello(const wire::v1::HelloRequest& request, Timeout timeout,
+             Done<wire::v1::HelloReply> done) override {
+    Start(request, timeout, std::move(done),
+          [](auto* async, auto&&... all) { async->Hello(std::forward<decltype(all)>(all)...); });
+  }
+  void Unlock(const wire::v1::UnlockRequest& request, Timeout timeout,
+              Done<wire::v1::UnlockReply> done) override {
+    Start(request, timeout, std::move(done),
+          [](auto* async, auto&&... all) { async->Unlock(std::forward<decltype(all)>(all)...); });
+  }
+  void SealUnder(const wire::v1::SealUnderRequest& request, Timeout timeout,
+                 Done<wire::v1::SealUnderReply> done) override {
+    Start(request, timeout, std::move(done), [](auto* async, auto&&... all) {
+      async->SealUnder(std::forward<decltype(all)>(all)...);
+    });
+  }
+  void Configure(const wire::v1::ConfigureRequest& request, Timeout timeout,
+                 Done<wire::v1::ConfigureReply> done) override {
+    Start(request, timeout, std::move(done), [](auto* async, auto&&... all) {
+      async->Configure(std::forward<decltype(all)>(all)...);
+    });
+  }
+  void KeysInUse(const wire::v1::KeysInUseRequest& request, Timeout timeout,
+                 Done<wire::v1::KeysInUseReply> done) override {
+    Start(request, timeout, std::move(done), [](auto* async, auto&&... all) {
+      async->KeysInUse(std::forward<decltype(all)>(all)...);
+    });
+  }
+  void Forget(const wire::v1::ForgetRequest& request, Timeout timeout,
+              Done<wire::v1::ForgetReply> done) override {
+    Start(request, timeout, std::move(done),
+          [](auto* async, auto&&... all) { async->Forget(std::forward<decltype(all)>(all)...); });
+  }
+  void Probe(const wire::v1::ProbeRequest& request, Timeout timeout,
+             Done<wire::v1::ProbeReply> done) override {
+    Start(request, timeout, std::move(done),
+          [](auto* async, auto&&... all) { async->Probe(std::forward<decltype(all)>(all)...); });
+  }
+
+  void CancelAll() override BULLA_EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
+    cancelled_ = true;
+    for (grpc::ClientContext* context : under_way_) context->TryCancel();
+  }
+
+ private:
+  template <typename Request, typename Reply>
+  struct Call {
+    std::shared_ptr<GrpcControlConnection> connection;
+    grpc::ClientContext context;
+    Request request;
+    Reply reply;
+    Done<Reply> done;
+  };
+
+  template <typename Request, typename Reply, typename Method>
+  void Start(const Request& request, Timeout timeout, Done<Reply> done, Method method)
+      BULLA_EXCLUDES(mutex_) {
+    auto call = std::make_shared<Call<Request, Reply>>();
+    call->connection = shared_from_this();
+    call->request = request;
+    call->done = std::move(done);
+    call->context.set_deadline(RealClock().WallNow() + timeout);
+    if (!Register(&call->context)) return call->done(absl::CancelledError("disconnected"));
+    method(stub_->async(), &call->context, &call->request, &call->reply,
+           [call](const grpc::Status& status) {
+             call->connection->Unregister(&call->context);
+             if (!status.ok()) return call->done(FromGrpc(status));
+             call->done(std::move(call->reply));
+           });
+  }
+  bool Register(grpc::ClientContext* context) BULLA_EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
+    if (!cancelled_) under_way_.insert(context);
+    return !cancelled_;
+  }
+  void Unregister(grpc::ClientContext* context) BULLA_EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
+    under_way_.erase(context);
+  }
+
+  const std::unique_ptr<wire::v1::Enclave::Stub> stub_;
+  Mutex mutex_;
+  bool cancelled_ BULLA_GUARDED_BY(mutex_) = false;
+  absl::flat_hash_set<grpc::ClientContext*> under_way_ BULLA_GUARDED_BY(mutex_);
+};
+
+// A channel on one connection, which it owns.
 absl::StatusOr<std::shared_ptr<grpc::Channel>> DialChannelBlocking(const Address& address) {
   BULLA_ASSIGN_OR_RETURN(UniqueFd fd, DialBlocking(address, kDialTimeout));
   grpc::ChannelArguments arguments;
@@ -76,7 +184,19 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> DialChannelBlocking(const Address
   return grpc::CreateCustomInsecureChannelFromFd("enclave", fd.Release(), arguments);
 }
 
-std::unique_ptr<FrameConnection> MakeGrpcFrameConnection(std::shared_ptr<grpc::Channel> channel) {
+}  // namespace
+
+GrpcTransport::GrpcTransport() { KeepGrpcCallbackThreads(); }
+
+absl::StatusOr<std::shared_ptr<ControlConnection>> GrpcTransport::DialControlBlocking(
+    const Address& address) {
+  BULLA_ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, DialChannelBlocking(address));
+  return std::make_shared<GrpcControlConnection>(std::move(channel));
+}
+
+absl::StatusOr<std::unique_ptr<FrameConnection>> GrpcTransport::DialFramesBlocking(
+    const Address& address) {
+  BULLA_ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel, DialChannelBlocking(address));
   return std::make_unique<GrpcFrameConnection>(std::move(channel));
 }
 

@@ -1,21 +1,21 @@
 #pragma once
 
 // gateway/link/transport over gRPC, on connections that we dial ourselves: gRPC 1.51 does not know
-// vsock by name.
+// vsock by name, and never dials again what it did not dial.
 
-#include <grpcpp/grpcpp.h>
 #include <memory>
 
-#include "base/status.h"
 #include "gateway/link/transport.h"
-#include "wire/address.h"
 
 namespace bulla {
 
-// A channel on one connection, which it owns and never dials again.
-absl::StatusOr<std::shared_ptr<grpc::Channel>> DialChannelBlocking(const Address& address);
-
-// A session on a channel that nothing else uses.
-std::unique_ptr<FrameConnection> MakeGrpcFrameConnection(std::shared_ptr<grpc::Channel> channel);
+class GrpcTransport final : public EnclaveTransport {
+ public:
+  GrpcTransport();
+  absl::StatusOr<std::shared_ptr<ControlConnection>> DialControlBlocking(
+      const Address& address) override;
+  absl::StatusOr<std::unique_ptr<FrameConnection>> DialFramesBlocking(
+      const Address& address) override;
+};
 
 }  // namespace bulla

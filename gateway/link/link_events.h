@@ -1,5 +1,8 @@
 #pragma once
 
+// What becomes of signatures with one enclave, and of the link to it: the one listener there is, from
+// the streams up to the router.
+
 #include <vector>
 
 #include "base/clock.h"

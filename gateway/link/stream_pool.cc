@@ -211,15 +211,14 @@ void StreamPool::Open(std::unique_ptr<FrameConnection> connection) {
 }
 
 void StreamPool::OnStreamClosed() {
-  // Told under the lock: after it, CloseBlocking() may return and the pool go.
+  // Told under the lock: after it, FinishClosing() may be true and the pool go.
   MutexLock lock(mutex_);
   --alive_;
-  if (closing_) return all_closed_.NotifyAll();
-  resets_.fetch_add(1, std::memory_order_relaxed);
+  if (!closing_) resets_.fetch_add(1, std::memory_order_relaxed);
   on_missing_();
 }
 
-void StreamPool::CloseBlocking() {
+void StreamPool::Close() {
   std::shared_ptr<const Streams> closing;
   {
     MutexLock lock(mutex_);
@@ -227,10 +226,14 @@ void StreamPool::CloseBlocking() {
     closing = std::exchange(streams_, std::make_shared<const Streams>());
   }
   for (const auto& stream : *closing) stream->Close();
+}
+
+bool StreamPool::FinishClosing() {
   MutexLock lock(mutex_);
-  all_closed_.Wait(mutex_, [this]() BULLA_NO_THREAD_SAFETY_ANALYSIS { return alive_ == 0; });
+  if (alive_ > 0) return false;
   closing_ = false;
   wanted_ = options_.size_min;
+  return true;
 }
 
 void StreamPool::FailGathered() {

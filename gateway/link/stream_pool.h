@@ -72,8 +72,10 @@ class StreamPool final {
   std::size_t missing() const BULLA_EXCLUDES(mutex_);
   // One more, on a connection that it owns from then on.
   void Open(std::unique_ptr<FrameConnection> connection) BULLA_EXCLUDES(mutex_);
-  // Closes all, and waits until none of them will call back any more.
-  void CloseBlocking() BULLA_EXCLUDES(mutex_);
+  // Closes all. `on_missing` is called as each of them has ended.
+  void Close() BULLA_EXCLUDES(mutex_);
+  // After Close(): whether none of them will call back any more; then streams may be opened again.
+  bool FinishClosing() BULLA_EXCLUDES(mutex_);
   // Answers what waits to be sent with kUnavailable.
   void FailGathered() BULLA_EXCLUDES(batch_mutex_);
 
@@ -132,7 +134,6 @@ class StreamPool final {
   std::uint64_t refused_over_limit_ BULLA_GUARDED_BY(batch_mutex_) = 0;
 
   mutable Mutex mutex_;
-  CondVar all_closed_;
   std::shared_ptr<const Streams> streams_ BULLA_GUARDED_BY(mutex_);
   std::size_t wanted_ BULLA_GUARDED_BY(mutex_);
   std::size_t alive_ BULLA_GUARDED_BY(mutex_) = 0;  // opened and not yet reported closed

@@ -14,26 +14,29 @@ constexpr std::chrono::milliseconds kCredentialsLookInterval{1000};
 
 }  // namespace
 
-DataPlane::DataPlane(Options options, KeyStore& store, Metrics& metrics, const Clock& clock)
+DataPlane::DataPlane(Options options, KeyStore& store, Metrics& metrics,
+                     const Environment& environment)
     : options_(std::move(options)),
       store_(store),
-      clock_(clock),
+      environment_(environment),
+      clock_(environment.clock),
       key_policy_(options_.key_policy),
       pool_metrics_(metrics),
       disabled_(store, metrics),
-      unlocker_(options_.deks_ahead_max, store, metrics, clock),
+      unlocker_(options_.deks_ahead_max, store, metrics, environment),
       fleet_([this](const Address& address, std::uint32_t id) { return MakeLink(address, id); },
-             clock),
+             environment),
       router_({.fleet = fleet_,
                .unlocker = unlocker_,
                .disabled = disabled_,
                .retry_budget = retry_budget_,
                .store = store,
-               .clock = clock,
-               .send_due_at = [this](MonotonicTime due) { batch_timer_.WakeBy(due); }},
+               .clock = clock_,
+               .send_due_at = [this](MonotonicTime due) { batch_timer_->WakeBy(due); }},
               metrics),
-      rebalancer_(fleet_, store, metrics, options_.step_interval),
-      batch_timer_("batches", clock, [this] { return router_.SendDue(clock_.Now()); }) {
+      rebalancer_(fleet_, store, metrics, options_.step_interval, environment),
+      batch_timer_(
+          environment.timers.Make("batches", [this] { return router_.SendDue(clock_.Now()); })) {
   disabled_.OnDisabled([this] {
     const std::shared_ptr<const Fleet::Table> table = fleet_.table();
     for (const auto& member : table->members) member->link()->ForgetSoon();
@@ -56,7 +59,7 @@ std::shared_ptr<EnclaveLink> DataPlane::MakeLink(const Address& address, std::ui
           .key_policy = key_policy,
           .adopt = std::ranges::count(options_.adopt_enclaves, address.ToString()) > 0,
           .probe_interval = options_.probe_interval},
-      router_, store_, disabled_, pool_metrics_, clock_);
+      router_, store_, disabled_, pool_metrics_, environment_);
 }
 
 DataPlane::~DataPlane() { Stop(); }
@@ -71,7 +74,7 @@ void DataPlane::StartBlocking() {
 
 void DataPlane::Stop() {
   router_.Stop();
-  batch_timer_.Stop();
+  batch_timer_->Stop();
   rebalancer_.Stop();
   fleet_.Stop();
   router_.Stop();  // what the links gave back last

@@ -12,9 +12,10 @@
 #include "base/file_stamp.h"
 #include "base/metrics.h"
 #include "base/mutex.h"
-#include "base/wake_timer.h"
+#include "base/timer.h"
 #include "gateway/link/disabled_keys.h"
 #include "gateway/link/enclave_link.h"
+#include "gateway/link/environment.h"
 #include "gateway/routing/fleet.h"
 #include "gateway/routing/rebalancer.h"
 #include "gateway/routing/retry_budget.h"
@@ -40,8 +41,8 @@ class DataPlane {
     std::chrono::milliseconds step_interval{500};
   };
 
-  // `store`, `metrics` and `clock` outlive it.
-  DataPlane(Options options, KeyStore& store, Metrics& metrics, const Clock& clock);
+  // `store`, `metrics` and the environment outlive it.
+  DataPlane(Options options, KeyStore& store, Metrics& metrics, const Environment& environment);
   ~DataPlane();  // Stop()
 
   // Returns when it is known which keys are disabled, or patience has run out.
@@ -73,6 +74,7 @@ class DataPlane {
 
   const Options options_;
   KeyStore& store_;
+  const Environment environment_;
   const Clock& clock_;
   FileStamp credentials_;  // as they were at the last look; the ticking thread's own
   MonotonicTime next_credentials_look_;
@@ -86,7 +88,8 @@ class DataPlane {
   Fleet fleet_;
   Router router_;
   Rebalancer rebalancer_;
-  WakeTimer batch_timer_;  // sends what was held back; the last to be made, the first to go
+  // Sends what was held back; the last to be made, the first to go.
+  const std::unique_ptr<Timer> batch_timer_;
 };
 
 }  // namespace bulla

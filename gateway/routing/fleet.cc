@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "base/log.h"
-#include "base/random.h"
 
 namespace bulla {
 namespace {
@@ -25,8 +24,10 @@ absl::Status Unknown(const Address& address) {
 
 }  // namespace
 
-Fleet::Fleet(MakeLink make_link, const Clock& clock)
-    : make_link_(std::move(make_link)), clock_(clock), table_(std::make_shared<const Table>()) {}
+Fleet::Fleet(MakeLink make_link, const Environment& environment)
+    : make_link_(std::move(make_link)),
+      environment_(environment),
+      table_(std::make_shared<const Table>()) {}
 
 Fleet::~Fleet() { Stop(); }
 
@@ -64,7 +65,7 @@ absl::Status Fleet::AddLocked(const EnclaveSpec& spec) {
   Table next = *table_;
   const bool others_serve =
       std::ranges::any_of(next.members, [](const auto& member) { return member->in_service(); });
-  next.members.push_back(std::make_shared<Member>(link, clock_.Now()));
+  next.members.push_back(std::make_shared<Member>(link, environment_.clock.Now()));
   next.weights.push_back(others_serve ? 0 : spec.weight);
   next.targets.push_back(spec.weight);
   next.leaving.push_back(false);
@@ -251,14 +252,14 @@ void Fleet::RampUp(const Member& member) {
   Publish(std::move(next));
 }
 
-void Fleet::Judge(const Table& table, MonotonicTime now) {
+void Fleet::Judge(const Table& table, MonotonicTime now) const {
   std::vector<OutlierDetector::Judged> all;
   std::vector<bool> ejected_before;
   for (const auto& member : table.members) {
     const StreamPool::Outcomes outcomes = member->link_->pool().outcomes();
     member->outlier_detector_.Observe(now, outcomes.answered - member->seen_.answered,
                                       outcomes.unanswered - member->seen_.unanswered,
-                                      RandomUint64());
+                                      environment_.random());
     member->seen_ = outcomes;
     all.push_back({&member->outlier_detector_, member->in_service()});
     ejected_before.push_back(member->ejected());

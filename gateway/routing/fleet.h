@@ -25,6 +25,7 @@
 #include "base/mutex.h"
 #include "base/status.h"
 #include "gateway/link/enclave_link.h"
+#include "gateway/link/environment.h"
 #include "gateway/routing/hash_ring.h"
 #include "gateway/routing/outlier_detector.h"
 
@@ -103,7 +104,7 @@ class Fleet {
   using MakeLink = std::function<std::shared_ptr<EnclaveLink>(const Address&, std::uint32_t id)>;
 
   // The links are made by `make_link` and started when they are added.
-  Fleet(MakeLink make_link, const Clock& clock);
+  Fleet(MakeLink make_link, const Environment& environment);
   ~Fleet();
 
   std::shared_ptr<const Table> table() const BULLA_EXCLUDES(mutex_);
@@ -153,11 +154,11 @@ class Fleet {
                bool others_serve) BULLA_EXCLUDES(mutex_);
   // It has lost its keys: it begins again without any.
   void RampUp(const Member& member) BULLA_EXCLUDES(mutex_);
-  static void Judge(const Table& table, MonotonicTime now);
+  void Judge(const Table& table, MonotonicTime now) const;
   void ReapRetired() BULLA_EXCLUDES(mutex_);
 
   const MakeLink make_link_;
-  const Clock& clock_;
+  const Environment environment_;
 
   mutable Mutex mutex_;
   std::shared_ptr<const Table> table_ BULLA_GUARDED_BY(mutex_);

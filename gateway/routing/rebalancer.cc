@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "base/log.h"
-#include "base/thread.h"
 
 namespace bulla {
 namespace {
@@ -13,24 +12,18 @@ using std::chrono::milliseconds;
 
 // Keys asked of the store at a time: signatures ask it too.
 constexpr std::size_t kFetchedAtOnce = 64;
-// An enclave whose streams have no room for a blob gets it a little later.
+// An enclave whose streams have no room for a blob gets it a little later, or in this time not.
 constexpr milliseconds kNoRoomPause{1};
-constexpr int kTriesMax = 1000;
-
-// What the store has found so far.
-struct Fetched {
-  Mutex mutex;
-  CondVar all_there;
-  std::size_t awaited BULLA_GUARDED_BY(mutex) = 0;
-  std::vector<std::pair<std::size_t, Bytes>> blobs BULLA_GUARDED_BY(mutex);
-};
+constexpr milliseconds kNoRoomPatience{1000};
 
 }  // namespace
 
-Rebalancer::Rebalancer(Fleet& fleet, KeyStore& store, Metrics& metrics, milliseconds interval)
+Rebalancer::Rebalancer(Fleet& fleet, KeyStore& store, Metrics& metrics, milliseconds interval,
+                       const Environment& environment)
     : fleet_(fleet),
       store_(store),
       interval_(interval),
+      environment_(environment),
       warmed_up_(metrics.AddCounter(
           "bulla_gateway_keys_loaded_ahead_total",
           "Keys in use that were loaded in an enclave before they were routed there")) {}
@@ -38,102 +31,150 @@ Rebalancer::Rebalancer(Fleet& fleet, KeyStore& store, Metrics& metrics, millisec
 Rebalancer::~Rebalancer() { Stop(); }
 
 void Rebalancer::Start() {
-  thread_ = StartThread("migration", [this] { Run(); });
+  next_ = environment_.clock.Now() + interval_;
+  timer_ = environment_.timers.Make("rebalancer", [this] { return Step(); });
+  timer_->WakeBy(next_);
 }
 
 void Rebalancer::Stop() {
+  if (timer_ == nullptr) return;
+  timer_->Stop();
+  MutexLock lock(mutex_);
+  all_answered_.Wait(mutex_, [this]() BULLA_NO_THREAD_SAFETY_ANALYSIS { return awaited_ == 0; });
+}
+
+MonotonicTime Rebalancer::Step() {
+  std::optional<absl::StatusOr<EnclaveLink::KeysInUse>> in_use;
   {
     MutexLock lock(mutex_);
-    stopping_ = true;
-    changed_.NotifyAll();
+    if (awaited_ > 0) return MonotonicTime::max();
+    in_use.swap(in_use_);
+    std::ranges::move(found_, std::back_inserter(loads_));
+    found_.clear();
   }
-  if (thread_.joinable()) thread_.join();
-}
-
-void Rebalancer::Run() {
-  std::optional<Fleet::Step> step;
-  while (WaitFor(interval_)) {
-    // What was loaded for it has arrived meanwhile.
-    if (step) fleet_.Make(*step);
-    step = fleet_.NextStep();
-    if (step) WarmUpBlocking(*step);
-  }
-}
-
-void Rebalancer::WarmUpBlocking(const Fleet::Step& step) {
-  std::size_t count = 0;
-  for (std::size_t i = 0; i < step.from->members.size() && !stopping(); ++i) {
-    if (!step.from->members[i]->in_service()) continue;
-    const std::vector<Move> moves = MovesFromBlocking(step, i);
-    for (std::size_t at = 0; at < moves.size() && !stopping(); at += kFetchedAtOnce) {
-      MoveBlocking(&moves[at], std::min(kFetchedAtOnce, moves.size() - at));
-    }
-    count += moves.size();
-  }
-  LogInfo("keys_move", {{"loaded_ahead", count}});
-}
-
-std::vector<Rebalancer::Move> Rebalancer::MovesFromBlocking(const Fleet::Step& step,
-                                                            std::size_t member) {
-  std::vector<Move> moves;
-  EnclaveLink& link = *step.from->members[member]->link();
-  std::uint32_t parts = 1;
-  for (std::uint32_t part = 0; part < parts && !stopping(); ++part) {
-    absl::StatusOr<EnclaveLink::KeysInUse> in_use = link.KeysInUseBlocking(part);
-    if (!in_use.ok()) {
-      LogWarn("keys_in_use_unknown",
-              {{"enclave", link.name()}, {"reason", in_use.status().ToString()}});
+  if (in_use) TakeInUse(*in_use);
+  const MonotonicTime now = environment_.clock.Now();
+  switch (state_) {
+    case State::kResting:
+      return Rest(now);
+    case State::kAsking:
+      return Ask(now);
+    case State::kFetching:
+      return Fetch(now);
+    case State::kSending:
       break;
-    }
-    parts = in_use->parts;
-    for (const KeyId& key_id : in_use->keys) {
-      const std::optional<std::size_t> to = step.to->ring.OwnerOf(key_id);
-      // What is in use here and belongs elsewhere already was moved before.
-      if (!to || *to == member || step.from->ring.OwnerOf(key_id) != member) continue;
-      const Fleet::Member& taker = *step.to->members[*to];
-      if (taker.in_service()) moves.push_back({key_id, taker.link()});
-    }
   }
-  return moves;
+  return Send(now);
 }
 
-void Rebalancer::MoveBlocking(const Move* moves, std::size_t count) {
-  auto fetched = std::make_shared<Fetched>();
-  {
-    MutexLock lock(fetched->mutex);
-    fetched->awaited = count;
+MonotonicTime Rebalancer::Rest(MonotonicTime now) {
+  if (now < next_) return next_;
+  // What was loaded for it has arrived meanwhile.
+  if (step_) fleet_.Make(*step_);
+  step_ = fleet_.NextStep();
+  if (!step_) return next_ = now + interval_;
+  state_ = State::kAsking;
+  member_ = 0;
+  part_ = 0;
+  parts_ = 1;
+  count_ = 0;
+  return now;
+}
+
+MonotonicTime Rebalancer::Ask(MonotonicTime now) {
+  if (member_ == step_->from->members.size()) {
+    LogInfo("keys_move", {{"loaded_ahead", count_}});
+    state_ = State::kResting;
+    return next_ = now + interval_;
   }
+  const Fleet::Member& member = *step_->from->members[member_];
+  if (part_ == parts_ || !member.in_service()) {
+    count_ += moves_.size();
+    state_ = State::kFetching;
+    return now;
+  }
+  Expect(1);
+  member.link()->AskKeysInUse(part_++, [this](absl::StatusOr<EnclaveLink::KeysInUse> in_use) {
+    MutexLock lock(mutex_);
+    in_use_ = std::move(in_use);
+    Answered();
+  });
+  return MonotonicTime::max();
+}
+
+void Rebalancer::TakeInUse(const absl::StatusOr<EnclaveLink::KeysInUse>& in_use) {
+  if (!in_use.ok()) {
+    LogWarn("keys_in_use_unknown", {{"enclave", step_->from->members[member_]->link()->name()},
+                                    {"reason", in_use.status().ToString()}});
+    parts_ = part_;
+    return;
+  }
+  parts_ = std::max(in_use->parts, part_);
+  for (const KeyId& key_id : in_use->keys) {
+    const std::optional<std::size_t> to = step_->to->ring.OwnerOf(key_id);
+    // What is in use here and belongs elsewhere already was moved before.
+    if (!to || *to == member_ || step_->from->ring.OwnerOf(key_id) != member_) continue;
+    const Fleet::Member& taker = *step_->to->members[*to];
+    if (taker.in_service()) moves_.push_back({key_id, taker.link()});
+  }
+}
+
+// A key that cannot be loaded ahead is loaded when it is asked for.
+MonotonicTime Rebalancer::Fetch(MonotonicTime now) {
+  if (!loads_.empty()) {
+    state_ = State::kSending;
+    give_up_ = now + kNoRoomPatience;
+    return now;
+  }
+  if (moves_.empty()) {
+    state_ = State::kAsking;
+    ++member_;
+    part_ = 0;
+    parts_ = 1;
+    return now;
+  }
+  const std::size_t count = std::min(kFetchedAtOnce, moves_.size());
+  Expect(count);
   for (std::size_t i = 0; i < count; ++i) {
-    store_.FindKey(moves[i].key_id, [fetched, i](absl::StatusOr<std::optional<KeyRow>> row) {
-      MutexLock lock(fetched->mutex);
-      if (row.ok() && row->has_value() && (*row)->enabled) {
-        fetched->blobs.emplace_back(i, std::move((*row)->blob));
-      }
-      if (--fetched->awaited == 0) fetched->all_there.NotifyAll();
-    });
+    Move move = std::move(moves_.back());
+    moves_.pop_back();
+    store_.FindKey(move.key_id,
+                   [this, to = std::move(move.to)](absl::StatusOr<std::optional<KeyRow>> row) {
+                     MutexLock lock(mutex_);
+                     if (row.ok() && row->has_value() && (*row)->enabled) {
+                       found_.push_back({std::move((*row)->blob), to});
+                     }
+                     Answered();
+                   });
   }
-  std::vector<std::pair<std::size_t, Bytes>> blobs;
-  {
-    MutexLock lock(fetched->mutex);
-    fetched->all_there.Wait(
-        fetched->mutex, [&]() BULLA_NO_THREAD_SAFETY_ANALYSIS { return fetched->awaited == 0; });
-    blobs.swap(fetched->blobs);
-  }
-  for (const auto& [i, blob] : blobs) SendBlocking(*moves[i].to, blob);
+  return MonotonicTime::max();
 }
 
-void Rebalancer::SendBlocking(EnclaveLink& to, const Bytes& blob) {
-  for (int tries = 0; tries < kTriesMax && to.connected(); ++tries) {
-    if (to.pool().Load(blob)) return warmed_up_.Increment();
-    if (!WaitFor(kNoRoomPause)) return;
+MonotonicTime Rebalancer::Send(MonotonicTime now) {
+  while (!loads_.empty()) {
+    const Load& load = loads_.back();
+    if (load.to->connected() && load.to->pool().Load(load.blob)) {
+      warmed_up_.Increment();
+    } else if (load.to->connected() && now < give_up_) {
+      return now + kNoRoomPause;
+    }
+    loads_.pop_back();
+    give_up_ = now + kNoRoomPatience;
   }
+  state_ = State::kFetching;
+  return now;
 }
 
-bool Rebalancer::WaitFor(milliseconds time) {
+void Rebalancer::Expect(std::size_t answers) {
   MutexLock lock(mutex_);
-  changed_.WaitFor(mutex_, time,
-                   [this]() BULLA_NO_THREAD_SAFETY_ANALYSIS { return stopping_.load(); });
-  return !stopping_;
+  awaited_ = answers;
+}
+
+// Woken under the lock: after it, Stop() may return and this object go.
+void Rebalancer::Answered() {
+  if (--awaited_ > 0) return;
+  timer_->WakeBy(environment_.clock.Now());
+  all_answered_.NotifyAll();
 }
 
 }  // namespace bulla

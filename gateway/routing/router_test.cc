@@ -10,8 +10,11 @@
 #include <sstream>
 #include <thread>
 
+#include "base/random.h"
+#include "base/wake_timer.h"
 #include "gateway/admin/status_report.h"
 #include "gateway/keys/key_service.h"
+#include "gateway/link/grpc_transport.h"
 #include "gateway/routing/data_plane.h"
 #include "tests/fakes/fake_enclave.h"
 #include "tests/fakes/fake_key_store.h"
@@ -95,7 +98,8 @@ class RouterTest : public testing::Test {
                                .probe_interval = milliseconds(2),
                                .step_interval = milliseconds(10)};
     for (int i = 0; i < enclaves; ++i) options.enclaves.push_back({AddressOf(i)});
-    plane_ = std::make_unique<DataPlane>(options, store, metrics_, clock_);
+    plane_ = std::make_unique<DataPlane>(options, store, metrics_,
+                                         Environment{clock_, timers_, transport_, RandomUint64});
     keys_ = std::make_unique<KeyService>(KeyService::Parts{.router = plane_->router(),
                                                            .fleet = plane_->fleet(),
                                                            .unlocker = plane_->unlocker(),
@@ -173,6 +177,8 @@ class RouterTest : public testing::Test {
 
   std::string dir_;
   const RealClock clock_{};
+  ThreadTimers timers_{clock_};
+  GrpcTransport transport_;
   Metrics metrics_;
   FakeKeyStore store_;
   std::map<int, std::unique_ptr<FakeEnclave>> enclaves_;

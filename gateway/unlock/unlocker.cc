@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "base/log.h"
-#include "base/random.h"
 
 namespace bulla {
 namespace {
@@ -26,10 +25,11 @@ const std::vector<double>& BucketsMs() {
 }  // namespace
 
 Unlocker::Unlocker(std::size_t deks_ahead_max, KeyStore& store, Metrics& metrics,
-                   const Clock& clock)
+                   const Environment& environment)
     : deks_ahead_max_(deks_ahead_max),
       store_(store),
-      clock_(clock),
+      environment_(environment),
+      clock_(environment.clock),
       started_total_(metrics.AddCounter(
           "unlock_bg_rate", "Unlocks started in the background, retries among them: use rate()")),
       done_total_(metrics.AddCounter("bulla_gateway_unlocks_total",
@@ -198,7 +198,7 @@ void Unlocker::Finish(const UnlockQueue::Task& task, const absl::Status& status)
   CountFailure(cause);
   MutexLock lock(mutex_);
   ++failed_;
-  const unsigned attempts = queue_.Failed(task, clock_.Now(), RandomUint64(), cause);
+  const unsigned attempts = queue_.Failed(task, clock_.Now(), environment_.random(), cause);
   if (!std::has_single_bit(attempts)) return;  // an outage with many DEKs must not fill the log
   LogWarn("unlock_failed", {{"enclave", LinkName(task.enclave)},
                             {"dek", task.dek_id.Short()},

@@ -19,6 +19,7 @@
 #include "base/mutex.h"
 #include "base/unlock_cause.h"
 #include "gateway/link/enclave_link.h"
+#include "gateway/link/environment.h"
 #include "gateway/unlock/queue.h"
 #include "store/key_store.h"
 
@@ -31,7 +32,8 @@ class Unlocker {
   // for.
   static constexpr std::size_t kDeksAheadMax = 64;
 
-  Unlocker(std::size_t deks_ahead_max, KeyStore& store, Metrics& metrics, const Clock& clock);
+  Unlocker(std::size_t deks_ahead_max, KeyStore& store, Metrics& metrics,
+           const Environment& environment);
 
   // An enclave is connected: from now on its DEKs can be opened, and those in use are.
   void Attach(const std::shared_ptr<EnclaveLink>& link) BULLA_EXCLUDES(mutex_);
@@ -92,6 +94,7 @@ class Unlocker {
 
   const std::size_t deks_ahead_max_;
   KeyStore& store_;
+  const Environment environment_;
   const Clock& clock_;
 
   mutable Mutex mutex_;
