@@ -10,6 +10,7 @@ import xml.etree.ElementTree
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import plots  # noqa: E402
+import svg  # noqa: E402
 import tables  # noqa: E402
 
 
@@ -76,7 +77,7 @@ class Pictures(unittest.TestCase):
 
     def test_grid_lines_are_at_round_numbers_and_not_many(self):
         for highest in (0.7, 1, 9.9, 10, 32, 16_000):
-            step_size = plots.step_of(highest)
+            step_size = svg.step_of(highest)
             self.assertIn(f"{step_size:.0e}"[0], "125")
             self.assertTrue(2 <= highest / step_size <= 10, (highest, step_size))
 

@@ -1,43 +1,13 @@
-"""What was measured, as SVG pictures that read in light and in dark. Pure functions of
-figures.json.
-"""
+"""What was measured, as SVG pictures. Pure functions of figures.json."""
 
 import html
-import math
 import statistics
 
+import svg
 import tables
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 360, 64, 130, 64, 52
 LINE = 15  # of text
-
-STYLE = """
-  text { font: 13px system-ui, sans-serif; fill: #1f2328 }
-  .title { font-weight: 600; font-size: 15px } .small { fill: #59636e; font-size: 12px }
-  .a { fill: #0969da; stroke: #0969da } .b { fill: #bc4c00; stroke: #bc4c00 }
-  .line { fill: none; stroke-width: 2 } .label { stroke: none }
-  .grid { stroke: #d1d9e0 } .limit { stroke: #cf222e; stroke-dasharray: 5 4; stroke-width: 1.5 }
-  @media (prefers-color-scheme: dark) {
-    text { fill: #f0f6fc } .small { fill: #9198a1 }
-    .a { fill: #4493f8; stroke: #4493f8 } .b { fill: #db6d28; stroke: #db6d28 }
-    .grid { stroke: #3d444d } .limit { stroke: #f85149 }
-  }
-"""
-
-
-def picture(height, title, subtitle, parts):
-    head = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
-            f'aria-label="{html.escape(title)}">', f"<style>{STYLE}</style>",
-            f'<text class="title" x="12" y="24">{html.escape(title)}</text>',
-            f'<text class="small" x="12" y="44">{html.escape(subtitle)}</text>']
-    return "\n".join([*head, *parts, "</svg>"]) + "\n"
-
-
-def step_of(highest):
-    """1, 2 or 5 times a power of ten, for four to nine grid lines."""
-    power = 10.0 ** math.floor(math.log10(highest))
-    return next(step for step in (power / 10, power / 5, power / 2, power, 2 * power)
-                if highest / step <= 9)
 
 
 def lines(title, subtitle, x_title, y_title, curves, limit=None):
@@ -51,14 +21,14 @@ def lines(title, subtitle, x_title, y_title, curves, limit=None):
         return LEFT + x / x_max * (right - LEFT), bottom - y / y_max * (bottom - TOP)
 
     parts = []
-    for i in range(int(y_max / step_of(y_max)) + 1):
-        value = i * step_of(y_max)
+    for i in range(int(y_max / svg.step_of(y_max)) + 1):
+        value = i * svg.step_of(y_max)
         _, y = at(0, value)
         parts += [f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>',
                   f'<text class="small" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">'
                   f'{value:g}</text>']
-    for i in range(int(x_max / step_of(x_max)) + 1):
-        value = i * step_of(x_max)
+    for i in range(int(x_max / svg.step_of(x_max)) + 1):
+        value = i * svg.step_of(x_max)
         x, _ = at(value, 0)
         parts.append(f'<text class="small" x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">'
                      f'{value:g}</text>')
@@ -76,7 +46,7 @@ def lines(title, subtitle, x_title, y_title, curves, limit=None):
         parts += [f'<polyline class="{kind} line" points="{path}"/>',
                   f'<text class="{kind} label" x="{x + 8:.1f}" y="{label_y + 4:.1f}">'
                   f'{html.escape(name)}</text>']
-    return picture(HEIGHT, title, subtitle, parts)
+    return svg.picture(WIDTH, HEIGHT, title, subtitle, parts)
 
 
 def of_cost(figures):
@@ -95,9 +65,9 @@ def of_cost(figures):
                   f'<line class="limit" x1="{x:.1f}" x2="{x:.1f}" y1="{y - 5}" '
                   f'y2="{y + bar + 5}"/>',
                   f'<text x="{x + 8:.1f}" y="{y + 18}">{ratio:.2f} (limit {limit})</text>']
-    return picture(top + len(tables.COST_CASES) * (bar + gap), "CPU time of a signature",
-                   "gateway and enclave together; 1 is one secp256k1_ecdsa_sign of Debian's "
-                   "library in the same run", parts)
+    return svg.picture(WIDTH, top + len(tables.COST_CASES) * (bar + gap), "CPU time of a signature",
+                       "gateway and enclave together; 1 is one secp256k1_ecdsa_sign of Debian's "
+                       "library in the same run", parts)
 
 
 def of_capacity(figures):

@@ -1,9 +1,14 @@
 """The comparison as Markdown and as a plot. Pure functions of the figures."""
 
 import html
+import pathlib
 import statistics
+import sys
 
 from systems import BULLA, SYSTEMS, is_bulla
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "figures"))
+import svg  # noqa: E402
 
 # What is a median over the rounds.
 MEDIANS = ("held_rate", "throughput", "throughput_p99_ms", "cpu_us", "low_p50_ms", "low_p99_ms")
@@ -93,29 +98,9 @@ def markdown(comparison):
 WIDTH, LEFT, RIGHT = 860, 260, 90
 BAR, GAP, TITLE, GROUP = 20, 8, 34, 26
 
-STYLE = """
-  text { font: 13px system-ui, sans-serif; fill: #1f2328 }
-  .title { font-weight: 600 } .small { fill: #59636e; font-size: 12px }
-  .bulla { fill: #0969da } .peer { fill: #818b98 } .range { stroke: #1f2328; stroke-width: 1.5 }
-  .grid { stroke: #d1d9e0 }
-  @media (prefers-color-scheme: dark) {
-    text { fill: #f0f6fc } .small { fill: #9198a1 }
-    .bulla { fill: #4493f8 } .peer { fill: #656c76 } .range { stroke: #f0f6fc }
-    .grid { stroke: #3d444d }
-  }
-"""
-
-
-def step_of(highest):
-    """A round distance between grid lines, four to nine of them."""
-    step = 1.0
-    while highest / step > 9:
-        step *= 2.5 if f"{step:g}"[0] == "2" and step >= 2 else 2
-    return step
-
 
 def bar(row, y, scale):
-    kind = "bulla" if is_bulla(row["name"]) else "peer"
+    kind = "a" if is_bulla(row["name"]) else "other"
     width = row["held_rate"] * scale
     middle = y + BAR / 2
     low, high = (LEFT + row[key] * scale for key in ("held_rate_min", "held_rate_max"))
@@ -128,22 +113,16 @@ def bar(row, y, scale):
         "</text>"]
 
 
-def svg(comparison):
+def plot(comparison):
     highest = max([row["held_rate_max"] for row in comparison["rows"]] + [1])
     scale = (WIDTH - LEFT - RIGHT) / highest
-    parts, y = [], 30
-    parts.append(f'<text class="title" x="12" y="{y}">Signatures a second with p99 &lt; 10 ms'
-                 "</text>")
-    y += 20
-    parts.append(f'<text class="small" x="12" y="{y}">open loop, every signature checked; '
-                 f'median of {comparison["rounds"]} rounds, the line is their range; services on '
-                 f'CPU {html.escape(comparison["server_cpus"])}</text>')
+    parts, y = [], svg.HEAD
     for connections, rows in of_connections(comparison):
         y += GROUP
         parts.append(f'<text class="title" x="12" y="{y + 14}">{connections} connections</text>')
         y += TITLE
         height = len(rows) * (BAR + GAP)
-        step = step_of(highest)
+        step = svg.step_of(highest)
         for i in range(int(highest / step) + 1):
             x = LEFT + i * step * scale
             parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{y - 6}" '
@@ -155,5 +134,7 @@ def svg(comparison):
             y += BAR + GAP
         y += 16
     y += 16
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y}" width="{WIDTH}" '
-            f'height="{y}" role="img">\n<style>{STYLE}</style>\n' + "\n".join(parts) + "\n</svg>\n")
+    return svg.picture(WIDTH, y, "Signatures a second with p99 < 10 ms",
+                       "open loop, every signature checked; median of "
+                       f"{comparison['rounds']} rounds, the line is their range; services on CPU "
+                       f"{comparison['server_cpus']}", parts)
