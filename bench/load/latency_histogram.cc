@@ -15,13 +15,6 @@ void LatencyHistogram::Record(Duration latency) {
   max_ = std::max(max_, latency);
 }
 
-void LatencyHistogram::Merge(const LatencyHistogram& other) {
-  for (std::size_t i = 0; i < counts_.size(); ++i) counts_[i] += other.counts_[i];
-  count_ += other.count_;
-  sum_ += other.sum_;
-  max_ = std::max(max_, other.max_);
-}
-
 Duration LatencyHistogram::Mean() const {
   return count_ == 0 ? Duration::zero() : sum_ / static_cast<Duration::rep>(count_);
 }

@@ -25,7 +25,6 @@ class LatencyHistogram {
 
   // Negative latencies count as 0.
   void Record(Duration latency);
-  void Merge(const LatencyHistogram& other);
   void Clear() { *this = LatencyHistogram(); }
 
   std::uint64_t count() const { return count_; }

@@ -36,8 +36,6 @@ class CircuitBreaker {
   void Observe(MonotonicTime now, std::uint64_t succeeded, std::uint64_t failed,
                std::uint64_t random);
   State state() const { return state_; }
-  // When the next trial begins. Requires: open.
-  MonotonicTime open_until() const { return open_until_; }
 
  private:
   bool ShouldOpen(MonotonicTime now) const;

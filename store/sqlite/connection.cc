@@ -135,8 +135,6 @@ SqliteRun& SqliteRun::Bind(std::int64_t integer) {
   return Bound(sqlite3_bind_int64(statement_, ++parameters_, integer));
 }
 
-SqliteRun& SqliteRun::BindNull() { return Bound(sqlite3_bind_null(statement_, ++parameters_)); }
-
 absl::StatusOr<bool> SqliteRun::Next() {
   if (bind_result_ != SQLITE_OK) {
     return absl::Status(CodeOf(bind_result_),

@@ -43,7 +43,6 @@ class SqliteRun {
   SqliteRun& Bind(ByteSpan blob);
   SqliteRun& Bind(std::string_view text);
   SqliteRun& Bind(std::int64_t integer);
-  SqliteRun& BindNull();
 
   // Whether there is a row (another row).
   absl::StatusOr<bool> Next();
