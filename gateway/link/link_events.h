@@ -1,7 +1,7 @@
 #pragma once
 
-// What becomes of signatures with one enclave, and of the link to it: the one listener there is, from
-// the streams up to the router.
+// What becomes of signatures with one enclave, and of the link to it: the one listener there is,
+// from the streams up to the router.
 
 #include <vector>
 
