@@ -88,10 +88,12 @@ absl::Status Serve(const Flags& flags) {
   // The settings, and what each part takes of them: what is wrong is said before anything starts.
   BULLA_ASSIGN_OR_RETURN(ConfigWatch config_watch, ConfigWatch::Load(flags.config_file));
   const GatewayConfig& config = config_watch.running();
+  HotSettings live = config.hot;  // what all parts read
   SetLogLevel(*ParseLogLevel(config.log_level));
   BULLA_ASSIGN_OR_RETURN(DataPlane::Options data_plane_options, DataPlaneOptionsOf(config));
-  BULLA_ASSIGN_OR_RETURN(HttpServer::Options http_options, HttpOptionsOf(config, descriptors_max));
-  BULLA_ASSIGN_OR_RETURN(GrpcServer::Options grpc_options, GrpcOptionsOf(config));
+  BULLA_ASSIGN_OR_RETURN(HttpServer::Options http_options,
+                         HttpOptionsOf(config, live, descriptors_max));
+  BULLA_ASSIGN_OR_RETURN(GrpcServer::Options grpc_options, GrpcOptionsOf(config, live));
   BULLA_ASSIGN_OR_RETURN(KmsForwarder::Options forwarder_options,
                          KmsForwarderOptionsOf(config, metrics));
 
@@ -117,7 +119,7 @@ absl::Status Serve(const Flags& flags) {
                    .store = *store,
                    .clock = clock});
   Clients clients;
-  Admission admission(config.admission, clients, metrics);
+  Admission admission(live.admission, clients, metrics);
   SignerChain chain(keys);
   chain.Add<AdmissionFilter>(admission, clock);
 
@@ -125,7 +127,7 @@ absl::Status Serve(const Flags& flags) {
   const HostRules hosts = http_options.hosts;
   HttpServer http(std::move(http_options), chain.front(), clients, metrics, clock);
   GrpcServer grpc(std::move(grpc_options), chain.front(), clients, metrics, clock);
-  ConfigReport config_report;  // the ticker tells, the admin listener shows
+  ConfigReport config_report(config, live);  // the ticker tells, the admin listener shows
   std::atomic<bool> draining{false};
   const auto unless_draining = [&](std::vector<std::string> reasons) {
     return draining ? std::vector<std::string>{"draining"} : reasons;
@@ -164,7 +166,7 @@ absl::Status Serve(const Flags& flags) {
                   boost::json::serialize(boost::json::object{
                       {"http", http_address}, {"grpc", grpc_address}, {"admin", admin_address}}),
                   clock.Now());
-  ConfigApplier config_applier(config, data_plane);
+  ConfigApplier config_applier(config, live, data_plane);
   Ticker ticker("ticker", kTick, [&] {
     const MonotonicTime now = clock.Now();
     data_plane.Tick(now);
@@ -176,6 +178,7 @@ absl::Status Serve(const Flags& flags) {
     }
     if (std::optional<GatewayConfig> changed = config_watch.Tick(now)) {
       config_applier.Apply(*changed);
+      config_report.Taken(*changed);
     }
     config_report.Take(config_watch);
     if (draining) return;
@@ -185,7 +188,7 @@ absl::Status Serve(const Flags& flags) {
 
   LogInfo("gateway_draining", {{"signal", stop.WaitBlocking()}});
   draining = true;  // readiness first, so that a load balancer looks elsewhere
-  const MonotonicTime deadline = clock.Now() + config.drain_timeout;
+  const MonotonicTime deadline = clock.Now() + live.drain_timeout.Get();
   std::thread grpc_drain([&] { grpc.Drain(deadline); });
   const bool drained = http.Drain(deadline);
   grpc_drain.join();

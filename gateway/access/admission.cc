@@ -22,10 +22,10 @@ prometheus::Counter& Refused(Metrics& metrics, const std::string& reason) {
 
 // ---- Letting in ------------------------------------------------------------------------------
 
-Admission::Admission(Options options, Clients& clients, Metrics& metrics)
-    : options_(options),
+Admission::Admission(const Settings& settings, Clients& clients, Metrics& metrics)
+    : settings_(settings),
       clients_(clients),
-      limit_(options.in_flight_max),
+      limit_(settings.in_flight_max.Get()),
       in_flight_gauge_(
           metrics.AddGauge("bulla_gateway_in_flight",
                            "Signatures let in and not yet answered, over all front ends")),
@@ -68,7 +68,7 @@ std::size_t Admission::Admit(const Client& client, std::size_t asked, Duration t
   const auto over = [asked](std::size_t count, std::size_t max) {
     return std::min(asked, count - std::min(count, max));
   };
-  if (const std::size_t excess = over(all, options_.in_flight_max); excess > 0) {
+  if (const std::size_t excess = over(all, settings_.in_flight_max.Get()); excess > 0) {
     return asked - Refuse(account, excess, refused_limit_);
   }
   const std::size_t excess = std::min(over(all, limit / 2), over(mine, share));
@@ -147,7 +147,7 @@ void Admission::Tick(MonotonicTime now, const Enclaves& enclaves) {
   if (now < next_tick_) return;
   next_tick_ = now + kTick;
   if (enclaves.in_flight_max > 0) {
-    limit_.store(std::min(enclaves.in_flight_max, options_.in_flight_max),
+    limit_.store(std::min(enclaves.in_flight_max, settings_.in_flight_max.Get()),
                  std::memory_order_relaxed);
   }
   // Halfway to the mean of the last tick. When nothing is answered it fades, so that those who are

@@ -25,6 +25,7 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "base/hot.h"
 #include "base/metrics.h"
 #include "gateway/call/clients.h"
 
@@ -40,8 +41,9 @@ inline constexpr std::size_t kCallsInFlightMax = 64 * 1024;
 // Thread-safe, except that Tick is for one thread.
 class Admission {
  public:
-  struct Options {
-    std::size_t in_flight_max = limits::kCallsInFlightMax;  // whatever the enclaves would take
+  // Hot.
+  struct Settings {
+    Hot<std::size_t> in_flight_max{limits::kCallsInFlightMax};  // whatever the enclaves would take
   };
 
   // The room that a create or a look-up takes, until it is given back or goes. The
@@ -80,8 +82,8 @@ class Admission {
   // before it, a tenth of what is promised for the slowest of a hundred.
   static constexpr Duration kSignLatencyAside = std::chrono::milliseconds(1);
 
-  // `clients` and `metrics` must outlive it.
-  Admission(Options options, Clients& clients, Metrics& metrics);
+  // `settings`, `clients` and `metrics` must outlive it.
+  Admission(const Settings& settings, Clients& clients, Metrics& metrics);
 
   // How many of `asked` signatures, to be answered within `time_left`, are let in; the rest is to
   // be refused with kRetryLater. Those let in are to be released.
@@ -115,7 +117,7 @@ class Admission {
   void AdjustCreates(bool signatures_answered);
   std::size_t Refuse(ClientAccount& account, std::size_t over, prometheus::Counter& reason);
 
-  const Options options_;
+  const Settings& settings_;
   Clients& clients_;
 
   alignas(kCacheLine) std::atomic<std::size_t> in_flight_{0};

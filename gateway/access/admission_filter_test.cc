@@ -81,7 +81,8 @@ class AdmissionFilterTest : public testing::Test, private CompletionSink {
   Clients clients_;
   FakeSignerService service_;
   KeyId key_id_;
-  Admission admission_{{.in_flight_max = 3}, clients_, metrics_};
+  const Admission::Settings settings_{.in_flight_max = 3};
+  Admission admission_{settings_, clients_, metrics_};
   AdmissionFilter filter_{service_, admission_, clock_};
   CallList asked_;
   std::vector<std::unique_ptr<Request>> requests_;

@@ -44,7 +44,8 @@ class AdmissionTest : public testing::Test {
 
   Metrics metrics_;
   Clients clients_;
-  Admission admission_{{.in_flight_max = 1000}, clients_, metrics_};
+  Admission::Settings settings_{.in_flight_max = 1000};
+  Admission admission_{settings_, clients_, metrics_};
   Admission::Enclaves enclaves_;
   MonotonicTime now_{std::chrono::hours(1)};
 };

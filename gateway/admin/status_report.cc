@@ -114,6 +114,9 @@ std::string StatusJson(const BuildInfo& build, const DataPlane& data_plane,
     object["configNeedsRestart"] =
         json::array(config.restart_needed.begin(), config.restart_needed.end());
   }
+  json::object settings;
+  for (const auto& [key, value] : config.hot) settings[key] = value;
+  object["settings"] = std::move(settings);
   object["enclaves"] = DescribeAll(data_plane);
   return json::serialize(object);
 }

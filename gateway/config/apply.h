@@ -1,6 +1,7 @@
 #pragma once
 
-// What of a changed configuration takes effect at once.
+// What of a changed configuration takes effect at once: what is read at use, by taking its values
+// over, and what is handed on: log level, key policy and enclaves.
 
 #include <string>
 #include <vector>
@@ -13,9 +14,12 @@ namespace bulla {
 // Confined to the ticking thread.
 class ConfigApplier {
  public:
-  // `running`: what the gateway was started with. `data_plane` outlives it.
-  ConfigApplier(const GatewayConfig& running, DataPlane& data_plane)
-      : platform_(running.platform), enclaves_(running.enclaves), data_plane_(data_plane) {}
+  // `running`: what the gateway was started with. `live` and `data_plane` outlive it.
+  ConfigApplier(const GatewayConfig& running, HotSettings& live, DataPlane& data_plane)
+      : platform_(running.platform),
+        enclaves_(running.enclaves),
+        live_(live),
+        data_plane_(data_plane) {}
 
   // The enclaves only when the file says other ones than before, so that what was changed by hand
   // meanwhile outlives a change of something else.
@@ -24,6 +28,7 @@ class ConfigApplier {
  private:
   const std::string platform_;
   std::vector<std::string> enclaves_;  // as the file last had them
+  HotSettings& live_;
   DataPlane& data_plane_;
 };
 

@@ -99,14 +99,14 @@ absl::Status CheckPlatform(const GatewayConfig& config, const ConfigReader& read
 void RegisterHttpTimeouts(GatewayConfig& config, ConfigReader& reader) {
   constexpr milliseconds kMin{10};
   constexpr milliseconds kMax = minutes(60);
-  reader.AddDuration("http.idle_timeout", &config.http_idle_timeout, kMin, kMax,
+  reader.AddDuration("http.idle_timeout", &config.hot.http.idle, kMin, kMax,
                      "A connection without a request is closed after this. Longer than the load "
                      "balancer's, so that it is the balancer who closes.");
-  reader.AddDuration("http.header_timeout", &config.http_header_timeout, kMin, kMax,
+  reader.AddDuration("http.header_timeout", &config.hot.http.header, kMin, kMax,
                      "From a request's first byte to the end of its header.");
-  reader.AddDuration("http.body_timeout", &config.http_body_timeout, kMin, kMax,
+  reader.AddDuration("http.body_timeout", &config.hot.http.body, kMin, kMax,
                      "From there to the end of its body.");
-  reader.AddDuration("http.write_timeout", &config.http_write_timeout, kMin, kMax,
+  reader.AddDuration("http.write_timeout", &config.hot.http.write, kMin, kMax,
                      "For the caller to take an answer off our hands.");
 }
 
@@ -221,7 +221,7 @@ void RegisterSettings(GatewayConfig& config, ConfigReader& reader) {
   reader.AddDuration("admission.wait_max", &config.queue_wait_max, milliseconds(1), seconds(1),
                      "How long the queue of an enclave may get. What would make it longer is "
                      "refused at once with RETRY_LATER. A burst may take longer.");
-  reader.AddInteger("admission.in_flight_max", &config.admission.in_flight_max, "signatures", 1,
+  reader.AddInteger("admission.in_flight_max", &config.hot.admission.in_flight_max, "signatures", 1,
                     limits::kCallsInFlightMax,
                     "Signatures under way, whatever the enclaves would take.");
   reader.AddInteger(
@@ -237,15 +237,23 @@ void RegisterSettings(GatewayConfig& config, ConfigReader& reader) {
       "credentials_file", &config.credentials_file,
       "AWS credentials for the enclaves' calls to KMS: JSON with accessKeyId, "
       "secretAccessKey and, where there is one, sessionToken. Read again for each call.");
-  reader.AddDuration("sign_timeout", &config.sign_timeout, milliseconds(1), minutes(1),
+  reader.AddDuration("sign_timeout", &config.hot.calls.sign_timeout, milliseconds(1), minutes(1),
                      "A signature that is not there by then is given up.");
-  reader.AddDuration("create_timeout", &config.create_timeout, milliseconds(1), minutes(1),
-                     "The same for a new key.");
-  reader.AddDuration("drain_timeout", &config.drain_timeout, seconds(0), minutes(10),
+  reader.AddDuration("create_timeout", &config.hot.calls.create_timeout, milliseconds(1),
+                     minutes(1), "The same for a new key.");
+  reader.AddDuration("drain_timeout", &config.hot.drain_timeout, seconds(0), minutes(10),
                      "On SIGTERM, how long requests under way may take.");
+  reader.AddDuration("retry_hint.min", &config.hot.calls.retry_hint_min, milliseconds(1),
+                     seconds(60),
+                     "Callers who are refused for the moment are told to come back after at least "
+                     "this.");
+  reader.AddDuration("retry_hint.max", &config.hot.calls.retry_hint_max, milliseconds(1),
+                     seconds(60),
+                     "And at most this, evenly spread, so that they do not come back together.");
   RegisterWantedKeyPolicy(config.key_policy, reader);
   // What gateway/config/apply hands on.
   reader.MarkHot("enclaves");
+  reader.MarkHot("log_level");
   reader.MarkHot(kKeyPolicySection);
 }
 
@@ -258,6 +266,12 @@ absl::Status Validate(const GatewayConfig& config, const ConfigReader& reader) {
     return absl::InvalidArgumentError(fmt::format(
         "{}: got {}, want at least pool.streams_min, {}", reader.Where("pool.streams_max"),
         config.pool_streams_max, config.pool_streams_min));
+  }
+  if (const CallSettings& calls = config.hot.calls;
+      calls.retry_hint_max.Get() < calls.retry_hint_min.Get()) {
+    return absl::InvalidArgumentError(fmt::format(
+        "{}: got {}ms, want at least retry_hint.min, {}ms", reader.Where("retry_hint.max"),
+        calls.retry_hint_max.Get().count(), calls.retry_hint_min.Get().count()));
   }
   if (!ParseLogLevel(config.log_level)) {
     return absl::InvalidArgumentError(fmt::format(
@@ -291,6 +305,13 @@ absl::StatusOr<GatewayConfig> LoadGatewayConfig(const std::string& path,
   BULLA_RETURN_IF_ERROR(reader.Load(path, environment));
   BULLA_RETURN_IF_ERROR(Validate(config, reader));
   return config;
+}
+
+std::map<std::string, std::string> HotValues(GatewayConfig running, const HotSettings& live) {
+  running.hot = live;
+  ConfigReader reader;
+  RegisterSettings(running, reader);
+  return reader.Defaults(ConfigReader::Takes::kEffectAtOnce);
 }
 
 std::vector<std::string> ColdDifferences(GatewayConfig running, GatewayConfig wanted) {

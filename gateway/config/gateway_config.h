@@ -3,13 +3,14 @@
 // The gateway's settings.
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
 #include "base/clock.h"
 #include "base/config.h"
 #include "base/status.h"
-#include "gateway/access/admission.h"
+#include "gateway/config/hot_settings.h"
 #include "gateway/frontend/forwarded.h"
 #include "gateway/frontend/limits.h"
 #include "gateway/link/sign_batcher.h"
@@ -23,10 +24,6 @@ struct GatewayConfig {
   std::string platform = "nitro";  // or "simulated"
   std::string http_listen = "127.0.0.1:8080";
   std::int64_t http_threads = 2;
-  std::chrono::milliseconds http_idle_timeout = limits::kHttpIdleTimeout;
-  std::chrono::milliseconds http_header_timeout = limits::kHttpHeaderTimeout;
-  std::chrono::milliseconds http_body_timeout = limits::kHttpBodyTimeout;
-  std::chrono::milliseconds http_write_timeout = limits::kHttpWriteTimeout;
   bool http_proxy_protocol = false;
   std::string grpc_listen = "127.0.0.1:9090";
   bool grpc_proxy_protocol = false;
@@ -35,10 +32,10 @@ struct GatewayConfig {
   std::string admin_listen = "127.0.0.1:9091";
   std::string admin_socket;  // empty: none
   std::vector<std::string> allowed_hosts;
-  std::string log_level = "info";
+  std::string log_level = "info";  // hot: handed on by gateway/config/apply
   std::string store = "sqlite:///var/lib/bulla/bulla.db";
   std::chrono::milliseconds idempotency_ttl = std::chrono::hours(24);
-  std::vector<std::string> enclaves;        // hot
+  std::vector<std::string> enclaves;        // hot: handed on likewise
   std::vector<std::string> adopt_enclaves;  // of those
   std::int64_t pool_streams_min = 16;
   std::int64_t pool_streams_max = 32;
@@ -46,15 +43,11 @@ struct GatewayConfig {
   std::int64_t unlock_deks_ahead_max = Unlocker::kDeksAheadMax;
   SignBatcher::Options batch;
   Duration queue_wait_max = StreamPool::Options().queue_wait_max;
-  Admission::Options admission;
   std::string kms_forwarder_listen = "vsock:3:8000";
   std::string kms_forwarder_target;
   std::string credentials_file;
-  std::chrono::milliseconds sign_timeout{1000};
-  std::chrono::milliseconds create_timeout{5000};
-  std::chrono::milliseconds drain_timeout{10'000};
-  // Hot: a change of the file reaches the enclaves without a restart (gateway/config/watch.h).
-  KeyPolicy key_policy = NothingWanted();
+  KeyPolicy key_policy = NothingWanted();  // hot: handed on likewise
+  HotSettings hot;
 };
 
 // Registers every setting, for loading and for docs/config.md.
@@ -79,6 +72,10 @@ absl::Status CheckEnclaveAddress(std::string_view platform, const Address& addre
 // " weight=N". INVALID_ARGUMENT.
 absl::StatusOr<std::vector<EnclaveSpec>> EnclaveSpecs(const std::vector<std::string>& enclaves,
                                                       std::string_view platform);
+
+// The hot settings of a gateway that was started with `running` and reads `live`, by their keys,
+// written as a file would have them.
+std::map<std::string, std::string> HotValues(GatewayConfig running, const HotSettings& live);
 
 // The keys of which no change is taken while the gateway runs and whose values differ: what a
 // restart is needed for. A listener of `running` that is where `wanted` has it, at whatever port,

@@ -40,6 +40,7 @@ absl::StatusOr<KmsForwarder::Options> KmsForwarderOptionsOf(const GatewayConfig&
 }
 
 absl::StatusOr<HttpServer::Options> HttpOptionsOf(const GatewayConfig& config,
+                                                  const HotSettings& live,
                                                   std::size_t descriptors_max) {
   BULLA_ASSIGN_OR_RETURN(HostRules hosts, HostRules::Parse(config.allowed_hosts));
   BULLA_ASSIGN_OR_RETURN(ForwardedRules forwarded, ForwardedRulesOf(config));
@@ -58,23 +59,19 @@ absl::StatusOr<HttpServer::Options> HttpOptionsOf(const GatewayConfig& config,
                              .connections_max = connections_max,
                              .forwarded = std::move(forwarded),
                              .proxy_protocol = config.http_proxy_protocol,
-                             .idle_timeout = config.http_idle_timeout,
-                             .header_timeout = config.http_header_timeout,
-                             .body_timeout = config.http_body_timeout,
-                             .write_timeout = config.http_write_timeout,
-                             .sign_timeout = config.sign_timeout,
-                             .create_timeout = config.create_timeout};
+                             .timeouts = live.http,
+                             .calls = live.calls};
 }
 
-absl::StatusOr<GrpcServer::Options> GrpcOptionsOf(const GatewayConfig& config) {
+absl::StatusOr<GrpcServer::Options> GrpcOptionsOf(const GatewayConfig& config,
+                                                  const HotSettings& live) {
   BULLA_ASSIGN_OR_RETURN(HostRules hosts, HostRules::Parse(config.allowed_hosts));
   BULLA_ASSIGN_OR_RETURN(ForwardedRules forwarded, ForwardedRulesOf(config));
   return GrpcServer::Options{.listen = config.grpc_listen,
                              .hosts = std::move(hosts),
-                             .sign_timeout = config.sign_timeout,
-                             .create_timeout = config.create_timeout,
                              .forwarded = std::move(forwarded),
-                             .proxy_protocol = config.grpc_proxy_protocol};
+                             .proxy_protocol = config.grpc_proxy_protocol,
+                             .calls = live.calls};
 }
 
 }  // namespace bulla

@@ -1,6 +1,7 @@
 #pragma once
 
-// What each part of the gateway is started with, as the settings have it. Errors name the setting.
+// What each part of the gateway is started with, as the settings have it, and which of the live
+// ones it reads; those outlive the part. Errors name the setting.
 
 #include "base/metrics.h"
 #include "base/status.h"
@@ -19,7 +20,9 @@ absl::StatusOr<KmsForwarder::Options> KmsForwarderOptionsOf(const GatewayConfig&
 // `descriptors_max`: files that the process may have open. That they are too few for the
 // connections that are meant to be taken is logged.
 absl::StatusOr<HttpServer::Options> HttpOptionsOf(const GatewayConfig& config,
+                                                  const HotSettings& live,
                                                   std::size_t descriptors_max);
-absl::StatusOr<GrpcServer::Options> GrpcOptionsOf(const GatewayConfig& config);
+absl::StatusOr<GrpcServer::Options> GrpcOptionsOf(const GatewayConfig& config,
+                                                  const HotSettings& live);
 
 }  // namespace bulla

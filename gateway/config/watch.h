@@ -1,8 +1,8 @@
 #pragma once
 
 // The gateway's configuration and its file: loads it at start, then notices that the file has
-// changed, and hands it on: what of it takes effect at once, the key policy and the enclaves, its
-// taker knows. The rest is named in a warning, since it needs a restart. A file that is wrong is
+// changed, and hands it on: what of it is hot takes effect at once (gateway/config/apply). The rest
+// is named in a warning, since it needs a restart. A file that is wrong is
 // refused whole, and what was in force stays.
 //
 // The file is looked at, not subscribed to: inotify does not follow a symlink to a new target, and
@@ -10,6 +10,7 @@
 // rested since the last look, so that one that is being written is not taken half.
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -68,27 +69,43 @@ class ConfigWatch {
   std::vector<std::string> restart_needed_;
 };
 
-// How the file stands, as whoever watches it last told, for those on other threads who show it.
-// Thread-safe.
+// How the file and the hot settings stand, as whoever watches the file last told, for those on
+// other threads who show it. Thread-safe.
 class ConfigReport {
  public:
   struct State {
-    std::string refused;                      // ConfigWatch::refused()
-    std::vector<std::string> restart_needed;  // ConfigWatch::restart_needed()
+    std::string refused;                          // ConfigWatch::refused()
+    std::vector<std::string> restart_needed;      // ConfigWatch::restart_needed()
+    std::map<std::string, std::string> hot = {};  // HotValues()
   };
+
+  // `live` outlives it.
+  ConfigReport(const GatewayConfig& running, const HotSettings& live)
+      : live_(live), taken_(running) {}
+
+  // A changed file's settings were taken and are in force.
+  void Taken(const GatewayConfig& config) BULLA_EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
+    taken_ = config;
+  }
 
   void Take(const ConfigWatch& watch) BULLA_EXCLUDES(mutex_) {
     MutexLock lock(mutex_);
-    state_ = {.refused = watch.refused(), .restart_needed = watch.restart_needed()};
+    refused_ = watch.refused();
+    restart_needed_ = watch.restart_needed();
   }
   State state() const BULLA_EXCLUDES(mutex_) {
     MutexLock lock(mutex_);
-    return state_;
+    return {
+        .refused = refused_, .restart_needed = restart_needed_, .hot = HotValues(taken_, live_)};
   }
 
  private:
+  const HotSettings& live_;
   mutable Mutex mutex_;
-  State state_ BULLA_GUARDED_BY(mutex_);
+  GatewayConfig taken_ BULLA_GUARDED_BY(mutex_);
+  std::string refused_ BULLA_GUARDED_BY(mutex_);
+  std::vector<std::string> restart_needed_ BULLA_GUARDED_BY(mutex_);
 };
 
 }  // namespace bulla

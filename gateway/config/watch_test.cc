@@ -147,9 +147,9 @@ TEST_F(ConfigWatchTest, TheEnvironmentStillOverridesAChangedFile) {
 TEST_F(ConfigWatchTest, OtherSettingsThatChangedAreNamedAndThePolicyIsTaken) {
   Replace(kLeast);
   ConfigWatch watch = Load();
-  Replace(WithDekTtl("40m") + "sign_timeout: 2s\nhttp: {threads: 4}\n");
+  Replace(WithDekTtl("40m") + "store: sqlite:///other\nhttp: {threads: 4}\n");
   EXPECT_THAT(Looks(watch, 5), ElementsAre(40));
-  EXPECT_THAT(watch.restart_needed(), ElementsAre("http.threads", "sign_timeout"));
+  EXPECT_THAT(watch.restart_needed(), ElementsAre("http.threads", "store"));
   Replace(WithDekTtl("40m"));
   EXPECT_THAT(Looks(watch, 5), ElementsAre(40));
   EXPECT_THAT(watch.restart_needed(), ElementsAre()) << "as it runs";
@@ -170,7 +170,8 @@ TEST_F(ConfigWatchTest, ABadFileAtStartIsAnError) {
 TEST_F(ConfigWatchTest, AReportSaysWhatTheWatchLastFound) {
   Replace(kLeast);
   ConfigWatch watch = Load();
-  ConfigReport report;
+  HotSettings live;
+  ConfigReport report(watch.running(), live);
   report.Take(watch);
   EXPECT_TRUE(report.state().refused.empty());
   Replace("nonsense: true\n");
@@ -178,11 +179,14 @@ TEST_F(ConfigWatchTest, AReportSaysWhatTheWatchLastFound) {
   EXPECT_TRUE(report.state().refused.empty()) << "it was not told yet";
   report.Take(watch);
   EXPECT_THAT(report.state().refused, HasSubstr("nonsense"));
-  Replace(std::string(kLeast) + "log_level: warn\n");
+  Replace(std::string(kLeast) + "http: {threads: 7}\n");
   Looks(watch, 2);
   report.Take(watch);
   EXPECT_TRUE(report.state().refused.empty());
-  EXPECT_THAT(report.state().restart_needed, ElementsAre("log_level"));
+  EXPECT_THAT(report.state().restart_needed, ElementsAre("http.threads"));
+  EXPECT_EQ(report.state().hot.at("sign_timeout"), "1s");
+  live.calls.sign_timeout = std::chrono::milliseconds(250);
+  EXPECT_EQ(report.state().hot.at("sign_timeout"), "250ms") << "what is read is what is shown";
 }
 
 TEST_F(ConfigWatchTest, EnclavesThatDoNotFitThePlatformItStartedOnAreRefusedWhateverTheFileSays) {

@@ -49,7 +49,7 @@ grpc::ServerUnaryReactor* FinishNow(GrpcShared& shared, grpc::CallbackServerCont
                                     FrontendMethod method, const Error& error) {
   shared.metrics.Count(method, error.code);
   grpc::ServerUnaryReactor* reactor = context.DefaultReactor();
-  reactor->Finish(StatusOf(error));
+  reactor->Finish(shared.StatusOf(error));
   return reactor;
 }
 
@@ -97,7 +97,7 @@ class UnarySign final : public SignCall, public CompletionSink {
     }
     shared_.metrics.Count(FrontendMethod::kSign, error);
     grpc::ServerUnaryReactor& reactor = reactor_;
-    grpc::Status status = StatusOf({error, {}});
+    grpc::Status status = shared_.StatusOf({error, {}});
     delete this;
     reactor.Finish(std::move(status));
   }
@@ -132,10 +132,11 @@ class SignerApi final : public v1::Signer::CallbackService {
     if (!error.ok()) return FinishNow(shared_, *context, FrontendMethod::kCreate, error);
     auto caller = std::make_shared<const UnaryContext>(shared_, *context, std::move(request_id));
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    shared_.service.Create({.idempotency_key = request->idempotency_key(),
-                            .deadline = shared_.Deadline(*context, shared_.options.create_timeout),
-                            .context = &caller->context},
-                           KeyDone(FrontendMethod::kCreate, caller, reactor, response));
+    shared_.service.Create(
+        {.idempotency_key = request->idempotency_key(),
+         .deadline = shared_.Deadline(*context, shared_.options.calls.create_timeout.Get()),
+         .context = &caller->context},
+        KeyDone(FrontendMethod::kCreate, caller, reactor, response));
     return reactor;
   }
 
@@ -169,7 +170,7 @@ class SignerApi final : public v1::Signer::CallbackService {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
     auto* call =
         new UnarySign(shared_, *context, std::move(request_id), *reactor, *request, *response);
-    call->deadline = shared_.Deadline(*context, shared_.options.sign_timeout);
+    call->deadline = shared_.Deadline(*context, shared_.options.calls.sign_timeout.Get());
     call->key_id = key_id;
     call->digest = digest;
     call->Start();
@@ -189,7 +190,7 @@ class SignerApi final : public v1::Signer::CallbackService {
                                                                          const KeyRow& key) {
       if (error.ok()) FillKey(key, *response);
       shared_.metrics.Count(method, error.code);
-      reactor->Finish(StatusOf(error));
+      reactor->Finish(shared_.StatusOf(error));
     };
   }
 

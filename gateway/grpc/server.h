@@ -16,6 +16,7 @@
 #include "base/status.h"
 #include "gateway/call/clients.h"
 #include "gateway/call/signer_service.h"
+#include "gateway/frontend/call_settings.h"
 #include "gateway/frontend/forwarded.h"
 #include "gateway/frontend/host_rules.h"
 #include "gateway/frontend/limits.h"
@@ -26,12 +27,12 @@ namespace bulla {
 class GrpcServer {
  public:
   struct Options {
-    std::string listen = "127.0.0.1:8081";             // HOST:PORT; port 0 picks a free one
-    HostRules hosts;                                   // for the authority that calls name
-    Duration sign_timeout = limits::kSignTimeout;      // where the caller sets no shorter one
-    Duration create_timeout = limits::kCreateTimeout;  // the same
-    ForwardedRules forwarded;                          // whom proxies may speak for
-    bool proxy_protocol = false;                       // and whether connections begin with it
+    std::string listen = "127.0.0.1:8081";  // HOST:PORT; port 0 picks a free one
+    HostRules hosts;                        // for the authority that calls name
+    ForwardedRules forwarded;               // whom proxies may speak for
+    bool proxy_protocol = false;            // and whether connections begin with it
+    // Hot; they outlive the server. Their time-outs are for callers who set no shorter one.
+    const CallSettings& calls = kUsualCallSettings;
   };
 
   // `service`, `clients`, `metrics` and `clock` must outlive it.

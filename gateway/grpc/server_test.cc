@@ -577,8 +577,46 @@ class OtherGrpcServer {
   std::unique_ptr<v1::Signer::Stub> stub_;
 };
 
+TEST_F(GrpcServerTest, CallsHaveTheTimeoutsAndHintsThatTheSettingsSayNow) {
+  OtherGrpcServer other({.calls = calls_}, service_, clients_, metrics_, clock_);
+  const auto create = [&] {
+    grpc::ClientContext context;
+    BePatient(context);
+    v1::CreateResponse response;
+    return other.stub().Create(&context, {}, &response);
+  };
+  const auto sign = [&] {
+    grpc::ClientContext context;
+    BePatient(context);
+    v1::SignResponse response;
+    return other.stub().Sign(&context, GoodRequest(), &response);
+  };
+  for (const auto timeout : {std::chrono::milliseconds(700), std::chrono::milliseconds(3000)}) {
+    calls_.sign_timeout = calls_.create_timeout = timeout;
+    const MonotonicTime before = clock_.Now();
+    EXPECT_TRUE(sign().ok());
+    EXPECT_TRUE(create().ok());
+    for (const MonotonicTime deadline :
+         {service_.last_deadline(), service_.last_create()->deadline}) {
+      EXPECT_GE(deadline, before + timeout);
+      EXPECT_LE(deadline, clock_.Now() + timeout);
+    }
+  }
+  service_.SetOutcome(key_id_, ErrorCode::kRetryLater);
+  for (const int hint_ms : {7, 911}) {
+    calls_.retry_hint_min = calls_.retry_hint_max = std::chrono::milliseconds(hint_ms);
+    google::rpc::Status details;
+    ASSERT_TRUE(details.ParseFromString(sign().error_details()));
+    google::rpc::RetryInfo retry;
+    ASSERT_EQ(details.details_size(), 2);
+    ASSERT_TRUE(details.details(1).UnpackTo(&retry));
+    EXPECT_EQ(retry.retry_delay().nanos(), hint_ms * 1'000'000);
+  }
+}
+
 TEST_F(GrpcServerTest, CreatesAndLookUpsAreLetInLikeSignatures) {
-  Admission one({.in_flight_max = 1}, clients_, metrics_);
+  admission_settings_.in_flight_max = 1;
+  Admission one(admission_settings_, clients_, metrics_);
   AdmissionFilter chain(service_, one, clock_);
   OtherGrpcServer other({}, chain, clients_, metrics_, clock_);
   const auto create = [&] {

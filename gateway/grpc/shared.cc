@@ -61,7 +61,7 @@ MonotonicTime GrpcShared::Deadline(const grpc::CallbackServerContext& context,
   return clock.Now() + std::min(timeout, callers);
 }
 
-grpc::Status StatusOf(const Error& error) {
+grpc::Status GrpcShared::StatusOf(const Error& error) const {
   if (error.ok()) return grpc::Status::OK;
   const ErrorRow& row = ErrorRowOf(error.code);
   std::string message = NamedMessage(error);
@@ -72,7 +72,8 @@ grpc::Status StatusOf(const Error& error) {
   info.set_reason(std::string(row.name));
   info.set_domain("bulla");
   details.add_details()->PackFrom(info);
-  if (std::uint32_t wait_ms = RetryAfterMs(error, RetryHint(), RandomUint64()); wait_ms > 0) {
+  if (std::uint32_t wait_ms = RetryAfterMs(error, options.calls.retry_hint(), RandomUint64());
+      wait_ms > 0) {
     google::rpc::RetryInfo retry;
     retry.mutable_retry_delay()->set_seconds(wait_ms / 1000);
     retry.mutable_retry_delay()->set_nanos(static_cast<int>(wait_ms % 1000) * 1'000'000);

@@ -38,6 +38,10 @@ class GrpcShared {
   // The earlier of the caller's deadline and `timeout` from now.
   MonotonicTime Deadline(const grpc::CallbackServerContext& context, Duration timeout) const;
 
+  // The status of a call that ends with `error`, with google.rpc.Status as its details, as the
+  // contract has it.
+  grpc::Status StatusOf(const Error& error) const;
+
   // Who calls.
   Client ClientOf(const grpc::CallbackServerContext& context);
 
@@ -52,10 +56,6 @@ class GrpcShared {
   Mutex mutex_;
   RequestIdSource ids_ BULLA_GUARDED_BY(mutex_);
 };
-
-// The status of a call that ends with `error`, with google.rpc.Status as its details, as the
-// contract has it.
-grpc::Status StatusOf(const Error& error);
 
 // `message` has only fields that the contract has.
 Error CheckUnknownFields(const google::protobuf::Message& message);

@@ -175,7 +175,7 @@ class GrpcSignStream final
     }
     if (reading_over_ && !writing_ && with_service_ == 0 && gathered_.results_size() == 0) {
       act.finish = finished_ = true;
-      act.status = broken_ ? grpc::Status::CANCELLED : StatusOf(error_);
+      act.status = broken_ ? grpc::Status::CANCELLED : shared_.StatusOf(error_);
       shared_.metrics.Count(FrontendMethod::kStream, error_.code);
     }
     return act;
@@ -198,7 +198,7 @@ class GrpcSignStream final
       return nullptr;
     }
     MonotonicTime now = shared_.clock.Now();
-    MonotonicTime deadline = shared_.Deadline(context_, shared_.options.sign_timeout);
+    MonotonicTime deadline = shared_.Deadline(context_, shared_.options.calls.sign_timeout.Get());
     unanswered_ += count;
     CallList calls;
     for (const v1::SignStreamItem& item : request_.items()) {
@@ -252,7 +252,8 @@ class GrpcSignStream final
     result.set_ref(ref);
     result.mutable_error()->set_code(std::string(ErrorRowOf(error.code).name));
     result.mutable_error()->set_message(std::string(error.Message()));
-    result.mutable_error()->set_retry_after_ms(RetryAfterMs(error, RetryHint(), jitter_++ * 37));
+    result.mutable_error()->set_retry_after_ms(
+        RetryAfterMs(error, shared_.options.calls.retry_hint(), jitter_++ * 37));
     shared_.metrics.Count(FrontendMethod::kStreamItem, error.code);
   }
 

@@ -50,7 +50,8 @@ TEST(HttpAllocations, ASignatureInTheSteadyStateAllocatesNothing) {
   Metrics metrics;
   RealClock clock;
   Clients clients;
-  Admission admission({}, clients, metrics);
+  const Admission::Settings settings;
+  Admission admission(settings, clients, metrics);
   AdmissionFilter chain(service, admission, clock);
   HttpServer server({.listen = "127.0.0.1:0", .threads = 1}, chain, clients, metrics, clock);
   absl::StatusOr<std::string> address = server.Start();

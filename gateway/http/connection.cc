@@ -60,8 +60,7 @@ void HttpConnection::Start() {
   const HttpServer::Options& options = worker_.shared().options;
   worker_.places().Enter(place_, ClientOf(address_));
   awaits_proxy_header_ = options.proxy_protocol && options.forwarded.proxies.Has(address_);
-  deadline_ =
-      worker_.Now() + (awaits_proxy_header_ ? options.header_timeout : options.idle_timeout);
+  WaitFor(awaits_proxy_header_ ? options.timeouts.header : options.timeouts.idle);
   if (worker_.draining()) OnDrain();
   if (phase_ == Phase::kReading) ReadMore();
 }
@@ -197,7 +196,7 @@ bool HttpConnection::TakeProxyHeader() {
   }
   awaits_proxy_header_ = false;
   in_begin_ += header.bytes;
-  deadline_ = worker_.Now() + worker_.shared().options.idle_timeout;
+  WaitFor(worker_.shared().options.timeouts.idle);
   if (!header.source) return true;
   address_ = *header.source;
   client_.emplace(worker_.shared().clients, ClientOf(address_));
@@ -212,9 +211,9 @@ void HttpConnection::NoteRequestPhase() {
   State state = reader_.state();
   if (state == noted_state_) return;
   noted_state_ = state;
-  const HttpServer::Options& options = worker_.shared().options;
-  if (state == State::kHeader) deadline_ = worker_.Now() + options.header_timeout;
-  if (state == State::kBody) deadline_ = worker_.Now() + options.body_timeout;
+  const HttpTimeouts& timeouts = worker_.shared().options.timeouts;
+  if (state == State::kHeader) WaitFor(timeouts.header);
+  if (state == State::kBody) WaitFor(timeouts.body);
 }
 
 // A caller who waits to be told before he sends the body is told, unless the header says already
@@ -283,7 +282,7 @@ void HttpConnection::AwaitWritable() {
   HttpShared& shared = worker_.shared();
   if (answer_pool_bytes_ == 0) {
     if (!shared.answer_pool.Take(out_.capacity(), answer_pool_bytes_)) return Close();
-    deadline_ = worker_.Now() + shared.options.write_timeout;
+    WaitFor(shared.options.timeouts.write);
   }
   ++outstanding_;
   socket_.async_wait(tcp::socket::wait_write, [this](const error_code& ec) { OnWritable(ec); });
@@ -320,15 +319,21 @@ bool HttpConnection::FinishRequest() {
   sent_continue_ = false;
   phase_ = Phase::kReading;
   worker_.places().Waits(place_);
-  deadline_ = worker_.Now() + worker_.shared().options.idle_timeout;
+  WaitFor(worker_.shared().options.timeouts.idle);
   if (worker_.draining()) OnDrain();
   return true;
 }
 
 // ---- Time and the end ------------------------------------------------------------------------
 
+void HttpConnection::WaitFor(const Hot<std::chrono::milliseconds>& timeout) {
+  timeout_ = &timeout;
+  waits_since_ = worker_.Now();
+  deadline_ = MonotonicTime::max();
+}
+
 void HttpConnection::OnTick(MonotonicTime now) {
-  if (now < deadline_) return;
+  if (now < deadline_ && (timeout_ == nullptr || now < waits_since_ + timeout_->Get())) return;
   if (phase_ == Phase::kReading && reader_.state() != HttpRequestReader::State::kIdle) {
     // A read is outstanding and stays so: what it brings is dropped while lingering.
     RefuseRequest(Refuse(408, ErrorCode::kInvalidArgument, "request: not complete in time"));
@@ -360,6 +365,7 @@ void HttpConnection::Linger() {
   if (ec) return Close();
   phase_ = Phase::kLingering;
   worker_.places().Waits(place_);
+  timeout_ = nullptr;
   deadline_ = worker_.Now() + limits::kHttpLingerTimeout;
   in_begin_ = in_end_ = 0;
   ReadMore();

@@ -12,6 +12,7 @@
 #include <boost/asio/ip/tcp.hpp>
 
 #include "base/clock.h"
+#include "base/hot.h"
 #include "gateway/access/connection_places.h"
 #include "gateway/call/clients.h"
 #include "gateway/http/exchange.h"
@@ -80,6 +81,8 @@ class HttpConnection {
 
   // The end.
   void Linger();
+  // From now on the caller has `timeout`.
+  void WaitFor(const Hot<std::chrono::milliseconds>& timeout);
   void Close();
   void DeleteIfDone();
 
@@ -93,6 +96,10 @@ class HttpConnection {
   HttpRequestReader reader_;
   HttpExchange exchange_;
   Phase phase_ = Phase::kReading;
+  // It is over when either is: what the caller is waited for, as the setting is then, or a time
+  // that no setting has.
+  const Hot<std::chrono::milliseconds>* timeout_ = nullptr;
+  MonotonicTime waits_since_;
   MonotonicTime deadline_ = MonotonicTime::max();
   int outstanding_ = 0;  // reads and writes that will come back to this object
   bool close_after_ = false;

@@ -82,7 +82,7 @@ bool HttpExchange::ServeSign(const HttpRequest& request) {
   sign_.digest = asked.digest;
   sign_.der = asked.der;
   sign_.no_wait = asked.no_wait;
-  sign_.deadline = now + worker_.shared().options.sign_timeout;
+  sign_.deadline = now + worker_.shared().options.calls.sign_timeout.Get();
   sign_.error = ErrorCode::kOk;
   calls_out_ = 1;
   worker_.Submit(&sign_);
@@ -93,7 +93,7 @@ bool HttpExchange::ServeBatch(const HttpRequest& request) {
   if (Error error = ParseSignBatch(request.body, items_); !error.ok()) {
     return Refused(Refuse(std::move(error)));
   }
-  MonotonicTime deadline = worker_.Now() + worker_.shared().options.sign_timeout;
+  MonotonicTime deadline = worker_.Now() + worker_.shared().options.calls.sign_timeout.Get();
   batch_ = std::vector<HttpSignCall>(items_.size());
   for (std::size_t i = 0; i < items_.size(); ++i) {
     if (!items_[i].error.ok()) continue;
@@ -120,7 +120,7 @@ bool HttpExchange::ServeCreate(const HttpRequest& request) {
   HttpShared& shared = worker_.shared();
   CreateCall call;
   call.idempotency_key = request.idempotency_key;
-  call.deadline = worker_.Now() + shared.options.create_timeout;
+  call.deadline = worker_.Now() + shared.options.calls.create_timeout.Get();
   call.context = &context_;
   calls_out_ = 1;
   shared.service.Create(std::move(call), KeyDone());
@@ -208,7 +208,8 @@ void HttpExchange::Answer(int status, ErrorCode code, std::uint32_t retry_after_
 }
 
 std::uint32_t HttpExchange::NextRetryAfterMs(const Error& error) {
-  return RetryAfterMs(error, RetryHint(), worker_.NextJitter() >> 33);
+  return RetryAfterMs(error, worker_.shared().options.calls.retry_hint(),
+                      worker_.NextJitter() >> 33);
 }
 
 }  // namespace bulla

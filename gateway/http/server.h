@@ -20,9 +20,11 @@
 #include "base/status.h"
 #include "gateway/call/clients.h"
 #include "gateway/call/signer_service.h"
+#include "gateway/frontend/call_settings.h"
 #include "gateway/frontend/forwarded.h"
 #include "gateway/frontend/host_rules.h"
 #include "gateway/frontend/limits.h"
+#include "gateway/http/timeouts.h"
 
 namespace bulla {
 
@@ -42,12 +44,9 @@ class HttpServer {
     std::size_t answer_pool_bytes = limits::kHttpAnswerPoolBytes;
     ForwardedRules forwarded;     // whom proxies may speak for
     bool proxy_protocol = false;  // and whether they begin connections with its header
-    Duration idle_timeout = limits::kHttpIdleTimeout;
-    Duration header_timeout = limits::kHttpHeaderTimeout;
-    Duration body_timeout = limits::kHttpBodyTimeout;
-    Duration write_timeout = limits::kHttpWriteTimeout;
-    Duration sign_timeout = limits::kSignTimeout;
-    Duration create_timeout = limits::kCreateTimeout;
+    // Hot; they outlive the server.
+    const HttpTimeouts& timeouts = kUsualHttpTimeouts;
+    const CallSettings& calls = kUsualCallSettings;
   };
 
   // As many connections as leave descriptors for everything else, when the process may have

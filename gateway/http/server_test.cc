@@ -455,7 +455,8 @@ TEST_F(BehindProxiesTest, SoDoesForwarded) {
 }
 
 TEST_F(HttpServerTest, CreatesAndLookUpsAreLetInLikeSignatures) {
-  StartServer({}, {.in_flight_max = 1});
+  admission_settings_.in_flight_max = 1;
+  StartServer();
   service_.Hold();
   RawHttpClient signing(address_);
   signing.Send(RawHttpClient::PostText("/sign", SignBody()));
@@ -516,7 +517,6 @@ TEST_F(HttpServerTest, LargeRequestsAreRefusedWhenTheirPoolIsUsedUp) {
 TEST_F(HttpServerTest, CallerWhoDoesNotReadIsLetGoWhenThePoolOfAnswersIsUsedUp) {
   HttpServer::Options options;
   options.answer_pool_bytes = 0;
-  options.write_timeout = std::chrono::hours(1);  // not for the time he takes
   StartServer(options);
   RawHttpClient client(address_);
   int sent = 0;
@@ -537,7 +537,8 @@ TEST_F(HttpServerTest, CallerWhoReadsLateGetsEveryAnswer) {
 }
 
 TEST_F(HttpServerTest, TooManyCallsInFlightAreRefusedAtOnce) {
-  StartServer({}, {.in_flight_max = 2});
+  admission_settings_.in_flight_max = 2;
+  StartServer();
   service_.Hold();
   RawHttpClient first(address_);
   first.Send(
@@ -551,7 +552,8 @@ TEST_F(HttpServerTest, TooManyCallsInFlightAreRefusedAtOnce) {
 }
 
 TEST_F(HttpServerTest, OfABatchWhatHasRoomIsSigned) {
-  StartServer({}, {.in_flight_max = 2});
+  admission_settings_.in_flight_max = 2;
+  StartServer();
   RawHttpClient client(address_);
   for (int i = 0; i < 2; ++i) {  // what was let in is released again
     RawHttpAnswer answer =
@@ -569,9 +571,9 @@ TEST_F(HttpServerTest, OfABatchWhatHasRoomIsSigned) {
 }
 
 TEST_F(HttpServerTest, RequestThatDoesNotEndIsAnsweredWithATimeout) {
-  HttpServer::Options options;
-  options.header_timeout = options.body_timeout = std::chrono::milliseconds(1);
-  StartServer(options);
+  HttpTimeouts timeouts;
+  timeouts.header = timeouts.body = std::chrono::milliseconds(1);
+  StartServer({.timeouts = timeouts});
   for (std::string_view begun :
        {"POST /sign HTTP/1.1\r\nHost: localhost\r\n",
         "POST /sign HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"}) {
@@ -580,13 +582,65 @@ TEST_F(HttpServerTest, RequestThatDoesNotEndIsAnsweredWithATimeout) {
     ExpectError(client.Read(), 408, "INVALID_ARGUMENT", "not complete in time");
     EXPECT_TRUE(client.ReadsEnd());
   }
+  server_.reset();
 }
 
-TEST_F(HttpServerTest, IdleConnectionIsClosed) {
-  HttpServer::Options options;
-  options.idle_timeout = std::chrono::milliseconds(1);
-  StartServer(options);
-  EXPECT_TRUE(RawHttpClient(address_).ReadsEnd());
+// Each of the hot time-outs; a connection that waits already gets the one that was changed.
+TEST_F(HttpServerTest, ConnectionThatWaitsIsGivenUpWhenTheTimeoutBecomesShorter) {
+  using Timeout = Hot<std::chrono::milliseconds> HttpTimeouts::*;
+  for (const auto& [timeout, sent] :
+       {std::pair<Timeout, std::string>{&HttpTimeouts::idle, ""},
+        {&HttpTimeouts::header, "POST /sign HTTP/1.1\r\nHost: localhost\r\n"},
+        {&HttpTimeouts::body,
+         "POST /sign HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"}}) {
+    HttpTimeouts timeouts;
+    StartServer({.timeouts = timeouts});
+    RawHttpClient client(address_);
+    client.Post("/sign", SignBody());
+    if (!sent.empty()) client.Send(sent);
+    timeouts.*timeout = std::chrono::milliseconds(1);
+    if (!sent.empty()) ExpectError(client.Read(), 408, "INVALID_ARGUMENT", "not complete in time");
+    EXPECT_TRUE(client.ReadsEnd());
+    server_.reset();
+  }
+}
+
+TEST_F(HttpServerTest, CallsHaveTheTimeoutsAndHintsThatTheSettingsSayNow) {
+  StartServer({.calls = calls_});
+  RawHttpClient client(address_);
+  for (const auto timeout : {std::chrono::milliseconds(700), std::chrono::milliseconds(60'000)}) {
+    calls_.sign_timeout = calls_.create_timeout = timeout;
+    const MonotonicTime before = clock_.Now();
+    client.Post("/sign", SignBody());
+    client.Post("/create", "{}");
+    for (const MonotonicTime deadline :
+         {service_.last_deadline(), service_.last_create()->deadline}) {
+      EXPECT_GE(deadline, before + timeout);
+      EXPECT_LE(deadline, clock_.Now() + timeout);
+    }
+  }
+  service_.SetOutcome(key_id_, ErrorCode::kRetryLater);
+  for (const int hint_ms : {7, 4711}) {
+    calls_.retry_hint_min = calls_.retry_hint_max = std::chrono::milliseconds(hint_ms);
+    EXPECT_EQ(client.Post("/sign", SignBody()).headers["retry-after-ms"], std::to_string(hint_ms));
+  }
+}
+
+TEST_F(HttpServerTest, HowManyCallsAreLetInIsWhatTheSettingSaysNow) {
+  StartServer();
+  RawHttpClient client(address_);
+  service_.Hold();
+  RawHttpClient holder(address_);
+  holder.Send(
+      "POST /sign HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+      "Content-Length: " +
+      std::to_string(SignBody().size()) + "\r\n\r\n" + SignBody());
+  ASSERT_TRUE(service_.WaitUntilHeld(1));
+  admission_settings_.in_flight_max = 1;
+  ExpectError(client.Post("/sign", SignBody()), 429, "RETRY_LATER", "");
+  service_.Release();
+  EXPECT_EQ(holder.Read().status, 200);
+  EXPECT_EQ(client.Post("/sign", SignBody()).status, 200);
 }
 
 TEST_F(HttpServerTest, SecondServerOnTheSamePortIsRefused) {

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "gateway/access/admission_filter.h"
+#include "gateway/frontend/call_settings.h"
 #include "tests/fakes/fake_signer_service.h"
 
 namespace bulla {
@@ -16,10 +17,10 @@ namespace bulla {
 template <typename Server>
 class FrontEndTest : public testing::Test {
  protected:
-  void StartServer(typename Server::Options options = {}, Admission::Options admission = {}) {
+  void StartServer(typename Server::Options options = {}) {
     options.listen = "127.0.0.1:0";
     server_.reset();
-    admission_.emplace(admission, clients_, metrics_);
+    admission_.emplace(admission_settings_, clients_, metrics_);
     chain_.emplace(service_, *admission_, clock_);
     server_ = std::make_unique<Server>(options, *chain_, clients_, metrics_, clock_);
     absl::StatusOr<std::string> address = server_->Start();
@@ -30,6 +31,9 @@ class FrontEndTest : public testing::Test {
   RealClock clock_;
   Metrics metrics_;
   Clients clients_;
+  // Hot, where a server is given them.
+  CallSettings calls_;
+  Admission::Settings admission_settings_;
   FakeSignerService service_;
   const KeyId key_id_ = service_.AddKey(7);
   // From here on, once the server has started.
