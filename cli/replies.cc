@@ -96,19 +96,29 @@ std::vector<std::string> OptionalTexts(const json::object& object, std::string_v
   return texts;
 }
 
-// At most so many: there are five causes.
-constexpr std::size_t kCountsMax = 16;
+// There are five causes.
+constexpr std::size_t kCausesMax = 16;
+// A report has 16.
+constexpr std::size_t kReportMax = 64;
+// What the gateway says of an enclave, beside the enclave's own report.
+constexpr std::string_view kOfTheGateway[] = {"weight",       "weightTarget", "streamsOpen",
+                                              "inFlight",     "reconnects",   "streamResets",
+                                              "stickyHitRate"};
 
-std::map<std::string, std::uint64_t> OptionalCounts(const json::object& object, const char* name) {
+// The members that are counts; at most so many.
+std::map<std::string, std::uint64_t> Counts(const json::object& object, std::size_t max) {
   std::map<std::string, std::uint64_t> counts;
-  const json::value* value = object.if_contains(name);
-  if (value == nullptr || !value->is_object()) return counts;
-  for (const auto& [key, count] : value->get_object()) {
-    if (counts.size() == kCountsMax) break;
-    const std::string text(key.data(), key.size());
-    counts[text] = OptionalCount(value->get_object(), text.c_str());
+  for (const auto& [name, value] : object) {
+    if (counts.size() == max) break;
+    if (value.is_uint64() || value.is_int64()) counts[name] = OptionalCount(object, name);
   }
   return counts;
+}
+
+std::optional<std::map<std::string, std::uint64_t>> ReportOf(json::object enclave) {
+  if (!enclave.contains("signatures")) return std::nullopt;
+  for (std::string_view name : kOfTheGateway) enclave.erase(name);
+  return Counts(enclave, kReportMax);
 }
 
 absl::StatusOr<EnclaveStatusReply> ToEnclaveStatus(const json::object& object) {
@@ -124,30 +134,17 @@ absl::StatusOr<EnclaveStatusReply> ToEnclaveStatus(const json::object& object) {
   reply.boot_id = OptionalText(object, "bootId");
   reply.last_error = OptionalText(object, "lastError");
   reply.policy_refused = OptionalText(object, "policyRefused");
-  reply.unlocks_refused = OptionalCounts(object, "unlocksRefused");
+  const json::value* unlocks_refused = object.if_contains("unlocksRefused");
+  if (unlocks_refused != nullptr && unlocks_refused->is_object()) {
+    reply.unlocks_refused = Counts(unlocks_refused->get_object(), kCausesMax);
+  }
   reply.sealing_refused = OptionalText(object, "sealingRefused");
-  reply.reported = object.contains("signatures");
   reply.streams_open = OptionalCount(object, "streamsOpen");
   reply.in_flight = OptionalCount(object, "inFlight");
   reply.reconnects = OptionalCount(object, "reconnects");
   reply.stream_resets = OptionalCount(object, "streamResets");
   reply.sticky_hit_rate = OptionalShare(object, "stickyHitRate");
-  reply.signatures = OptionalCount(object, "signatures");
-  reply.keys_created = OptionalCount(object, "keysCreated");
-  reply.keys_warm = OptionalCount(object, "keysWarm");
-  reply.keys_cool = OptionalCount(object, "keysCool");
-  reply.keys_invalid = OptionalCount(object, "keysInvalid");
-  reply.deks_open = OptionalCount(object, "deksOpen");
-  reply.rehydrations = OptionalCount(object, "rehydrations");
-  reply.rehydrations_failed = OptionalCount(object, "rehydrationsFailed");
-  reply.refreshes = OptionalCount(object, "refreshes");
-  reply.hard_expired_rejections = OptionalCount(object, "hardExpiredRejections");
-  reply.singleflight_waiters = OptionalCount(object, "singleflightWaiters");
-  reply.queue_depth = OptionalCount(object, "queueDepth");
-  reply.key_memory_bytes = OptionalCount(object, "keyMemoryBytes");
-  reply.key_memory_budget_bytes = OptionalCount(object, "keyMemoryBudgetBytes");
-  reply.locked_bytes = OptionalCount(object, "lockedBytes");
-  reply.locked_budget_bytes = OptionalCount(object, "lockedBudgetBytes");
+  reply.report = ReportOf(object);
   return reply;
 }
 

@@ -57,24 +57,9 @@ struct EnclaveStatusReply {
   std::uint64_t reconnects = 0;
   std::uint64_t stream_resets = 0;
   std::optional<double> sticky_hit_rate;  // 0 to 1
-  // From its last probe.
-  bool reported = false;  // whether there was one
-  std::uint64_t signatures = 0;
-  std::uint64_t keys_created = 0;
-  std::uint64_t keys_warm = 0;
-  std::uint64_t keys_cool = 0;
-  std::uint64_t keys_invalid = 0;
-  std::uint64_t deks_open = 0;
-  std::uint64_t rehydrations = 0;
-  std::uint64_t rehydrations_failed = 0;
-  std::uint64_t refreshes = 0;
-  std::uint64_t hard_expired_rejections = 0;
-  std::uint64_t singleflight_waiters = 0;
-  std::uint64_t queue_depth = 0;
-  std::uint64_t key_memory_bytes = 0;
-  std::uint64_t key_memory_budget_bytes = 0;
-  std::uint64_t locked_bytes = 0;
-  std::uint64_t locked_budget_bytes = 0;
+  // What it counts and holds, from its last probe, under the names that /status has for it, whatever
+  // they are; nothing: there was no probe.
+  std::optional<std::map<std::string, std::uint64_t>> report;
 };
 
 struct StatusReply {

@@ -69,7 +69,7 @@ TEST(StatusReply, AnEnclaveHasAddressAndReadinessAndMayLackTheRest) {
   ASSERT_TRUE(status.ok()) << status.status();
   ASSERT_EQ(status->enclaves.size(), 1u);
   EXPECT_TRUE(status->enclaves[0].ready);
-  EXPECT_FALSE(status->enclaves[0].reported);
+  EXPECT_FALSE(status->enclaves[0].report.has_value());
   for (const char* bad :
        {R"({})", R"({"enclaves":{}})", R"({"enclaves":[1]})", R"({"enclaves":[{"ready":true}]})",
         R"({"enclaves":[{"address":"unix:/e","ready":1}]})"}) {
@@ -83,11 +83,24 @@ TEST(StatusReply, CountsAreTakenUpToTheLargestAndWhatIsNoCountIsZero) {
       R"("keysWarm":18446744073709551615,"keysCool":-1,"keysInvalid":7}]})");
   ASSERT_TRUE(status.ok()) << status.status();
   EXPECT_EQ(status->unlocks_pending, 3u);
-  EXPECT_TRUE(status->enclaves[0].reported);
-  EXPECT_EQ(status->enclaves[0].signatures, 0u);
-  EXPECT_EQ(status->enclaves[0].keys_warm, ~std::uint64_t{0});
-  EXPECT_EQ(status->enclaves[0].keys_cool, 0u);
-  EXPECT_EQ(status->enclaves[0].keys_invalid, 7u);
+  ASSERT_TRUE(status->enclaves[0].report.has_value());
+  EXPECT_EQ(*status->enclaves[0].report,
+            (std::map<std::string, std::uint64_t>{
+                {"keysWarm", ~std::uint64_t{0}}, {"keysCool", 0}, {"keysInvalid", 7}}));
+}
+
+TEST(StatusReply, AnEnclavesReportHasWhateverItCountsAndNothingOfTheGateways) {
+  auto status = ParseStatusReply(
+      R"({"enclaves":[{"address":"e","ready":true,"weight":50,"weightTarget":50,"streamsOpen":16,)"
+      R"("inFlight":1,"reconnects":2,"streamResets":3,"stickyHitRate":1,"signatures":4,)"
+      R"("keysFrozen":5,"note":"x"}]})");
+  ASSERT_TRUE(status.ok()) << status.status();
+  EXPECT_EQ(*status->enclaves[0].report,
+            (std::map<std::string, std::uint64_t>{{"signatures", 4}, {"keysFrozen", 5}}));
+
+  std::string many = R"({"enclaves":[{"address":"e","ready":true,"signatures":1)";
+  for (int i = 0; i < 100; ++i) many += R"(,"a)" + std::to_string(i) + R"(":1)";
+  EXPECT_EQ(ParseStatusReply(many + "}]}")->enclaves[0].report->size(), 64u);
 }
 
 TEST(StatusReply, AnEnclavesStandingAndTheConfigurationsAreRead) {

@@ -18,28 +18,36 @@ std::string FormatShare(std::optional<double> share) {
   return share ? fmt::format("{:.1f} %", *share * 100) : "unknown";
 }
 
-std::string FormatCounters(const EnclaveStatusReply& enclave) {
-  return fmt::format(
-             "  keys        {} warm, {} cool, {} invalid; data keys open: {}\n"
-             "  memory      {} of {} for keys; {} of {} locked, for plain keys\n",
-             enclave.keys_warm, enclave.keys_cool, enclave.keys_invalid, enclave.deks_open,
-             FormatBytes(enclave.key_memory_bytes), FormatBytes(enclave.key_memory_budget_bytes),
-             FormatBytes(enclave.locked_bytes), FormatBytes(enclave.locked_budget_bytes)) +
-         fmt::format(
-             "  rehydrated  {} keys, {} of them ahead of time; {} failed\n"
-             "  signed      {} digests; keys made: {}; refused because a TTL was over: {}\n"
-             "  waiting     {} jobs for a worker, {} signatures for their key\n",
-             enclave.rehydrations, enclave.refreshes, enclave.rehydrations_failed,
-             enclave.signatures, enclave.keys_created, enclave.hard_expired_rejections,
-             enclave.queue_depth, enclave.singleflight_waiters);
-}
+using Counts = std::map<std::string, std::uint64_t>;
 
 // "2 access_denied, 1 key_disabled"
-std::string FormatCauses(const std::map<std::string, std::uint64_t>& counts) {
+std::string FormatCounts(const Counts& counts) {
   std::string text;
-  for (const auto& [cause, count] : counts) {
-    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", count, Plain(cause));
+  for (const auto& [name, count] : counts) {
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", count, Plain(name));
   }
+  return text;
+}
+
+// What is known here has its sentence, what a later gateway reports besides its name.
+std::string FormatReport(Counts report) {
+  const auto take = [&report](const char* name) {
+    const auto node = report.extract(name);
+    return node ? node.mapped() : 0;
+  };
+  const auto take_bytes = [&take](const char* name) { return FormatBytes(take(name)); };
+  std::string text = fmt::format(
+      "  keys        {} warm, {} cool, {} invalid; data keys open: {}\n"
+      "  memory      {} of {} for keys; {} of {} locked, for plain keys\n"
+      "  rehydrated  {} keys, {} of them ahead of time; {} failed\n"
+      "  signed      {} digests; keys made: {}; refused because a TTL was over: {}\n"
+      "  waiting     {} jobs for a worker, {} signatures for their key\n",
+      take("keysWarm"), take("keysCool"), take("keysInvalid"), take("deksOpen"),
+      take_bytes("keyMemoryBytes"), take_bytes("keyMemoryBudgetBytes"), take_bytes("lockedBytes"),
+      take_bytes("lockedBudgetBytes"), take("rehydrations"), take("refreshes"),
+      take("rehydrationsFailed"), take("signatures"), take("keysCreated"),
+      take("hardExpiredRejections"), take("queueDepth"), take("singleflightWaiters"));
+  if (!report.empty()) text += fmt::format("  besides     {}\n", FormatCounts(report));
   return text;
 }
 
@@ -54,10 +62,10 @@ std::string FormatEnclave(const EnclaveStatusReply& enclave) {
   text += fmt::format(
       "  connection  {} streams, {} requests in flight; streams reset: {}, connected again: {}\n",
       enclave.streams_open, enclave.in_flight, enclave.stream_resets, enclave.reconnects);
-  if (enclave.reported) text += FormatCounters(enclave);
+  if (enclave.report) text += FormatReport(*enclave.report);
   if (!enclave.unlocks_refused.empty()) {
     text += fmt::format("  KMS REFUSES  to open data keys: {}\n",
-                        FormatCauses(enclave.unlocks_refused));
+                        FormatCounts(enclave.unlocks_refused));
   }
   if (!enclave.sealing_refused.empty()) {
     text += fmt::format("  KMS REFUSES  a data key to seal new keys under: {}\n",

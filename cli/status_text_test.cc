@@ -20,16 +20,15 @@ TEST(StatusText, BytesAreShownInTheUnitThatFits) {
 }
 
 TEST(StatusText, AnEnclavesKeysAndMemoryAreShown) {
-  EnclaveStatusReply enclave{
-      .address = "unix:/e", .ready = true, .serving = true, .weight = 100, .reported = true};
-  enclave.keys_warm = 11;
-  enclave.keys_cool = 22;
-  enclave.keys_invalid = 33;
-  enclave.deks_open = 44;
-  enclave.key_memory_bytes = 3 << 20;
-  enclave.key_memory_budget_bytes = std::uint64_t{2} << 30;
-  enclave.locked_bytes = 2048;
-  enclave.locked_budget_bytes = 1 << 20;
+  EnclaveStatusReply enclave{.address = "unix:/e", .ready = true, .serving = true, .weight = 100};
+  enclave.report = {{"keysWarm", 11},
+                    {"keysCool", 22},
+                    {"keysInvalid", 33},
+                    {"deksOpen", 44},
+                    {"keyMemoryBytes", 3 << 20},
+                    {"keyMemoryBudgetBytes", std::uint64_t{2} << 30},
+                    {"lockedBytes", 2048},
+                    {"lockedBudgetBytes", 1 << 20}};
   std::string text = FormatStatus({.unlocks_pending = 5, .enclaves = {enclave}});
   for (const char* part :
        {"unlocks pending: 5, ", "enclave unix:/e: serving\n", "11 warm, 22 cool, 33 invalid",
@@ -38,6 +37,14 @@ TEST(StatusText, AnEnclavesKeysAndMemoryAreShown) {
   }
   EXPECT_THAT(text, Not(HasSubstr("REFUSED")));
   EXPECT_THAT(text, Not(HasSubstr("last error")));
+  EXPECT_THAT(text, Not(HasSubstr("besides")));
+}
+
+TEST(StatusText, WhatALaterGatewayReportsBesidesIsShownByItsNameAndMovesNoCursor) {
+  EnclaveStatusReply enclave{.address = "unix:/e"};
+  enclave.report = {{"keysWarm", 11}, {"keysFrozen", 7}, {"later\x1b", 0}};
+  EXPECT_THAT(FormatStatus({.enclaves = {enclave}}),
+              HasSubstr("  besides     7 keysFrozen, 0 later?\n"));
 }
 
 TEST(StatusText, AnEnclaveThatWasNeverReachedShowsWhyAndNoCounts) {

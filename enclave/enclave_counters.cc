@@ -15,14 +15,26 @@ void ValueHistogram::Record(double value, std::uint64_t times) {
   sum_thousandths_.fetch_add(static_cast<std::uint64_t>(thousandths), std::memory_order_relaxed);
 }
 
-std::vector<std::uint64_t> ValueHistogram::counts() const {
-  std::vector<std::uint64_t> counts;
-  for (const auto& count : counts_) counts.push_back(count.load(std::memory_order_relaxed));
-  return counts;
+EnclaveReport::Histogram ValueHistogram::Report() const {
+  EnclaveReport::Histogram report{.bounds = {bounds_.begin(), bounds_.end()}};
+  for (const auto& count : counts_) report.counts.push_back(count.load(std::memory_order_relaxed));
+  report.sum = static_cast<double>(sum_thousandths_.load(std::memory_order_relaxed)) / 1000;
+  return report;
 }
 
-double ValueHistogram::sum() const {
-  return static_cast<double>(sum_thousandths_.load(std::memory_order_relaxed)) / 1000;
+EnclaveCounters::EnclaveCounters() {
+  for (const EnclaveHistogram& row : kEnclaveHistograms) histograms_.emplace_back(row.bounds);
+}
+
+EnclaveReport EnclaveCounters::Report() const {
+  EnclaveReport report;
+  for (std::size_t i = 0; i < numbers_.size(); ++i) {
+    report.numbers[i] = numbers_[i].load(std::memory_order_relaxed);
+  }
+  for (std::size_t i = 0; i < histograms_.size(); ++i) {
+    report.histograms[i] = histograms_[i].Report();
+  }
+  return report;
 }
 
 }  // namespace bulla

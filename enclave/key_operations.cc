@@ -104,12 +104,12 @@ void KeyOperations::SignJobs(std::span<const SignItem* const> items, std::span<S
     replies.push_back(
         {.sequence = item.sequence, .status = ItemStatus::kOk, .signature = jobs[i].signature});
   }
-  EnclaveCounters::Increment(counters_.signatures, signed_count);
+  counters_.Increment("signatures", signed_count);
 }
 
 SignReply KeyOperations::Refusal(const SignItem& item, ItemStatus status) {
   if (status == ItemStatus::kNeedDek || status == ItemStatus::kRehydrateTimeout) {
-    EnclaveCounters::Increment(counters_.hard_expired_rejections);
+    counters_.Increment("hard_expired_rejections");
   }
   return {.sequence = item.sequence, .status = status};
 }
@@ -128,15 +128,15 @@ KeyCache::Released KeyOperations::Open(const Opening& opening) {
   }
   KeyCache::Released released = cache_.CompleteFlight(
       id, {std::move(opened->key), opened->point, std::move(dek->validity)}, clock_.Now());
-  EnclaveCounters::Increment(counters_.rehydrations);
-  if (opening.refresh) EnclaveCounters::Increment(counters_.refreshes);
-  counters_.rehydrate_latency_ms.Record(
-      std::chrono::duration<double, std::milli>(clock_.Now() - began).count());
+  counters_.Increment("rehydrations");
+  if (opening.refresh) counters_.Increment("refreshes");
+  counters_.histogram("rehydrate_latency_ms")
+      .Record(std::chrono::duration<double, std::milli>(clock_.Now() - began).count());
   return released;
 }
 
 KeyCache::Released KeyOperations::OpenFailed(const Opening& opening, ItemStatus status) {
-  EnclaveCounters::Increment(counters_.rehydrations_failed);
+  counters_.Increment("rehydrations_failed");
   return cache_.LandFailed(opening.key_id, status, clock_.Now());
 }
 
@@ -183,7 +183,7 @@ CreateReply KeyOperations::Create(const CreateItem& item) {
     reply.status = ItemStatus::kBusy;
     return reply;
   }
-  EnclaveCounters::Increment(counters_.keys_created);
+  counters_.Increment("keys_created");
   reply.status = ItemStatus::kOk;
   reply.dek_id = key->header.dek_id;
   reply.blob.assign(key->blob.begin(), key->blob.end());

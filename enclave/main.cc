@@ -131,9 +131,8 @@ absl::Status Serve(const Flags& flags) {
   BULLA_RETURN_IF_ERROR(CheckLockedMemory(config, deks->locked_memory() + cache->locked_memory()));
   KeyOperations operations(
       *signer, *cache, *deks, [&nsm] { return nsm->GetRandom(); }, clock);
-  EnclaveCounters::Increment(
-      operations.counters().engine_init_us,
-      static_cast<std::uint64_t>(engine_init / std::chrono::microseconds(1)));
+  operations.counters().Increment(
+      "engine_init_us", static_cast<std::uint64_t>(engine_init / std::chrono::microseconds(1)));
   Ticker expiry("expiry", InMs(KeyCache::kWipeInterval), InMs(SingleFlight::kTick),
                 [&operations] { return operations.Advance(); });
   operations.OnWaiting([&expiry] { expiry.Hurry(); });

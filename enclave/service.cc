@@ -31,12 +31,6 @@ void Describe(const SealingDek& sealing, wire::v1::SealingDek& out) {
   out.set_kms_key_id(sealing.kms_key_id);
 }
 
-void Describe(const ValueHistogram& histogram, wire::v1::Histogram& out) {
-  for (double bound : histogram.bounds()) out.add_bounds(bound);
-  for (std::uint64_t count : histogram.counts()) out.add_counts(count);
-  out.set_sum(histogram.sum());
-}
-
 AwsCredentials CredentialsOf(const wire::v1::UnlockRequest& request) {
   return {request.credentials().access_key_id(), request.credentials().secret_access_key(),
           request.credentials().session_token()};
@@ -252,38 +246,8 @@ grpc::ServerUnaryReactor* EnclaveService::Probe(grpc::CallbackServerContext* con
                                                 const wire::v1::ProbeRequest*,
                                                 wire::v1::ProbeReply* reply) {
   const MonotonicTime now = parts_.clock.Now();
-  const EnclaveCounters& counters = parts_.operations.counters();
-  const KeyShard::Counts keys = parts_.cache.CountsAt(now);
   reply->set_boot_id(boot_id_.bytes.data(), BootId::kBytes);
-  reply->set_signatures(counters.signatures);
-  reply->set_keys_created(counters.keys_created);
-  reply->set_keys_warm(keys.warm);
-  reply->set_keys_cool(keys.cool);
-  reply->set_keys_invalid(keys.invalid);
-  reply->set_deks_open(parts_.deks.size());
-  reply->set_queue_depth(parts_.workers.queue_depth());
-  reply->set_rehydrations(counters.rehydrations);
-  reply->set_rehydrations_failed(counters.rehydrations_failed);
-  reply->set_refreshes(counters.refreshes);
-  reply->set_singleflight_waiters(keys.waiters);
-  reply->set_hard_expired_rejections(counters.hard_expired_rejections);
-  reply->set_plain_keys_evicted(keys.secrets_evicted);
-  reply->set_blobs_evicted(keys.blobs_evicted);
-  reply->set_key_memory_bytes(keys.memory_bytes);
-  reply->set_key_memory_budget_bytes(parts_.cache.policy().memory_budget_mib << 20);
-  reply->set_locked_bytes(keys.locked_bytes);
-  reply->set_locked_budget_bytes(parts_.cache.locked_budget_bytes());
-  Describe(counters.rehydrate_latency_ms, *reply->mutable_rehydrate_latency_ms());
-  Describe(counters.sign_cpu_us, *reply->mutable_sign_cpu_us());
-  Describe(counters.batch_size, *reply->mutable_batch_size());
-  reply->set_frames_in(counters.frames_in);
-  reply->set_frames_out(counters.frames_out);
-  reply->set_jobs(counters.jobs);
-  reply->set_worker_busy_us(counters.busy_us);
-  reply->set_uptime_us(static_cast<std::uint64_t>(
-      std::chrono::duration_cast<std::chrono::microseconds>(now - started_).count()));
-  reply->set_workers(worker_count_);
-  reply->set_engine_init_us(counters.engine_init_us);
+  EncodeReport(ReportAt(now), *reply);
   reply->set_sealing_dek_wanted(parts_.deks.WantsSealing(now));
   for (const DekId& id : parts_.deks.TakeRenewals(now, kDeksToRenewMax)) {
     reply->add_deks_to_renew(id.bytes.data(), DekId::kBytes);
@@ -291,6 +255,28 @@ grpc::ServerUnaryReactor* EnclaveService::Probe(grpc::CallbackServerContext* con
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   reactor->Finish(grpc::Status::OK);
   return reactor;
+}
+
+// What is counted, and what is to be looked up when asked for.
+EnclaveReport EnclaveService::ReportAt(MonotonicTime now) const {
+  EnclaveReport report = parts_.operations.counters().Report();
+  const KeyShard::Counts keys = parts_.cache.CountsAt(now);
+  report.number("keys_warm") = keys.warm;
+  report.number("keys_cool") = keys.cool;
+  report.number("keys_invalid") = keys.invalid;
+  report.number("singleflight_waiters") = keys.waiters;
+  report.number("plain_keys_evicted") = keys.secrets_evicted;
+  report.number("blobs_evicted") = keys.blobs_evicted;
+  report.number("key_memory_bytes") = keys.memory_bytes;
+  report.number("key_memory_budget_bytes") = parts_.cache.policy().memory_budget_mib << 20;
+  report.number("locked_bytes") = keys.locked_bytes;
+  report.number("locked_budget_bytes") = parts_.cache.locked_budget_bytes();
+  report.number("deks_open") = parts_.deks.size();
+  report.number("queue_depth") = parts_.workers.queue_depth();
+  report.number("uptime_us") =
+      static_cast<std::uint64_t>((now - started_) / std::chrono::microseconds(1));
+  report.number("workers") = worker_count_;
+  return report;
 }
 
 grpc::ServerBidiReactor<wire::v1::RequestFrame, wire::v1::ReplyFrame>* EnclaveService::Session(

@@ -14,6 +14,7 @@
 #include "enclave/workers.h"
 #include "kms/kms_client.h"
 #include "wire/enclave.grpc.pb.h"
+#include "wire/enclave_report.h"
 
 namespace bulla {
 
@@ -73,6 +74,7 @@ class EnclaveService final : public wire::v1::Enclave::CallbackService {
   absl::Status ApplyPolicy(const PolicySettings& wanted, PolicySettings& in_force)
       BULLA_EXCLUDES(policy_mutex_);
   void RunUnlocks();
+  EnclaveReport ReportAt(MonotonicTime now) const;
 
   Parts parts_;
   const BootId boot_id_;

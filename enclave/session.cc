@@ -90,7 +90,7 @@ class SessionOutbox final : public ReplySink {
   // be deleted, and frame and batch belong to this call alone.
   void Write() {
     EncodeReply(sending_, frame_);
-    EnclaveCounters::Increment(counters_.frames_out);
+    counters_.Increment("frames_out");
     session_.StartWrite(&frame_);
   }
 
@@ -124,8 +124,10 @@ void Session::OnReadDone(bool ok) {
   if (!outbox_->Admit(batch_.signs.size() + batch_.creates.size())) {
     return outbox_->End({grpc::StatusCode::RESOURCE_EXHAUSTED, "too many requests in flight"});
   }
-  EnclaveCounters::Increment(counters_.frames_in);
-  if (!batch_.signs.empty()) counters_.batch_size.Record(static_cast<double>(batch_.signs.size()));
+  counters_.Increment("frames_in");
+  if (!batch_.signs.empty()) {
+    counters_.histogram("batch_size").Record(static_cast<double>(batch_.signs.size()));
+  }
   workers_.Submit(batch_, clock_.Now(), outbox_);
   StartRead(&incoming_);
 }

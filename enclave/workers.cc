@@ -64,7 +64,7 @@ void Workers::Run(std::size_t index) {
   ReplyBatch replies;
   while (std::optional<WorkQueue::Work> work = queue_.Pop()) {
     const MonotonicTime began = operations_.clock().Now();
-    EnclaveCounters::Increment(counters.jobs);
+    counters.Increment("jobs");
     if (const auto* share = std::get_if<WorkQueue::Share>(&*work)) {
       RunShare(*share, replies, openings);
     } else if (const auto* tasks = std::get_if<WorkQueue::Resumption>(&*work)) {
@@ -76,8 +76,8 @@ void Workers::Run(std::size_t index) {
     for (std::size_t i = 0; i < openings.size(); ++i) Open(Opening(openings[i]), openings);
     openings.clear();
     const Duration busy = operations_.clock().Now() - began;
-    EnclaveCounters::Increment(counters.busy_us,
-                               static_cast<std::uint64_t>(busy / std::chrono::microseconds(1)));
+    counters.Increment("worker_busy_us",
+                       static_cast<std::uint64_t>(busy / std::chrono::microseconds(1)));
   }
 }
 
@@ -88,8 +88,9 @@ void Workers::RunShare(const WorkQueue::Share& share, ReplyBatch& replies,
   const auto cpu_before = ThreadCpuTime();
   operations_.SignBatch(items, frame.received(), frame.sink(), replies.signs, openings);
   const std::chrono::duration<double, std::micro> cpu = ThreadCpuTime() - cpu_before;
-  operations_.counters().sign_cpu_us.Record(cpu.count() / static_cast<double>(items.size()),
-                                            items.size());
+  operations_.counters()
+      .histogram("sign_cpu_us")
+      .Record(cpu.count() / static_cast<double>(items.size()), items.size());
   queue_.Finish(share, replies);
 }
 

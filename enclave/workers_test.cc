@@ -112,7 +112,7 @@ TEST_F(WorkersTest, ManyWhoAskForAColdKeyAreAllServedByOneOpening) {
     EXPECT_EQ(reply.status, ItemStatus::kOk);
     EXPECT_TRUE(sequences.insert(reply.sequence).second) << "twice: " << reply.sequence;
   }
-  EXPECT_EQ(operations.counters().rehydrations, 1u);
+  EXPECT_EQ(operations.counters()["rehydrations"], 1u);
 }
 
 TEST_F(WorkersTest, ManyWhoAskForAKeyThatDoesNotOpenAreAllTold) {

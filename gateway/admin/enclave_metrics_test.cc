@@ -15,7 +15,11 @@ EnclaveLink::Status Enclave(const std::string& address) {
   EnclaveLink::Status status;
   status.address = address;
   status.connected = true;
-  status.report = EnclaveReport{.keys_warm = 3, .keys_cool = 4, .keys_invalid = 5, .deks_open = 2};
+  status.report.emplace();
+  status.report->number("keys_warm") = 3;
+  status.report->number("keys_cool") = 4;
+  status.report->number("keys_invalid") = 5;
+  status.report->number("deks_open") = 2;
   return status;
 }
 
@@ -44,46 +48,56 @@ TEST(EnclaveMetrics, EachEnclaveHasASeriesUnderItsAddress) {
 
 TEST(EnclaveMetrics, EveryNumberHasTheNameAndTypeOfTheContract) {
   EnclaveLink::Status enclave = Enclave("e");
-  enclave.report = EnclaveReport{.queue_depth = 1,
-                                 .rehydrations = 2,
-                                 .rehydrations_failed = 3,
-                                 .refreshes = 4,
-                                 .singleflight_waiters = 5,
-                                 .hard_expired_rejections = 6,
-                                 .plain_keys_evicted = 7,
-                                 .blobs_evicted = 8,
-                                 .key_memory_bytes = 9,
-                                 .key_memory_budget_bytes = 10,
-                                 .locked_bytes = 11,
-                                 .locked_budget_bytes = 12};
-  std::string text = TextOf({enclave});
+  std::uint64_t value = 0;
+  for (std::optional<std::uint64_t>& number : enclave.report->numbers) number = ++value;
+  enclave.report->number("engine_init_us") = 1500;
+  const std::string text = TextOf({enclave});
   struct Expected {
-    std::string name;
+    std::string family;
     std::string type;
-    int value;
+    std::vector<std::string> series;  // with their labels and values
   };
-  for (const Expected& expected :
-       std::initializer_list<Expected>{{"engine_q_depth", "gauge", 1},
-                                       {"rehydrate_total", "counter", 2},
-                                       {"rehydrate_fail", "counter", 3},
-                                       {"bulla_enclave_key_refreshes_total", "counter", 4},
-                                       {"singleflight_waiters", "gauge", 5},
-                                       {"hard_expired_rejections_total", "counter", 6},
-                                       {"bulla_enclave_plain_keys_evicted_total", "counter", 7},
-                                       {"bulla_enclave_blobs_evicted_total", "counter", 8},
-                                       {"bulla_enclave_key_memory_bytes", "gauge", 9},
-                                       {"bulla_enclave_key_memory_budget_bytes", "gauge", 10},
-                                       {"bulla_enclave_locked_bytes", "gauge", 11},
-                                       {"bulla_enclave_locked_budget_bytes", "gauge", 12}}) {
-    EXPECT_THAT(text, HasSubstr("# TYPE " + expected.name + " " + expected.type + "\n"));
-    EXPECT_THAT(text, HasSubstr("\n" + expected.name + "{enclave=\"e\"} " +
-                                std::to_string(expected.value) + "\n"));
+  const auto series = [&](const std::string& labels, EnclaveMetricId id) {
+    return "{enclave=\"e\"" + labels + "} " + std::to_string(*enclave.report->number(id));
+  };
+  for (const Expected& expected : std::initializer_list<Expected>{
+           {"key_cache_state",
+            "gauge",
+            {series(",state=\"WARM\"", "keys_warm"), series(",state=\"COOL\"", "keys_cool"),
+             series(",state=\"INVALID\"", "keys_invalid")}},
+           {"engine_crossings_total",
+            "counter",
+            {series(",kind=\"request_frame\"", "frames_in"),
+             series(",kind=\"reply_frame\"", "frames_out"), series(",kind=\"job\"", "jobs")}},
+           {"engine_init_ms", "gauge", {"{enclave=\"e\"} 1.5"}},
+           {"engine_q_depth", "gauge", {series("", "queue_depth")}},
+           {"rehydrate_total", "counter", {series("", "rehydrations")}},
+           {"rehydrate_fail", "counter", {series("", "rehydrations_failed")}},
+           {"singleflight_waiters", "gauge", {series("", "singleflight_waiters")}},
+           {"hard_expired_rejections_total", "counter", {series("", "hard_expired_rejections")}},
+           {"bulla_enclave_signatures_total", "counter", {series("", "signatures")}},
+           {"bulla_enclave_key_refreshes_total", "counter", {series("", "refreshes")}},
+           {"bulla_enclave_plain_keys_evicted_total",
+            "counter",
+            {series("", "plain_keys_evicted")}},
+           {"bulla_enclave_blobs_evicted_total", "counter", {series("", "blobs_evicted")}},
+           {"bulla_enclave_key_memory_bytes", "gauge", {series("", "key_memory_bytes")}},
+           {"bulla_enclave_key_memory_budget_bytes",
+            "gauge",
+            {series("", "key_memory_budget_bytes")}},
+           {"bulla_enclave_locked_bytes", "gauge", {series("", "locked_bytes")}},
+           {"bulla_enclave_locked_budget_bytes", "gauge", {series("", "locked_budget_bytes")}},
+           {"bulla_enclave_deks_open", "gauge", {series("", "deks_open")}}}) {
+    EXPECT_THAT(text, HasSubstr("# TYPE " + expected.family + " " + expected.type + "\n"));
+    for (const std::string& line : expected.series) {
+      EXPECT_THAT(text, HasSubstr("\n" + expected.family + line + "\n"));
+    }
   }
 }
 
 TEST(EnclaveMetrics, AHistogramIsCumulativeAndEndsInInfinity) {
   EnclaveLink::Status enclave = Enclave("e");
-  enclave.report->rehydrate_latency_ms =
+  enclave.report->histogram("rehydrate_latency_ms") =
       EnclaveReport::Histogram{.bounds = {0.25, 1}, .counts = {7, 0, 2}, .sum = 3.5};
   std::string text = TextOf({enclave});
   EXPECT_THAT(text, HasSubstr("# TYPE rehydrate_latency_ms histogram\n"
@@ -104,9 +118,19 @@ TEST(EnclaveMetrics, OfAnEnclaveThatWasNeverReachedOnlyTheWayThereIsShown) {
   EXPECT_THAT(text, Not(HasSubstr("sticky_hit_rate{enclave=\"unix:/a\"")));
 }
 
+TEST(EnclaveMetrics, WhatAnEnclaveDoesNotReportIsNotThere) {
+  EnclaveLink::Status enclave = Enclave("e");
+  enclave.report->number("rehydrations") = std::nullopt;
+  enclave.report->number("keys_cool") = std::nullopt;
+  std::string text = TextOf({enclave});
+  EXPECT_THAT(text, Not(HasSubstr("rehydrate_total")));
+  EXPECT_THAT(text, Not(HasSubstr("state=\"COOL\"")));
+  EXPECT_THAT(text, HasSubstr("state=\"WARM\""));
+}
+
 TEST(EnclaveMetrics, AnEnclaveThatIsGoneHoldsNothingAndKeepsItsCounters) {
   EnclaveLink::Status enclave = Enclave("e");
-  enclave.report->rehydrations = 6;
+  enclave.report->number("rehydrations") = 6;
   enclave.connected = false;
   std::string text = TextOf({enclave});
   EXPECT_THAT(text, Not(HasSubstr("key_cache_state")));

@@ -15,22 +15,10 @@ namespace {
 namespace json = boost::json;
 
 void DescribeReport(const EnclaveReport& report, json::object& object) {
-  object["signatures"] = report.signatures;
-  object["keysCreated"] = report.keys_created;
-  object["keysWarm"] = report.keys_warm;
-  object["keysCool"] = report.keys_cool;
-  object["keysInvalid"] = report.keys_invalid;
-  object["deksOpen"] = report.deks_open;
-  object["rehydrations"] = report.rehydrations;
-  object["rehydrationsFailed"] = report.rehydrations_failed;
-  object["refreshes"] = report.refreshes;
-  object["hardExpiredRejections"] = report.hard_expired_rejections;
-  object["singleflightWaiters"] = report.singleflight_waiters;
-  object["queueDepth"] = report.queue_depth;
-  object["keyMemoryBytes"] = report.key_memory_bytes;
-  object["keyMemoryBudgetBytes"] = report.key_memory_budget_bytes;
-  object["lockedBytes"] = report.locked_bytes;
-  object["lockedBudgetBytes"] = report.locked_budget_bytes;
+  for (std::size_t i = 0; i < report.numbers.size(); ++i) {
+    const std::string_view member = kEnclaveMetrics[i].status;
+    if (!member.empty() && report.numbers[i]) object[member] = *report.numbers[i];
+  }
 }
 
 // {"access_denied": 2}: data keys by why KMS does not open them.

@@ -21,13 +21,13 @@
 #include "base/status.h"
 #include "base/unlock_cause.h"
 #include "gateway/link/disabled_keys.h"
-#include "gateway/link/enclave_report.h"
 #include "gateway/link/environment.h"
 #include "gateway/link/forgetting.h"
 #include "gateway/link/link_events.h"
 #include "gateway/link/stream_pool.h"
 #include "store/key_store.h"
 #include "wire/address.h"
+#include "wire/enclave_report.h"
 #include "wire/key_policy.h"
 
 namespace bulla::wire::v1 {

@@ -13,8 +13,8 @@
 #include "base/log.h"
 #include "base/mutex.h"
 #include "base/unlock_cause.h"
-#include "gateway/link/enclave_report.h"
 #include "wire/enclave.grpc.pb.h"
+#include "wire/enclave_report.h"
 #include "wire/grpc_callbacks.h"
 
 namespace bulla {

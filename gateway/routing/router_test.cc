@@ -482,11 +482,13 @@ TEST_F(RouterTest, ARefusedKeyPolicyIsShownAndTheLinkGoesOn) {
 TEST_F(RouterTest, AnEnclavesReportIsInItsStatus) {
   StartAll(1);
   wire::v1::ProbeReply probe;
-  probe.set_keys_invalid(7);
+  EnclaveReport sent;
+  sent.number("keys_invalid") = 7;
+  EncodeReport(sent, probe);
   enclaves_[0]->SetProbe(probe);
   WaitUntil([&] {
     std::optional<EnclaveReport> report = Status().report;
-    return report && report->keys_invalid == 7;
+    return report && report->number("keys_invalid") == 7u;
   });
   EXPECT_NE(StatusJson({}, *plane_, {}, {}).find(R"("keysInvalid":7)"), std::string::npos);
 }

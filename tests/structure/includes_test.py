@@ -66,7 +66,7 @@ OUTSIDE_ROOMS = {
 # gRPC and generated protobuf headers: the ends of the streams and the codec between.
 GRPC = re.compile(r"^(grpc/|grpcpp/|google/protobuf/).*|.*\.pb\.h$")
 GRPC_FILES = re.compile(
-    r"^(wire/\w+|gateway/(grpc/\w+|link/(enclave_link|enclave_report(_fuzz)?|grpc_transport)|main)"
+    r"^(wire/\w+|gateway/(grpc/\w+|link/(enclave_link|grpc_transport)|main)"
     r"|enclave/(server|service|session|main)|bench/(load|transport)/\w+)\.(h|cc)$")
 
 # Not of the house: what Bulla is measured beside, written as others would write it.
