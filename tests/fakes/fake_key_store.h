@@ -79,7 +79,11 @@ class FakeKeyStore : public KeyStore {
   }
   void FindKey(const KeyId& key_id,
                std::function<void(absl::StatusOr<std::optional<KeyRow>>)> done) override {
-    done(Locked([&] { return FindIf([&](const KeyRow& row) { return row.key_id == key_id; }); }));
+    done(Locked([&]() -> absl::StatusOr<std::optional<KeyRow>> {
+      if (!failure_.ok()) return failure_;
+      auto it = keys_.find(key_id);
+      return it == keys_.end() ? std::nullopt : std::optional<KeyRow>(it->second);
+    }));
   }
   void FindKeyByIdempotency(
       const Idempotency& idempotency,
@@ -162,15 +166,6 @@ class FakeKeyStore : public KeyStore {
   void Changed(const KeyId& key_id, bool enabled) BULLA_REQUIRES(mutex_) {
     std::erase_if(changes_, [&](const KeyChange& change) { return change.key_id == key_id; });
     changes_.push_back({++last_change_, key_id, enabled});
-  }
-
-  template <typename Matches>
-  absl::StatusOr<std::optional<KeyRow>> FindIf(Matches matches) const {
-    if (!failure_.ok()) return failure_;
-    for (const auto& [id, row] : keys_) {
-      if (matches(row)) return std::optional<KeyRow>(row);
-    }
-    return std::optional<KeyRow>();
   }
 
   absl::StatusOr<std::optional<KeyRow>> StandingLocked(const Idempotency& idempotency) const {

@@ -14,27 +14,12 @@
 #include <vector>
 
 #include "base/clock.h"
-#include "tests/simulation/chance_and_time.h"
+#include "base/status.h"
+#include "tests/simulation/world.h"
 #include "wire/codec.h"
+#include "wire/enclave.pb.h"
 
 namespace bulla {
-
-// Time, chance, what happens later, and a hash of what happened.
-struct World {
-  explicit World(std::uint64_t seed) : dice(seed) {}
-
-  void After(Duration wait, std::function<void()> what) { agenda.At(now + wait, std::move(what)); }
-  // Throws when time stands still.
-  void RunUntil(MonotonicTime end);
-  // FNV-1a over all that is noted: one seed, one history.
-  void Note(std::uint64_t what) { history = (history ^ what) * 0x100000001b3; }
-
-  MonotonicTime now{std::chrono::hours(1000)};
-  Dice dice;
-  Agenda agenda;
-  std::uint64_t steps = 0;
-  std::uint64_t history = 0xcbf29ce484222325;
-};
 
 // What all enclaves have in common: KMS, and which data key a key is sealed under.
 struct Keys {
@@ -42,6 +27,14 @@ struct Keys {
   static KeyId IdOf(std::uint32_t key);
   static std::uint32_t NumberOf(const KeyId& id);
   std::uint32_t DekOf(std::uint32_t key) const { return key % deks; }
+  static DekId DekIdOf(std::uint32_t dek);
+  static std::uint32_t DekNumberOf(const DekId& id) { return id.bytes[0]; }
+  // A key's sealed blob, and a digest to be signed: both carry a number, so that what comes back is
+  // seen to belong to what was asked.
+  static Bytes BlobOf(std::uint32_t key);
+  static std::uint32_t KeyIn(const Bytes& blob);
+  static Digest32 DigestOf(std::uint64_t call);
+  static std::uint64_t CallIn(const RecoverableSignature& signature);
 
   std::uint32_t count = 2000;
   std::uint32_t deks = 8;
@@ -50,24 +43,14 @@ struct Keys {
 
 class EnclaveModel {
  public:
-  struct Item {
-    std::uint32_t sequence = 0;
-    std::uint32_t key = 0;
-    std::uint64_t call = 0;
-    MonotonicTime deadline;
-  };
-  struct Reply {
-    std::uint32_t sequence = 0;
-    ItemStatus status = ItemStatus::kOk;
-    std::uint64_t call = 0;
-  };
   // Nothing when the answer was garbled: the stream it came by is then lost.
-  using Answered = std::function<void(std::optional<std::vector<Reply>>)>;
+  using Answered = std::function<void(std::optional<ReplyBatch>)>;
   struct Frame {
-    std::vector<std::uint32_t> blobs;  // of these keys, ahead of the items
-    std::vector<Item> items;
+    RequestBatch batch;
+    MonotonicTime sent_at;
     Answered answered;
   };
+  using Wrong = std::function<void(const std::string&)>;
 
   static constexpr Duration kWay = std::chrono::microseconds(50);  // there, and back
   static constexpr Duration kUnlockTime = std::chrono::milliseconds(10);
@@ -75,8 +58,12 @@ class EnclaveModel {
   static constexpr std::size_t kQueueMax = 2048;  // items; what is over it is answered kBusy
 
   // `service` is the time a signature takes.
-  EnclaveModel(World& world, const Keys& keys, std::string name, Duration service)
-      : world_(world), keys_(keys), name_(std::move(name)), service_(service) {}
+  EnclaveModel(World& world, const Keys& keys, std::string name, Duration service, Wrong wrong)
+      : world_(world),
+        keys_(keys),
+        name_(std::move(name)),
+        service_(service),
+        wrong_(std::move(wrong)) {}
 
   const std::string& name() const { return name_; }
   bool up() const { return up_; }
@@ -88,8 +75,12 @@ class EnclaveModel {
   std::uint64_t signatures() const { return signatures_; }
 
   void Take(Frame frame);
-  // `done` is told whether the data key is open now.
-  void Unlock(std::uint32_t dek, std::function<void(bool)> done);
+  // The control calls. Requires: it is up.
+  wire::v1::HelloReply Hello() const;
+  using UnlockDone = std::function<void(absl::StatusOr<wire::v1::UnlockReply>)>;
+  void Unlock(const wire::v1::UnlockRequest& request, UnlockDone done);
+  void SealUnder(const wire::v1::SealUnderRequest& request) { store_id_ = request.store_id(); }
+  wire::v1::KeysInUseReply KeysInUse() const;
 
   // ---- faults
   void Kill();
@@ -108,14 +99,15 @@ class EnclaveModel {
   void Arrive(Frame frame);
   void Begin();
   void Finish();
-  ItemStatus Work(const Item& item);
-  void AwaitKms(std::uint64_t boot, std::uint32_t dek, MonotonicTime give_up,
-                std::function<void(bool)> done);
+  ItemStatus Work(const SignItem& item, MonotonicTime deadline);
+  // Until it has got what it asked KMS for: true, or cannot.
+  void AwaitKms(std::uint64_t boot, MonotonicTime give_up, std::function<void(bool)> done);
 
   World& world_;
   const Keys& keys_;
   const std::string name_;
   const Duration service_;
+  const Wrong wrong_;
 
   bool up_ = true;
   std::uint64_t boot_ = 1;
@@ -126,6 +118,9 @@ class EnclaveModel {
   bool refuses_deks_ = false;
   std::unordered_set<std::uint32_t> open_deks_;
   std::unordered_set<std::uint32_t> blobs_;
+  std::unordered_set<std::uint32_t> unlocking_;
+  std::optional<DekId> sealing_dek_;
+  std::string store_id_;
 
   std::deque<Frame> queue_;
   std::size_t queued_items_ = 0;
