@@ -59,12 +59,16 @@ function(bulla_program_name source result)
   set(${result} ${name} PARENT_SCOPE)
 endfunction()
 
-# bulla_program(<name> LINKS <libraries...>): the folder's main.cc, as build/<preset>/bin/<name>.
+# bulla_program(<name> [TOOL] LINKS <libraries...>): the folder's main.cc, as
+# build/<preset>/bin/<name>; of the service, unless it is a TOOL beside it.
 function(bulla_program name)
-  cmake_parse_arguments(ARG "" "" "LINKS" ${ARGN})
+  cmake_parse_arguments(ARG "TOOL" "" "LINKS" ${ARGN})
   add_executable(${name} main.cc)
   target_link_libraries(${name} PRIVATE ${ARG_LINKS} bulla_build_info)
   add_dependencies(programs ${name})
+  if(NOT ARG_TOOL)
+    add_dependencies(service ${name})
+  endif()
 endfunction()
 
 # bulla_test(<name> SOURCES ... LINKS ...): a GoogleTest program; each TEST is a ctest of its own,
