@@ -2,7 +2,9 @@
 
 #include <cerrno>
 #include <fmt/format.h>
+#include <string>
 #include <unistd.h>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 #include <fcntl.h>
@@ -16,6 +18,12 @@ namespace {
 absl::Status Unwritable(int error) {
   return absl::UnavailableError(
       fmt::format("standard output cannot be written: {}", ErrnoText(error)));
+}
+
+// "bulla enclaves add": the program and the sub-commands that were understood.
+std::string CommandOf(const CLI::App& app) {
+  const std::vector<CLI::App*> parsed = app.get_subcommands();
+  return parsed.empty() ? app.get_name() : app.get_name() + " " + CommandOf(*parsed.front());
 }
 
 }  // namespace
@@ -37,7 +45,13 @@ std::optional<int> ParseCommandLine(CLI::App& app, const BuildInfo& build, int a
     app.parse(argc, argv);
     return std::nullopt;
   } catch (const CLI::ParseError& error) {
-    if (app.exit(error, out, err) != 0) return kUsageStatus;
+    if (error.get_exit_code() != 0) {
+      const std::string command = CommandOf(app);
+      err << fmt::format("{}: {}\n  next: {} --help\n", command, error.what(), command)
+          << std::flush;
+      return kUsageStatus;
+    }
+    app.exit(error, out, err);
   }
   absl::Status written = FlushOutput(out);
   if (written.ok()) return 0;

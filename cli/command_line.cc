@@ -1,6 +1,7 @@
 #include "cli/command_line.h"
 
 #include <chrono>
+#include <fmt/format.h>
 #include <optional>
 #include <string>
 #include <vector>
@@ -67,9 +68,41 @@ void AddAdminConnection(CLI::App& command, Arguments& arguments) {
                      "else http://127.0.0.1:9091)");
 }
 
+void AddAdminSocket(CLI::App& command, Arguments& arguments) {
+  command.add_option("--admin-socket", arguments.admin_socket,
+                     "The Unix socket over which the gateway is changed: admin.socket in its file "
+                     "(else $BULLA_ADMIN_SOCKET, else endpoints.json, else "
+                     "/run/bulla/admin.sock)");
+}
+
 // As CLI11 has it: empty, or what is wrong.
 std::string IsListenAddress(const std::string& text) {
   return std::string(ParseListenAddress(text).status().message());
+}
+
+// The options that more than one command takes, for in front of the command: `bulla --data DIR
+// create` is `bulla create --data DIR`. What stands behind the command as well counts there.
+void AddCommonOptions(CLI::App& app, Arguments& arguments) {
+  AddAdminConnection(app, arguments);
+  AddAdminSocket(app, arguments);
+  app.get_option("--data")->each(
+      [&arguments](const std::string& folder) { arguments.dev.data_dir = folder; });
+}
+
+// Empty, or what is wrong: an option in front of a command that does not take it would be lost.
+std::string NotTaken(const CLI::App& app) {
+  const CLI::App* command = &app;
+  std::string name;
+  while (!command->get_subcommands().empty()) {
+    command = command->get_subcommands().front();
+    name += " " + command->get_name();
+  }
+  for (const CLI::Option* option : app.get_options()) {
+    const std::string word = option->get_name();
+    if (option->empty() || command->get_option_no_throw(word) != nullptr) continue;
+    return fmt::format("{} is not for `bulla{}`; next: bulla{} --help", word, name, name);
+  }
+  return {};
 }
 
 void AddDev(CLI::App& app, Arguments& arguments) {
@@ -183,10 +216,7 @@ CLI::App* AddEnclavesVerb(CLI::App& enclaves, const char* verb, const char* what
     return command;
   }
   AddConnection(*command, arguments);
-  command->add_option("--admin-socket", arguments.admin_socket,
-                      "The Unix socket over which the gateway is changed: admin.socket in its file "
-                      "(else $BULLA_ADMIN_SOCKET, else endpoints.json, else "
-                      "/run/bulla/admin.sock)");
+  AddAdminSocket(*command, arguments);
   command
       ->add_option("ADDRESS", arguments.enclave.address,
                    "vsock:CID:PORT, unix:/PATH or tcp:HOST:PORT")
@@ -288,8 +318,10 @@ ExitCode RunVerify(const Arguments& arguments, const Surroundings& surroundings,
   std::size_t wanted = arguments.public_key.empty() ? 3 : 2;
   if (words.size() != wanted) {
     return console.Fail(ExitCode::kUsage, "INVALID_ARGUMENT",
-                        wanted == 3 ? "wanted KEYID DIGEST SIGNATURE"
-                                    : "with --public-key, wanted DIGEST SIGNATURE");
+                        wanted == 3
+                            ? "wanted KEYID DIGEST SIGNATURE; next: bulla verify --help"
+                            : "with --public-key, wanted DIGEST SIGNATURE; next: bulla verify "
+                              "--help");
   }
   if (wanted == 2) {
     return RunVerifyWithPublicKey(arguments.public_key, words[0], words[1], console);
@@ -351,6 +383,7 @@ ExitCode RunCommandLine(int argc, const char* const* argv, const Surroundings& s
       "bulla");
   app.footer(kFooter);
   app.require_subcommand(1);
+  AddCommonOptions(app, arguments);
   AddDev(app, arguments);
   AddCreate(app, arguments);
   AddSign(app, arguments);
@@ -363,7 +396,9 @@ ExitCode RunCommandLine(int argc, const char* const* argv, const Surroundings& s
     return static_cast<ExitCode>(*status);
   }
   console.json = arguments.json;
-
+  if (const std::string wrong = NotTaken(app); !wrong.empty()) {
+    return console.Fail(ExitCode::kUsage, "INVALID_ARGUMENT", wrong);
+  }
   return console.Finish(RunCommand(app, arguments, surroundings, console));
 }
 

@@ -404,6 +404,38 @@ TEST(CommandLine, MistakesOnTheCommandLineAreUsageErrors) {
   }
 }
 
+TEST(CommandLine, WhatSeveralCommandsTakeMayStandInFrontOfTheCommand) {
+  FakeService service(std::vector<std::string>(3, HttpAnswer("200 OK", KeyJson())));
+  const std::string url = service.url();
+  EXPECT_EQ(RunBulla({"--json", "--url", url.c_str(), "create"}).out, KeyJson() + "\n");
+  EXPECT_EQ(RunBulla({"--url", "http://127.0.0.1:1", "create", "--url", url.c_str()}).exit,
+            ExitCode::kOk)
+      << "what stands behind the command counts";
+
+  // The data directory, whose endpoints.json says where the service is.
+  const std::filesystem::path folder = testing::TempDir() + "in_front_of_the_command";
+  std::filesystem::create_directories(folder);
+  std::ofstream(folder / "endpoints.json")
+      << R"({"http":")" << url.substr(std::string("http://").size()) << R"("})";
+  EXPECT_EQ(RunBulla({"--data", folder.c_str(), "create"}).exit, ExitCode::kOk);
+  std::filesystem::remove_all(folder);
+}
+
+TEST(CommandLine, WhatStandsInFrontOfACommandThatDoesNotTakeItIsNotLost) {
+  Outcome outcome = RunBulla({"--timeout-ms", "5", "dev"});
+  EXPECT_EQ(outcome.exit, ExitCode::kUsage);
+  EXPECT_THAT(outcome.err,
+              HasSubstr("--timeout-ms is not for `bulla dev`; next: bulla dev --help"));
+  EXPECT_EQ(RunBulla({"--admin-socket", "/x", "create"}).exit, ExitCode::kUsage);
+}
+
+TEST(CommandLine, AWrongCommandLineSaysWhereToLook) {
+  EXPECT_THAT(RunBulla({}).err, EndsWith("\n  next: bulla --help\n"));
+  EXPECT_THAT(RunBulla({"create", "--dta", "x"}).err,
+              StartsWith("bulla create: The following argument"));
+  EXPECT_THAT(RunBulla({"enclaves", "add"}).err, EndsWith("\n  next: bulla enclaves add --help\n"));
+}
+
 TEST(CommandLine, EveryCommandHasHelpWithExamples) {
   for (const char* command : {"dev", "create", "sign", "verify", "keys", "status", "enclaves"}) {
     Outcome outcome = RunBulla({command, "--help"});

@@ -179,7 +179,7 @@ int main(int argc, char** argv) {
     return *status;
   }
   if (flags.config_file.empty() && flags.simulated_root_to_make.empty()) {
-    std::fputs("bulla-enclave: --config FILE is missing; see bulla-enclave --help\n", stderr);
+    std::fputs("bulla-enclave: --config FILE is missing\n  next: bulla-enclave --help\n", stderr);
     return bulla::kUsageStatus;
   }
 

@@ -58,6 +58,8 @@ class WrongCommandLine(unittest.TestCase):
                 ended = run(program, *arguments)
                 self.assertEqual(ended.returncode, USAGE, ended.stderr)
                 self.assertEqual(ended.stdout, "")
+                self.assertRegex(ended.stderr, "(--help|such as)",
+                                 "what to do next")
                 self.assertTrue(ended.stderr)
 
     def test_of_the_scripts_too(self):
