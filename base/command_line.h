@@ -25,8 +25,8 @@ inline constexpr int kOutputStatus = 6;  // what was asked for is done, but its 
 void HoldStandardDescriptors();
 
 // The status to end with at once, or nothing: then `app` has what the command line says. Help and
-// the version, `--version`, go to `out`; complaints go to `err`, with the help that says what may be
-// written instead.
+// the version, `--version`, go to `out`; complaints go to `err`, with the help that says what may
+// be written instead.
 std::optional<int> ParseCommandLine(CLI::App& app, const BuildInfo& build, int argc,
                                     const char* const* argv, std::ostream& out, std::ostream& err);
 

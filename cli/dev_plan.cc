@@ -41,7 +41,9 @@ std::filesystem::path DevPaths::EnclaveSocket(int number) const {
 }
 
 absl::StatusOr<DevPaths> PathsOf(const std::filesystem::path& data_dir) {
-  if (data_dir.empty()) return absl::InvalidArgumentError("--data: want the name of a folder");
+  if (data_dir.empty())
+    return absl::InvalidArgumentError(
+        "--data: got nothing, want the name of a folder, such as bulla-data");
   std::error_code error;
   const std::filesystem::path data = std::filesystem::absolute(data_dir, error).lexically_normal();
   if (error) {
