@@ -35,6 +35,7 @@ bool IsUnverified(CostPhase phase) {
 const CostRound& MedianRound(const std::vector<CostRound>& rounds) {
   BULLA_CHECK(!rounds.empty(), "a phase that is reported was measured");
   std::vector<const CostRound*> sorted;
+  sorted.reserve(rounds.size());
   for (const CostRound& round : rounds) sorted.push_back(&round);
   std::sort(sorted.begin(), sorted.end(),
             [](const CostRound* a, const CostRound* b) { return a->ratio() < b->ratio(); });

@@ -64,7 +64,7 @@ class WrongCommandLine(unittest.TestCase):
 
     def test_of_the_scripts_too(self):
         root = pathlib.Path(__file__).parents[2]
-        for script in ("build", "test", "setup", "engine"):
+        for script in ("build", "test", "setup", "engine", "lint", "coverage"):
             with self.subTest(script=script):
                 ended = subprocess.run([root / "scripts" / script, "--no-such"],
                                        stdin=subprocess.DEVNULL, capture_output=True, check=False,
