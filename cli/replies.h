@@ -57,8 +57,8 @@ struct EnclaveStatusReply {
   std::uint64_t reconnects = 0;
   std::uint64_t stream_resets = 0;
   std::optional<double> sticky_hit_rate;  // 0 to 1
-  // What it counts and holds, from its last probe, under the names that /status has for it, whatever
-  // they are; nothing: there was no probe.
+  // What it counts and holds, from its last probe, under the names that /status has for it,
+  // whatever they are; nothing: there was no probe.
   std::optional<std::map<std::string, std::uint64_t>> report;
 };
 
