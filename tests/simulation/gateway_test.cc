@@ -310,19 +310,17 @@ class Simulation final : private CompletionSink {
     world_.After(kTick, [this] { Tick(); });
   }
 
-  // Over any ten seconds no more is retried than was saved, and earned, and given whatever the
-  // traffic.
+  // What the budget can have at most: no more is retried than was saved, earned since, and given
+  // whatever the traffic. In tenths of a retry.
   void CheckBudget() {
-    while (!marks_.empty() && world_.now - marks_.front().at > seconds(10)) marks_.pop_front();
+    constexpr std::int64_t kTenths = RetryBudget::kRequestsPerRetry;
     const Counts counts = this->counts();
-    marks_.push_back({world_.now, counts.received, counts.retries});
-    const Mark& first = marks_.front();
-    const auto given =
-        static_cast<std::uint64_t>((world_.now - first.at) / RetryBudget::kFloorInterval + 1);
-    const std::uint64_t allowed =
-        RetryBudget::kSavedMax + given +
-        (counts.received - first.received) / RetryBudget::kRequestsPerRetry + 1;
-    if (counts.retries - first.retries > allowed) Wrong("more was retried than the budget allows");
+    const auto received = static_cast<std::int64_t>(counts.received - seen_.received);
+    const auto retries = static_cast<std::int64_t>(counts.retries - seen_.retries);
+    seen_ = counts;
+    const std::int64_t left = budget_ + received + kTenths - kTenths * retries;
+    if (left < 0) Wrong("more was retried than the budget allows");
+    budget_ = std::min(left, RetryBudget::kSavedMax * kTenths);
   }
 
   void CheckFleet() {
@@ -384,12 +382,8 @@ class Simulation final : private CompletionSink {
   prometheus::Counter& blob_loads_ = Counter("bulla_gateway_blobs_sent_total");
   std::uint64_t ejections_ = 0;
   std::set<std::uint32_t> out_;  // the ids of those ejected at the last tick
-  struct Mark {
-    MonotonicTime at;
-    std::uint64_t received;
-    std::uint64_t retries;
-  };
-  std::deque<Mark> marks_;  // of the last ten seconds
+  Counts seen_;                  // at the last look at the budget
+  std::int64_t budget_ = RetryBudget::kSavedMax * RetryBudget::kRequestsPerRetry;
   std::uint64_t ticks_ = 0;
   std::deque<SimulatedCall> calls_;
   std::deque<SimulatedCall*> free_;
@@ -664,6 +658,17 @@ TEST_F(Directed, TwiceTheCapacityIsHalfServedInGoodTimeAndHalfRefused) {
   simulation->Burst(600);
   simulation->Run(seconds(1));
   EXPECT_EQ(simulation->TakeTally().Errors(), 0) << "a burst after an overload was refused";
+  ExpectRecovery(*simulation);
+}
+
+TEST_F(Directed, AFrozenEnclaveThatIsTheOnlyOneKeepsNobodyBeyondItsDeadline) {
+  std::unique_ptr<Simulation> simulation = Make(1, 300);
+  simulation->enclave(0).Freeze();
+  simulation->Run(seconds(1));
+  EXPECT_GT(simulation->TakeTally().of(ErrorCode::kUnavailable), 0u);
+  simulation->Drain();
+  simulation->enclave(0).Thaw();
+  simulation->Load(300);
   ExpectRecovery(*simulation);
 }
 
