@@ -106,7 +106,7 @@ absl::Status Serve(const Flags& flags) {
   ThreadTimers timers(clock);
   GrpcTransport transport;
   DataPlane data_plane(
-      std::move(data_plane_options), *store, metrics,
+      std::move(data_plane_options), live.data_plane, *store, metrics,
       {.clock = clock, .timers = timers, .transport = transport, .random = RandomUint64});
   metrics.AddSource([&] { return StoreFamilies(store->health(), store->transactions()); });
   metrics.AddSource([&] { return EnclaveFamilies(data_plane.fleet().statuses()); });

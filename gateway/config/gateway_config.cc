@@ -162,6 +162,19 @@ absl::Status CheckProxies(const GatewayConfig& config, const ConfigReader& reade
   return absl::OkStatus();
 }
 
+void RegisterRetries(RetrySettings& retry, ConfigReader& reader) {
+  reader.AddInteger("retry.count_max", &retry.count_max, "retries", 0, SignCall::kRetriesMax,
+                    "How often a signature that its enclave does not answer is retried in another, "
+                    "as far as the budget goes. 0: never.");
+  reader.AddDuration("retry.timeout", &retry.timeout, milliseconds(1), seconds(10),
+                     "From its first retry on a signature has this long.");
+  reader.AddDuration("retry.per_try_timeout", &retry.per_try_timeout, milliseconds(10), seconds(10),
+                     "A signature that an enclave has not answered by then is retried in another, "
+                     "where there is one that is available.");
+  reader.AddInteger("retry.budget_requests", &retry.requests_per_retry, "requests", 1, 1000,
+                    "One retry may be made for so many signatures asked for; up to 500 are saved.");
+}
+
 }  // namespace
 
 void RegisterSettings(GatewayConfig& config, ConfigReader& reader) {
@@ -205,20 +218,24 @@ void RegisterSettings(GatewayConfig& config, ConfigReader& reader) {
       "Enclaves, by their addresses, that are taken though they have made keys for another key "
       "store: one that is gone, or was put in its place from a backup of another. Otherwise such "
       "an enclave is refused, and the gateway is not ready.");
-  reader.AddInteger("pool.streams_min", &config.pool_streams_min, "connections", 1, 32,
-                    "Long-lived connections to each enclave. At least 16 in production.");
-  reader.AddInteger("pool.streams_max", &config.pool_streams_max, "connections", 1, 32,
-                    "How many they may become when all of them are well filled.");
+  reader.AddInteger("pool.streams_min", &config.hot.data_plane.link.streams_min, "connections", 1,
+                    32, "Long-lived connections to each enclave. At least 16 in production.");
+  reader.AddInteger("pool.streams_max", &config.hot.data_plane.link.streams_max, "connections", 1,
+                    32, "How many they may become when all of them are well filled.");
   reader.AddDuration(
-      "migration.step_interval", &config.migration_step_interval, milliseconds(10), minutes(5),
+      "rebalancing.step_interval", &config.hot.data_plane.rebalancing_step_interval,
+      milliseconds(10), minutes(5),
       "An enclave that comes or goes takes or gives its keys in ten steps, each after "
       "the keys in use that it moves are loaded where they go: the time between two.");
-  reader.AddInteger("batch.size_max", &config.batch.size_max, "signatures", 1, kFrameSignsMax,
+  reader.AddInteger("batch.size_max", &config.hot.data_plane.link.batch_size_max, "signatures", 1,
+                    kFrameSignsMax,
                     "Signatures that travel to an enclave together; 1: each alone.");
-  reader.AddDuration("batch.wait_max", &config.batch.wait_max, microseconds(0), milliseconds(10),
+  reader.AddDuration("batch.wait_max", &config.hot.data_plane.link.batch_wait_max, microseconds(0),
+                     milliseconds(10),
                      "How long a signature may be held back for that, twenty times as long behind "
                      "size_max others. Only under load: an idle enclave gets it at once.");
-  reader.AddDuration("admission.wait_max", &config.queue_wait_max, milliseconds(1), seconds(1),
+  reader.AddDuration("admission.wait_max", &config.hot.data_plane.link.queue_wait_max,
+                     milliseconds(1), seconds(1),
                      "How long the queue of an enclave may get. What would make it longer is "
                      "refused at once with RETRY_LATER. A burst may take longer.");
   reader.AddInteger("admission.in_flight_max", &config.hot.admission.in_flight_max, "signatures", 1,
@@ -228,6 +245,14 @@ void RegisterSettings(GatewayConfig& config, ConfigReader& reader) {
       "unlock.deks_ahead_max", &config.unlock_deks_ahead_max, "data keys", 0, 1024,
       "Data keys in use that an enclave opens, by a KMS call each, before it is asked "
       "to sign; the newest first.");
+  reader.AddInteger("unlock.concurrency_max", &config.hot.data_plane.unlock.concurrency_max,
+                    "unlocks", 1, 64,
+                    "Data keys that are being opened at a time, over all enclaves. A call to KMS "
+                    "takes some 10 ms.");
+  reader.AddInteger("unlock.rate_max", &config.hot.data_plane.unlock.rate_max, "a second", 1,
+                    10'000,
+                    "Data keys whose opening begins within a second, retries among them. KMS's "
+                    "quotas are for all of an account together.");
   reader.AddString("kms_forwarder.listen", &config.kms_forwarder_listen,
                    "Where enclaves find their way to KMS.");
   reader.AddString("kms_forwarder.target", &config.kms_forwarder_target,
@@ -241,6 +266,7 @@ void RegisterSettings(GatewayConfig& config, ConfigReader& reader) {
                      "A signature that is not there by then is given up.");
   reader.AddDuration("create_timeout", &config.hot.calls.create_timeout, milliseconds(1),
                      minutes(1), "The same for a new key.");
+  RegisterRetries(config.hot.data_plane.retry, reader);
   reader.AddDuration("drain_timeout", &config.hot.drain_timeout, seconds(0), minutes(10),
                      "On SIGTERM, how long requests under way may take.");
   reader.AddDuration("retry_hint.min", &config.hot.calls.retry_hint_min, milliseconds(1),
@@ -262,10 +288,11 @@ absl::Status Validate(const GatewayConfig& config, const ConfigReader& reader) {
     return absl::InvalidArgumentError(
         fmt::format("{}: got \"{}\", want sqlite:///PATH", reader.Where("store"), config.store));
   }
-  if (config.pool_streams_max < config.pool_streams_min) {
-    return absl::InvalidArgumentError(fmt::format(
-        "{}: got {}, want at least pool.streams_min, {}", reader.Where("pool.streams_max"),
-        config.pool_streams_max, config.pool_streams_min));
+  const LinkSettings& link = config.hot.data_plane.link;
+  if (link.streams_max.Get() < link.streams_min.Get()) {
+    return absl::InvalidArgumentError(fmt::format("{}: got {}, want at least pool.streams_min, {}",
+                                                  reader.Where("pool.streams_max"),
+                                                  link.streams_max.Get(), link.streams_min.Get()));
   }
   if (const CallSettings& calls = config.hot.calls;
       calls.retry_hint_max.Get() < calls.retry_hint_min.Get()) {

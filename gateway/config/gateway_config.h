@@ -37,12 +37,7 @@ struct GatewayConfig {
   std::chrono::milliseconds idempotency_ttl = std::chrono::hours(24);
   std::vector<std::string> enclaves;        // hot: handed on likewise
   std::vector<std::string> adopt_enclaves;  // of those
-  std::int64_t pool_streams_min = 16;
-  std::int64_t pool_streams_max = 32;
-  std::chrono::milliseconds migration_step_interval{500};
   std::int64_t unlock_deks_ahead_max = Unlocker::kDeksAheadMax;
-  SignBatcher::Options batch;
-  Duration queue_wait_max = StreamPool::Options().queue_wait_max;
   std::string kms_forwarder_listen = "vsock:3:8000";
   std::string kms_forwarder_target;
   std::string credentials_file;

@@ -10,6 +10,7 @@
 #include "gateway/access/admission.h"
 #include "gateway/frontend/call_settings.h"
 #include "gateway/http/timeouts.h"
+#include "gateway/routing/data_plane_settings.h"
 
 namespace bulla {
 
@@ -18,6 +19,7 @@ struct HotSettings {
   CallSettings calls;
   HttpTimeouts http;
   Admission::Settings admission;
+  DataPlaneSettings data_plane;
   Hot<std::chrono::milliseconds> drain_timeout{std::chrono::seconds(10)};
 };
 

@@ -17,16 +17,11 @@ absl::StatusOr<DataPlane::Options> DataPlaneOptionsOf(const GatewayConfig& confi
                          EnclaveSpecs(config.enclaves, config.platform));
   return DataPlane::Options{
       .enclaves = std::move(enclaves),
-      .pool = {.size_min = static_cast<std::size_t>(config.pool_streams_min),
-               .size_max = static_cast<std::size_t>(config.pool_streams_max),
-               .batch = config.batch,
-               .queue_wait_max = config.queue_wait_max},
       .credentials_file = config.credentials_file,
       .platform = config.platform,
       .deks_ahead_max = static_cast<std::size_t>(config.unlock_deks_ahead_max),
       .key_policy = config.key_policy,
-      .adopt_enclaves = config.adopt_enclaves,
-      .step_interval = config.migration_step_interval};
+      .adopt_enclaves = config.adopt_enclaves};
 }
 
 absl::StatusOr<KmsForwarder::Options> KmsForwarderOptionsOf(const GatewayConfig& config,

@@ -25,6 +25,12 @@ ConcurrencyLimit::ConcurrencyLimit(Options options)
     : options_({.max = std::max(options.max, kFloor), .wait_max = options.wait_max}),
       limit_(options_.max) {}
 
+void ConcurrencyLimit::SetOptions(Options options) {
+  const bool at_max = limit_ == options_.max;  // as after quiet
+  options_ = {.max = std::max(options.max, kFloor), .wait_max = options.wait_max};
+  limit_ = at_max ? options_.max : std::min(limit_, options_.max);
+}
+
 std::size_t ConcurrencyLimit::Admit(std::size_t asked, std::size_t in_flight, MonotonicTime now) {
   if (in_flight == 0) {
     if (now >= last_event_ + kWindow) {

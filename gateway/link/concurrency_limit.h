@@ -33,6 +33,9 @@ class ConcurrencyLimit {
 
   explicit ConcurrencyLimit(Options options);
 
+  // From now on.
+  void SetOptions(Options options);
+
   // How many more may join the `in_flight` that are there, at most `asked`.
   std::size_t Admit(std::size_t asked, std::size_t in_flight, MonotonicTime now);
 
@@ -48,7 +51,7 @@ class ConcurrencyLimit {
   void Judge();
   void GrowTo(double limit);
 
-  const Options options_;
+  Options options_;
   std::size_t limit_;
   MonotonicTime last_event_;                  // an answer, or the first call behind none
   MonotonicTime window_end_;                  // not before

@@ -80,8 +80,8 @@ milliseconds LongestWait(const absl::Status& failure) {
 
 }  // namespace
 
-EnclaveLink::EnclaveLink(Options options, LinkEvents& events, KeyStore& store,
-                         const DisabledKeys& disabled, PoolMetrics& pool_metrics,
+EnclaveLink::EnclaveLink(Options options, const LinkSettings& settings, LinkEvents& events,
+                         KeyStore& store, const DisabledKeys& disabled, PoolMetrics& pool_metrics,
                          const Environment& environment)
     : options_(std::move(options)),
       events_(events),
@@ -89,7 +89,7 @@ EnclaveLink::EnclaveLink(Options options, LinkEvents& events, KeyStore& store,
       environment_(environment),
       clock_(environment.clock),
       pool_(
-          options_.pool, *this, events, [this] { OnMissing(); }, pool_metrics, clock_),
+          settings, *this, events, [this] { OnMissing(); }, pool_metrics, clock_),
       forgetting_(disabled),
       key_policy_(options_.key_policy) {
   status_.id = id();

@@ -45,7 +45,6 @@ class EnclaveLink final : public std::enable_shared_from_this<EnclaveLink> {
   struct Options {
     Address address;
     std::uint32_t id = 0;  // no other link of this process ever has it
-    StreamPool::Options pool;
     std::string credentials_file;
     std::string platform{kNitro};  // the gateway's; an enclave that owns to another is not served
     KeyPolicy key_policy = NothingWanted();  // until SetKeyPolicy() says otherwise
@@ -74,8 +73,9 @@ class EnclaveLink final : public std::enable_shared_from_this<EnclaveLink> {
     double worker_busy_ratio = 0;         // between the last two probes
   };
 
-  EnclaveLink(Options options, LinkEvents& events, KeyStore& store, const DisabledKeys& disabled,
-              PoolMetrics& pool_metrics, const Environment& environment);
+  EnclaveLink(Options options, const LinkSettings& settings, LinkEvents& events, KeyStore& store,
+              const DisabledKeys& disabled, PoolMetrics& pool_metrics,
+              const Environment& environment);
   ~EnclaveLink();
 
   void Start();

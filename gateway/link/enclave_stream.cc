@@ -49,7 +49,7 @@ void DropFront(std::vector<T>& from, std::size_t count) {
 
 std::shared_ptr<EnclaveStream> EnclaveStream::Open(std::unique_ptr<FrameConnection> connection,
                                                    StreamPool& pool, const Clock& clock,
-                                                   std::size_t frame_signs_max) {
+                                                   const Hot<std::size_t>& frame_signs_max) {
   std::shared_ptr<EnclaveStream> stream(
       new EnclaveStream(std::move(connection), pool, clock, frame_signs_max));
   stream->self_ = stream;
@@ -58,7 +58,7 @@ std::shared_ptr<EnclaveStream> EnclaveStream::Open(std::unique_ptr<FrameConnecti
 }
 
 EnclaveStream::EnclaveStream(std::unique_ptr<FrameConnection> connection, StreamPool& pool,
-                             const Clock& clock, std::size_t frame_signs_max)
+                             const Clock& clock, const Hot<std::size_t>& frame_signs_max)
     : connection_(std::move(connection)),
       pool_(pool),
       clock_(clock),
@@ -146,7 +146,7 @@ bool EnclaveStream::BeginWrite() {
   sending_.loads = std::exchange(queued_loads_, {});
 
   MonotonicTime now = clock_.Now();
-  std::size_t signs = std::min(queued_signs_.size(), frame_signs_max_);
+  std::size_t signs = std::min(queued_signs_.size(), frame_signs_max_.Get());
   for (std::size_t i = 0; i < signs; ++i) {
     sending_.signs.push_back(queued_signs_[i].item);
     sending_.signs.back().budget_us = BudgetUs(queued_signs_[i].deadline, now);

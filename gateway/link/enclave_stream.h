@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/hot.h"
 #include "base/mutex.h"
 #include "gateway/call/call_list.h"
 #include "gateway/call/signer_service.h"
@@ -36,7 +37,7 @@ class EnclaveStream final : private FrameEvents {
   // travel in a frame.
   static std::shared_ptr<EnclaveStream> Open(std::unique_ptr<FrameConnection> connection,
                                              StreamPool& pool, const Clock& clock,
-                                             std::size_t frame_signs_max);
+                                             const Hot<std::size_t>& frame_signs_max);
 
   // Takes calls from the list while there are slots; returns the rest, null when it took them all.
   SignCall* Sign(SignCall* first) BULLA_EXCLUDES(mutex_);
@@ -73,7 +74,7 @@ class EnclaveStream final : private FrameEvents {
   };
 
   EnclaveStream(std::unique_ptr<FrameConnection> connection, StreamPool& pool, const Clock& clock,
-                std::size_t frame_signs_max);
+                const Hot<std::size_t>& frame_signs_max);
 
   void OnReplies(ReplyBatch& replies) override;
   void OnWriteDone(bool ok) override;
@@ -109,7 +110,7 @@ class EnclaveStream final : private FrameEvents {
   const std::unique_ptr<FrameConnection> connection_;
   StreamPool& pool_;
   const Clock& clock_;
-  const std::size_t frame_signs_max_;
+  const Hot<std::size_t>& frame_signs_max_;
   std::shared_ptr<EnclaveStream> self_;  // from Open to OnClosed: the connection calls back
 
   mutable Mutex mutex_;

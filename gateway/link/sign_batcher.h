@@ -36,6 +36,9 @@ class SignBatcher {
 
   explicit SignBatcher(Options options) : options_(options) {}
 
+  // From now on.
+  void SetOptions(Options options) { options_ = options; }
+
   void Add(SignCall* call, MonotonicTime now);
 
   // A list to send now as one frame, of at most size_max; null when there is nothing or it can
@@ -62,7 +65,7 @@ class SignBatcher {
  private:
   bool Due(MonotonicTime now) const;
 
-  const Options options_;
+  Options options_;
   CallList gathered_;
   std::size_t size_ = 0;
   std::size_t in_flight_ = 0;

@@ -15,6 +15,15 @@ const std::vector<double>& AcquireBucketsMs() {
   return kBuckets;
 }
 
+SignBatcher::Options BatchOptions(const LinkSettings& settings) {
+  return {.size_max = settings.batch_size_max.Get(), .wait_max = settings.batch_wait_max.Get()};
+}
+
+ConcurrencyLimit::Options LimitOptions(const LinkSettings& settings) {
+  return {.max = settings.streams_max.Get() * EnclaveStream::kSlotsMax,
+          .wait_max = settings.queue_wait_max.Get()};
+}
+
 }  // namespace
 
 PoolMetrics::PoolMetrics(Metrics& metrics)
@@ -25,19 +34,27 @@ PoolMetrics::PoolMetrics(Metrics& metrics)
       exhausted(metrics.AddCounter("pool_exhausted_total",
                                    "Signatures refused because every stream was full")) {}
 
-StreamPool::StreamPool(Options options, EnclaveLink& link, LinkEvents& events,
+StreamPool::StreamPool(const LinkSettings& settings, EnclaveLink& link, LinkEvents& events,
                        std::function<void()> on_missing, PoolMetrics& metrics, const Clock& clock)
-    : options_(options),
+    : settings_(settings),
       link_(link),
       events_(events),
       on_missing_(std::move(on_missing)),
       metrics_(metrics),
       clock_(clock),
-      batcher_(options.batch),
-      limit_(
-          {.max = options.size_max * EnclaveStream::kSlotsMax, .wait_max = options.queue_wait_max}),
-      streams_(std::make_shared<const Streams>()),
-      wanted_(options.size_min) {}
+      batcher_(BatchOptions(settings)),
+      limit_(LimitOptions(settings)),
+      streams_(std::make_shared<const Streams>()) {}
+
+void StreamPool::TakeSettings() {
+  batcher_.SetOptions(BatchOptions(settings_));
+  limit_.SetOptions(LimitOptions(settings_));
+}
+
+std::size_t StreamPool::Wanted() const {
+  const std::size_t min = settings_.streams_min.Get();
+  return std::max(min, std::min(min + grown_, settings_.streams_max.Get()));
+}
 
 // ---- Signatures out --------------------------------------------------------------------------
 
@@ -46,6 +63,7 @@ void StreamPool::Sign(SignCall* first) {
   const std::size_t asked = CountCalls(first);
   {
     MutexLock lock(batch_mutex_);
+    TakeSettings();
     const std::size_t admitted = limit_.Admit(asked, batcher_.outstanding(), now);
     for (std::size_t i = 0; i < admitted; ++i) batcher_.Add(PopFirst(first), now);
     refused_over_limit_ += asked - admitted;
@@ -181,15 +199,17 @@ std::size_t StreamPool::TakeBack(MonotonicTime since, std::size_t count_max) {
 
 std::size_t StreamPool::missing() const {
   MutexLock lock(mutex_);
-  return wanted_ - std::min(wanted_, alive_);
+  const std::size_t wanted = Wanted();
+  return wanted - std::min(wanted, alive_);
 }
 
 void StreamPool::WantMore() {
   {
     MutexLock lock(mutex_);
     // One step at a time: those of the last one are still being opened.
-    if (closing_ || wanted_ > alive_ || wanted_ >= options_.size_max) return;
-    wanted_ = std::min(wanted_ + kGrowth, options_.size_max);
+    const std::size_t wanted = Wanted();
+    if (closing_ || wanted > alive_ || wanted >= settings_.streams_max.Get()) return;
+    grown_ = wanted - settings_.streams_min.Get() + kGrowth;
   }
   on_missing_();
 }
@@ -200,7 +220,7 @@ void StreamPool::Open(std::unique_ptr<FrameConnection> connection) {
     ++alive_;
   }
   std::shared_ptr<EnclaveStream> stream =
-      EnclaveStream::Open(std::move(connection), *this, clock_, options_.batch.size_max);
+      EnclaveStream::Open(std::move(connection), *this, clock_, settings_.batch_size_max);
   MutexLock lock(mutex_);
   auto streams = std::make_shared<Streams>();
   for (const auto& other : *streams_) {
@@ -232,7 +252,7 @@ bool StreamPool::FinishClosing() {
   MutexLock lock(mutex_);
   if (alive_ > 0) return false;
   closing_ = false;
-  wanted_ = options_.size_min;
+  grown_ = 0;
   return true;
 }
 

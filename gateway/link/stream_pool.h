@@ -19,6 +19,7 @@
 #include "gateway/link/concurrency_limit.h"
 #include "gateway/link/enclave_stream.h"
 #include "gateway/link/link_events.h"
+#include "gateway/link/link_settings.h"
 #include "gateway/link/sign_batcher.h"
 
 namespace bulla {
@@ -33,13 +34,6 @@ struct PoolMetrics {
 // Thread-safe.
 class StreamPool final {
  public:
-  struct Options {
-    std::size_t size_min = 16;
-    std::size_t size_max = 32;
-    SignBatcher::Options batch;
-    // What the enclave's queue is held to, by refusing: gateway/link/concurrency_limit.
-    Duration queue_wait_max = std::chrono::milliseconds(50);
-  };
   // Of signatures.
   struct Outcomes {
     std::uint64_t answered = 0;
@@ -49,7 +43,7 @@ class StreamPool final {
 
   // What becomes of signatures is told to `events`, as of `link`. `on_missing` is called when
   // missing() is above 0, on any thread, and must not block.
-  StreamPool(Options options, EnclaveLink& link, LinkEvents& events,
+  StreamPool(const LinkSettings& settings, EnclaveLink& link, LinkEvents& events,
              std::function<void()> on_missing, PoolMetrics& metrics, const Clock& clock);
 
   // Each call is answered: with kRetryLater what is over the concurrency limit, and when every
@@ -121,7 +115,12 @@ class StreamPool final {
       BULLA_EXCLUDES(mutex_, batch_mutex_);
   std::shared_ptr<const Streams> streams() const BULLA_EXCLUDES(mutex_);
 
-  const Options options_;
+  // As the settings are now.
+  void TakeSettings() BULLA_REQUIRES(batch_mutex_);
+  // How many streams there are to be.
+  std::size_t Wanted() const BULLA_REQUIRES(mutex_);
+
+  const LinkSettings& settings_;
   EnclaveLink& link_;
   LinkEvents& events_;
   const std::function<void()> on_missing_;
@@ -135,7 +134,7 @@ class StreamPool final {
 
   mutable Mutex mutex_;
   std::shared_ptr<const Streams> streams_ BULLA_GUARDED_BY(mutex_);
-  std::size_t wanted_ BULLA_GUARDED_BY(mutex_);
+  std::size_t grown_ BULLA_GUARDED_BY(mutex_) = 0;  // beyond streams_min, when all were filled
   std::size_t alive_ BULLA_GUARDED_BY(mutex_) = 0;  // opened and not yet reported closed
   bool closing_ BULLA_GUARDED_BY(mutex_) = false;
 

@@ -14,27 +14,30 @@ constexpr std::chrono::milliseconds kCredentialsLookInterval{1000};
 
 }  // namespace
 
-DataPlane::DataPlane(Options options, KeyStore& store, Metrics& metrics,
-                     const Environment& environment)
+DataPlane::DataPlane(Options options, const DataPlaneSettings& settings, KeyStore& store,
+                     Metrics& metrics, const Environment& environment)
     : options_(std::move(options)),
+      settings_(settings),
       store_(store),
       environment_(environment),
       clock_(environment.clock),
       key_policy_(options_.key_policy),
       pool_metrics_(metrics),
       disabled_(store, metrics),
-      unlocker_(options_.deks_ahead_max, store, metrics, environment),
+      retry_budget_(settings.retry),
+      unlocker_(options_.deks_ahead_max, settings.unlock, store, metrics, environment),
       fleet_([this](const Address& address, std::uint32_t id) { return MakeLink(address, id); },
              environment),
       router_({.fleet = fleet_,
                .unlocker = unlocker_,
                .disabled = disabled_,
                .retry_budget = retry_budget_,
+               .settings = settings.retry,
                .store = store,
                .clock = clock_,
                .send_due_at = [this](MonotonicTime due) { batch_timer_->WakeBy(due); }},
               metrics),
-      rebalancer_(fleet_, store, metrics, options_.step_interval, environment),
+      rebalancer_(fleet_, store, metrics, settings.rebalancing_step_interval, environment),
       batch_timer_(
           environment.timers.Make("batches", [this] { return router_.SendDue(clock_.Now()); })) {
   disabled_.OnDisabled([this] {
@@ -53,13 +56,12 @@ std::shared_ptr<EnclaveLink> DataPlane::MakeLink(const Address& address, std::ui
       EnclaveLink::Options{
           .address = address,
           .id = id,
-          .pool = options_.pool,
           .credentials_file = options_.credentials_file,
           .platform = options_.platform,
           .key_policy = key_policy,
           .adopt = std::ranges::count(options_.adopt_enclaves, address.ToString()) > 0,
           .probe_interval = options_.probe_interval},
-      router_, store_, disabled_, pool_metrics_, environment_);
+      settings_.link, router_, store_, disabled_, pool_metrics_, environment_);
 }
 
 DataPlane::~DataPlane() { Stop(); }

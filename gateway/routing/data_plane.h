@@ -16,6 +16,7 @@
 #include "gateway/link/disabled_keys.h"
 #include "gateway/link/enclave_link.h"
 #include "gateway/link/environment.h"
+#include "gateway/routing/data_plane_settings.h"
 #include "gateway/routing/fleet.h"
 #include "gateway/routing/rebalancer.h"
 #include "gateway/routing/retry_budget.h"
@@ -30,19 +31,17 @@ class DataPlane {
  public:
   struct Options {
     std::vector<EnclaveSpec> enclaves;
-    StreamPool::Options pool;
     std::string credentials_file;
     std::string platform{kNitro};
     std::size_t deks_ahead_max = Unlocker::kDeksAheadMax;
     KeyPolicy key_policy = NothingWanted();
     std::vector<std::string> adopt_enclaves;  // addresses: see EnclaveLink::Options
     std::chrono::milliseconds probe_interval{1000};
-    // Between two steps of a weight on its way: Fleet::kSteps of them.
-    std::chrono::milliseconds step_interval{500};
   };
 
-  // `store`, `metrics` and the environment outlive it.
-  DataPlane(Options options, KeyStore& store, Metrics& metrics, const Environment& environment);
+  // `settings`, `store`, `metrics` and the environment outlive it.
+  DataPlane(Options options, const DataPlaneSettings& settings, KeyStore& store, Metrics& metrics,
+            const Environment& environment);
   ~DataPlane();  // Stop()
 
   // Returns when it is known which keys are disabled, or patience has run out.
@@ -73,6 +72,7 @@ class DataPlane {
   void LookAtCredentials(MonotonicTime now);
 
   const Options options_;
+  const DataPlaneSettings& settings_;
   KeyStore& store_;
   const Environment environment_;
   const Clock& clock_;

@@ -18,8 +18,8 @@ constexpr milliseconds kNoRoomPatience{1000};
 
 }  // namespace
 
-Rebalancer::Rebalancer(Fleet& fleet, KeyStore& store, Metrics& metrics, milliseconds interval,
-                       const Environment& environment)
+Rebalancer::Rebalancer(Fleet& fleet, KeyStore& store, Metrics& metrics,
+                       const Hot<milliseconds>& interval, const Environment& environment)
     : fleet_(fleet),
       store_(store),
       interval_(interval),
@@ -31,7 +31,7 @@ Rebalancer::Rebalancer(Fleet& fleet, KeyStore& store, Metrics& metrics, millisec
 Rebalancer::~Rebalancer() { Stop(); }
 
 void Rebalancer::Start() {
-  next_ = environment_.clock.Now() + interval_;
+  next_ = environment_.clock.Now() + interval_.Get();
   timer_ = environment_.timers.Make("rebalancer", [this] { return Step(); });
   timer_->WakeBy(next_);
 }
@@ -72,7 +72,7 @@ MonotonicTime Rebalancer::Rest(MonotonicTime now) {
   // What was loaded for it has arrived meanwhile.
   if (step_) fleet_.Make(*step_);
   step_ = fleet_.NextStep();
-  if (!step_) return next_ = now + interval_;
+  if (!step_) return next_ = now + interval_.Get();
   state_ = State::kAsking;
   member_ = 0;
   part_ = 0;
@@ -85,7 +85,7 @@ MonotonicTime Rebalancer::Ask(MonotonicTime now) {
   if (member_ == step_->from->members.size()) {
     LogInfo("keys_move", {{"loaded_ahead", count_}});
     state_ = State::kResting;
-    return next_ = now + interval_;
+    return next_ = now + interval_.Get();
   }
   const Fleet::Member& member = *step_->from->members[member_];
   if (part_ == parts_ || !member.in_service()) {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/hot.h"
 #include "base/metrics.h"
 #include "base/mutex.h"
 #include "gateway/link/environment.h"
@@ -23,8 +24,8 @@ namespace bulla {
 class Rebalancer {
  public:
   // A step is made at most every `interval`. What it is made with outlives it.
-  Rebalancer(Fleet& fleet, KeyStore& store, Metrics& metrics, std::chrono::milliseconds interval,
-             const Environment& environment);
+  Rebalancer(Fleet& fleet, KeyStore& store, Metrics& metrics,
+             const Hot<std::chrono::milliseconds>& interval, const Environment& environment);
   ~Rebalancer();  // Stop()
 
   void Start();
@@ -61,7 +62,7 @@ class Rebalancer {
 
   Fleet& fleet_;
   KeyStore& store_;
-  const std::chrono::milliseconds interval_;
+  const Hot<std::chrono::milliseconds>& interval_;
   const Environment environment_;
   prometheus::Counter& warmed_up_;
 

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "gateway/call/signer_service.h"
+#include "gateway/routing/data_plane_settings.h"
 #include "gateway/routing/hash_ring.h"
 
 namespace bulla {
@@ -23,16 +24,15 @@ enum class RetryReason {
                       // opening it
 };
 
-// From the first retry of a call to its end, whatever that is.
-inline constexpr std::chrono::milliseconds kRetryTimeout{200};
-
-inline bool MayRetry(const SignCall& call, MonotonicTime now) {
-  return call.retries < SignCall::kRetriesMax && now < call.deadline;
+inline bool MayRetry(const SignCall& call, const RetrySettings& settings, MonotonicTime now) {
+  return call.retries < std::min(settings.count_max.Get(), SignCall::kRetriesMax) &&
+         now < call.deadline;
 }
 
 // `from` has not signed it. Requires: it may be retried.
-inline void CountRetry(SignCall& call, std::uint32_t from, MonotonicTime now) {
-  if (call.retries == 0) call.deadline = std::min(call.deadline, now + kRetryTimeout);
+inline void CountRetry(SignCall& call, const RetrySettings& settings, std::uint32_t from,
+                       MonotonicTime now) {
+  if (call.retries == 0) call.deadline = std::min(call.deadline, now + settings.timeout.Get());
   call.avoid[call.retries++] = from;
 }
 

@@ -5,6 +5,8 @@
 namespace bulla {
 namespace {
 
+const RetrySettings kSettings;
+
 using std::chrono::milliseconds;
 
 std::size_t WithdrawAll(RetryBudget& budget) {
@@ -14,13 +16,13 @@ std::size_t WithdrawAll(RetryBudget& budget) {
 }
 
 TEST(RetryBudget, AnEnclaveThatDiesAtOnceIsProvidedFor) {
-  RetryBudget budget;
+  RetryBudget budget(kSettings);
   EXPECT_EQ(budget.left(), static_cast<std::size_t>(RetryBudget::kSavedMax));
   EXPECT_EQ(WithdrawAll(budget), static_cast<std::size_t>(RetryBudget::kSavedMax));
 }
 
 TEST(RetryBudget, TenRequestsDepositOneRetry) {
-  RetryBudget budget;
+  RetryBudget budget(kSettings);
   WithdrawAll(budget);
   for (int i = 0; i < 9; ++i) budget.Deposit(1);
   EXPECT_FALSE(budget.TryWithdraw());
@@ -31,13 +33,13 @@ TEST(RetryBudget, TenRequestsDepositOneRetry) {
 }
 
 TEST(RetryBudget, SavingEnds) {
-  RetryBudget budget;
+  RetryBudget budget(kSettings);
   budget.Deposit(1'000'000);
   EXPECT_EQ(budget.left(), static_cast<std::size_t>(RetryBudget::kSavedMax));
 }
 
 TEST(RetryBudget, WithoutTrafficAFewAreThereAgainAfterAWhile) {
-  RetryBudget budget;
+  RetryBudget budget(kSettings);
   WithdrawAll(budget);
   MonotonicTime now{std::chrono::hours(1)};
   for (int i = 0; i < 100; ++i) budget.Tick(now += milliseconds(10));
@@ -47,7 +49,7 @@ TEST(RetryBudget, WithoutTrafficAFewAreThereAgainAfterAWhile) {
 }
 
 TEST(RetryBudget, AStormIsSmall) {
-  RetryBudget budget;
+  RetryBudget budget(kSettings);
   MonotonicTime now{std::chrono::hours(1)};
   std::size_t received = 0;
   std::size_t retried = 0;
@@ -58,6 +60,18 @@ TEST(RetryBudget, AStormIsSmall) {
     retried += WithdrawAll(budget);
   }
   EXPECT_LE(static_cast<double>(retried), 0.12 * static_cast<double>(received));
+}
+
+TEST(RetryBudget, WhatARequestDepositsIsWhatTheSettingSaysNow) {
+  RetrySettings settings;
+  RetryBudget budget(settings);
+  WithdrawAll(budget);
+  settings.requests_per_retry = 4;
+  budget.Deposit(40);
+  EXPECT_EQ(budget.left(), 10u);
+  settings.requests_per_retry = 1000;
+  budget.Deposit(2000);
+  EXPECT_EQ(budget.left(), 12u);
 }
 
 }  // namespace

@@ -24,6 +24,8 @@ struct TestMember {
 // Members 1 to 4, in the order in which the call's key asks for them.
 class RetryTest : public testing::Test {
  protected:
+  RetrySettings settings_;
+
   RetryTest() {
     call_.key_id = KeyId::New({});
     call_.deadline = now_ + std::chrono::seconds(1);
@@ -59,7 +61,7 @@ TEST_F(RetryTest, WhatIsLostGoesToTheNextThatTakesIt) {
 }
 
 TEST_F(RetryTest, WhoHasNotAnsweredBeforeIsNotAskedAgain) {
-  CountRetry(call_, 1, now_);
+  CountRetry(call_, settings_, 1, now_);
   EXPECT_EQ(Another(2, RetryReason::kLost), 3u);
 }
 
@@ -84,21 +86,34 @@ TEST_F(RetryTest, AKeyThatIsBeingOpenedIsAskedForInTheSamePlace) {
 }
 
 TEST_F(RetryTest, TwiceAndNotForLong) {
-  const MonotonicTime end = now_ + kRetryTimeout;
+  const MonotonicTime end = now_ + settings_.timeout.Get();
   for (std::uint32_t from : {1u, 2u}) {
-    EXPECT_TRUE(MayRetry(call_, now_));
-    CountRetry(call_, from, now_);
+    EXPECT_TRUE(MayRetry(call_, settings_, now_));
+    CountRetry(call_, settings_, from, now_);
     EXPECT_EQ(call_.deadline, end) << "from the first one on";
     now_ += milliseconds(1);
   }
-  EXPECT_FALSE(MayRetry(call_, now_));
+  EXPECT_FALSE(MayRetry(call_, settings_, now_));
 }
 
 TEST_F(RetryTest, NothingIsRepeatedAfterItsDeadlineNorMadeToLiveLonger) {
   call_.deadline = now_ + milliseconds(1);
-  CountRetry(call_, 1, now_);
+  CountRetry(call_, settings_, 1, now_);
   EXPECT_EQ(call_.deadline, now_ + milliseconds(1));
-  EXPECT_FALSE(MayRetry(call_, call_.deadline));
+  EXPECT_FALSE(MayRetry(call_, settings_, call_.deadline));
+}
+
+TEST_F(RetryTest, HowOftenAndForHowLongIsWhatTheSettingsSayNow) {
+  EXPECT_TRUE(MayRetry(call_, settings_, now_));
+  settings_.count_max = 0;
+  EXPECT_FALSE(MayRetry(call_, settings_, now_));
+  settings_.count_max = 1;
+  settings_.timeout = milliseconds(5);
+  CountRetry(call_, settings_, 1, now_);
+  EXPECT_FALSE(MayRetry(call_, settings_, now_));
+  settings_.count_max = 2;
+  EXPECT_TRUE(MayRetry(call_, settings_, now_));
+  EXPECT_EQ(call_.deadline, now_ + milliseconds(5));
 }
 
 }  // namespace

@@ -162,7 +162,7 @@ void Router::Retry(EnclaveLink& from, SignCall* first, RetryReason reason, Error
   while (first != nullptr) {
     SignCall* call = PopFirst(first);
     std::optional<std::size_t> member;
-    if (!stopping_ && MayRetry(*call, now)) {
+    if (!stopping_ && MayRetry(*call, parts_.settings, now)) {
       member = FindRetryTarget(sorted.table().ring, sorted.table().members, *call, from.id(),
                                reason, [&](const Fleet::Member& other) {
                                  return parts_.unlocker.Holds(other.id(), call->key_id);
@@ -176,7 +176,7 @@ void Router::Retry(EnclaveLink& from, SignCall* first, RetryReason reason, Error
       given_up.Append(call);
       continue;
     }
-    CountRetry(*call, from.id(), now);
+    CountRetry(*call, parts_.settings, from.id(), now);
     sorted.Append(*member, call);
     ++retried;
   }
@@ -197,7 +197,8 @@ void Router::TimeOutTries(const Fleet::Table& table, MonotonicTime now) {
       return other->link() != link && other->available();
     });
     const std::size_t left = parts_.retry_budget.left();
-    if (another && left > 0) link->pool().TakeBack(now - kPerTryTimeout, left);
+    if (another && left > 0)
+      link->pool().TakeBack(now - parts_.settings.per_try_timeout.Get(), left);
   };
   for (const auto& member : table.members) take_back(member->link());
   for (const auto& link : table.retiring) take_back(link);

@@ -5,7 +5,7 @@
 // call; a DEK that is not open is unlocked in the background while the caller is told to come back.
 //
 // What an enclave does not answer is retried in another, since signing is deterministic: at most
-// SignCall::kRetriesMax times and kRetryTimeout in all, as far as the retry budget goes. What
+// so often and so long as RetrySettings say, as far as the retry budget goes. What
 // finds no room is refused at once: nothing queues in the gateway.
 
 #include <array>
@@ -32,16 +32,13 @@ namespace bulla {
 // Thread-safe.
 class Router final : public LinkEvents {
  public:
-  // An enclave that has not answered a signature by then is taken not to answer at all, when there
-  // is another that could: a hundred times what it takes.
-  static constexpr std::chrono::milliseconds kPerTryTimeout{100};
-
   // What it routes over and with; all of it outlives the router.
   struct Parts {
     Fleet& fleet;
     Unlocker& unlocker;
     DisabledKeys& disabled;
     RetryBudget& retry_budget;
+    const RetrySettings& settings;
     KeyStore& store;
     const Clock& clock;
     // SendDue() is to be called at the time given. Called on any thread; must not block.

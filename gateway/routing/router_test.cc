@@ -91,14 +91,14 @@ class RouterTest : public testing::Test {
   }
   void StartRouterWith(KeyStore& store, int enclaves, const KeyPolicy& policy,
                        std::vector<std::string> adopt) {
-    DataPlane::Options options{.pool = {.size_min = 2, .size_max = 2},
-                               .credentials_file = dir_ + "/credentials.json",
+    settings_.link.streams_min = settings_.link.streams_max = 2;
+    settings_.rebalancing_step_interval = milliseconds(10);
+    DataPlane::Options options{.credentials_file = dir_ + "/credentials.json",
                                .key_policy = policy,
                                .adopt_enclaves = std::move(adopt),
-                               .probe_interval = milliseconds(2),
-                               .step_interval = milliseconds(10)};
+                               .probe_interval = milliseconds(2)};
     for (int i = 0; i < enclaves; ++i) options.enclaves.push_back({AddressOf(i)});
-    plane_ = std::make_unique<DataPlane>(options, store, metrics_,
+    plane_ = std::make_unique<DataPlane>(options, settings_, store, metrics_,
                                          Environment{clock_, timers_, transport_, RandomUint64});
     keys_ = std::make_unique<KeyService>(KeyService::Parts{.router = plane_->router(),
                                                            .fleet = plane_->fleet(),
@@ -180,6 +180,7 @@ class RouterTest : public testing::Test {
   ThreadTimers timers_{clock_};
   GrpcTransport transport_;
   Metrics metrics_;
+  DataPlaneSettings settings_;
   FakeKeyStore store_;
   std::map<int, std::unique_ptr<FakeEnclave>> enclaves_;
   std::unique_ptr<DataPlane> plane_;

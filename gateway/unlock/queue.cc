@@ -21,13 +21,15 @@ std::vector<UnlockQueue::Task> UnlockQueue::Start(MonotonicTime now) {
     second_begin_ = now;
     begun_in_second_ = 0;
   }
-  if (running_ >= kConcurrencyMax || begun_in_second_ >= kRateMax) return started;
+  const std::size_t concurrency_max = settings_.concurrency_max.Get();
+  const std::size_t rate_max = settings_.rate_max.Get();
+  if (running_ >= concurrency_max || begun_in_second_ >= rate_max) return started;
   std::vector<std::pair<MonotonicTime, const Task*>> due;
   for (const auto& [task, flight] : flights_) {
     if (!flight.running && flight.not_before <= now) due.emplace_back(flight.not_before, &task);
   }
   const std::size_t room =
-      std::min({kConcurrencyMax - running_, kRateMax - begun_in_second_, due.size()});
+      std::min({concurrency_max - running_, rate_max - begun_in_second_, due.size()});
   std::partial_sort(due.begin(), due.begin() + static_cast<std::ptrdiff_t>(room), due.end(),
                     [](const auto& a, const auto& b) { return a.first < b.first; });
   for (std::size_t i = 0; i < room; ++i) {

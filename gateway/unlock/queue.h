@@ -17,6 +17,7 @@
 #include "base/ids.h"
 #include "base/unlock_cause.h"
 #include "gateway/link/unlock_backoff.h"
+#include "gateway/unlock/unlock_settings.h"
 
 namespace bulla {
 
@@ -28,12 +29,11 @@ class UnlockQueue {
     friend auto operator<=>(const Task&, const Task&) = default;
   };
 
-  // An unlock takes 10 ms of KMS's time; four at once keep the way to it busy without a herd.
-  static constexpr std::size_t kConcurrencyMax = 4;
-  // Begun within a second, retries among them: KMS's quotas are for all of an account together.
-  static constexpr std::size_t kRateMax = 100;
   // Pairs known at once. More than that is refused: its callers ask again.
   static constexpr std::size_t kTasksMax = 16384;
+
+  // `settings` outlives it.
+  explicit UnlockQueue(const UnlockSettings& settings) : settings_(settings) {}
 
   // Asks for an unlock. One that is known already changes nothing. False when the queue is full.
   bool Want(const Task& task, MonotonicTime now);
@@ -75,6 +75,7 @@ class UnlockQueue {
     MonotonicTime not_before;
   };
 
+  const UnlockSettings& settings_;
   std::map<Task, Flight> flights_;
   std::size_t running_ = 0;
   // Of the second that began then.

@@ -11,11 +11,12 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr MonotonicTime kStart{};
+const UnlockSettings kSettings;
 
 UnlockQueue::Task NewTask(std::uint32_t enclave) { return {enclave, DekId::New({})}; }
 
 TEST(UnlockQueue, OnePairIsOneFlightHoweverOftenItIsWanted) {
-  UnlockQueue queue;
+  UnlockQueue queue(kSettings);
   UnlockQueue::Task task = NewTask(0);
   for (int i = 0; i < 500; ++i) EXPECT_TRUE(queue.Want(task, kStart));
   EXPECT_EQ(queue.Start(kStart).size(), 1u);
@@ -26,18 +27,30 @@ TEST(UnlockQueue, OnePairIsOneFlightHoweverOftenItIsWanted) {
 }
 
 TEST(UnlockQueue, NoMoreThanTheLimitAreInFlight) {
-  UnlockQueue queue;
+  UnlockQueue queue(kSettings);
   for (int i = 0; i < 10; ++i) queue.Want(NewTask(0), kStart);
   std::vector<UnlockQueue::Task> first = queue.Start(kStart);
-  EXPECT_EQ(first.size(), UnlockQueue::kConcurrencyMax);
+  EXPECT_EQ(first.size(), kSettings.concurrency_max.Get());
   EXPECT_TRUE(queue.Start(kStart).empty());
   queue.Succeeded(first[0]);
   EXPECT_EQ(queue.Start(kStart).size(), 1u);
 }
 
+TEST(UnlockQueue, ItsBoundsAreWhatTheSettingsSayNow) {
+  UnlockSettings settings;
+  UnlockQueue queue(settings);
+  for (int i = 0; i < 50; ++i) queue.Want(NewTask(0), kStart);
+  settings.concurrency_max = 2;
+  EXPECT_EQ(queue.Start(kStart).size(), 2u);
+  settings.concurrency_max = 50;
+  settings.rate_max = 10;
+  EXPECT_EQ(queue.Start(kStart).size(), 8u) << "ten in this second";
+  EXPECT_EQ(queue.Start(kStart + seconds(1)).size(), 10u);
+}
+
 TEST(UnlockQueue, NoMoreThanTheRateBeginInASecond) {
-  UnlockQueue queue;
-  for (std::size_t i = 0; i < 3 * UnlockQueue::kRateMax; ++i) queue.Want(NewTask(0), kStart);
+  UnlockQueue queue(kSettings);
+  for (std::size_t i = 0; i < 3 * kSettings.rate_max.Get(); ++i) queue.Want(NewTask(0), kStart);
   const MonotonicTime second = kStart + seconds(10);
   std::size_t begun = 0;
   for (int ms = 0; ms < 1000; ++ms) {
@@ -46,12 +59,12 @@ TEST(UnlockQueue, NoMoreThanTheRateBeginInASecond) {
       queue.Succeeded(task);
     }
   }
-  EXPECT_EQ(begun, UnlockQueue::kRateMax);
+  EXPECT_EQ(begun, kSettings.rate_max.Get());
   EXPECT_FALSE(queue.Start(second + seconds(1)).empty());
 }
 
 TEST(UnlockQueue, AFailureIsRetriedLaterAndLater) {
-  UnlockQueue queue;
+  UnlockQueue queue(kSettings);
   UnlockQueue::Task task = NewTask(1);
   queue.Want(task, kStart);
   ASSERT_EQ(queue.Start(kStart).size(), 1u);
@@ -73,7 +86,7 @@ TEST(UnlockQueue, AFailureIsRetriedLaterAndLater) {
 
 TEST(UnlockQueue, RetriesAreSpreadOverHalfTheWait) {
   for (std::uint64_t random : {0u, 24u, 25u, 1000003u}) {
-    UnlockQueue queue;
+    UnlockQueue queue(kSettings);
     UnlockQueue::Task task = NewTask(0);
     queue.Want(task, kStart);
     queue.Start(kStart);
@@ -94,7 +107,7 @@ TEST(UnlockQueue, WhatKmsRefusesForGoodIsTriedLessAndLessUntilMinutesLieBetween)
   for (UnlockCause cause :
        {UnlockCause::kAccessDenied, UnlockCause::kKeyNotFound, UnlockCause::kKeyDisabled,
         UnlockCause::kForeignCiphertext, UnlockCause::kRefused}) {
-    UnlockQueue queue;
+    UnlockQueue queue(kSettings);
     UnlockQueue::Task task = NewTask(1);
     queue.Want(task, kStart);
     ASSERT_EQ(queue.Start(kStart).size(), 1u);
@@ -116,7 +129,7 @@ TEST(UnlockQueue, WhatKmsRefusesForGoodIsTriedLessAndLessUntilMinutesLieBetween)
 TEST(UnlockQueue, WhatPassesByItselfIsTriedAsOftenAsEverThoughKmsRefusedBefore) {
   for (UnlockCause cause : {UnlockCause::kOther, UnlockCause::kUnavailable, UnlockCause::kThrottled,
                             UnlockCause::kCredentials}) {
-    UnlockQueue queue;
+    UnlockQueue queue(kSettings);
     UnlockQueue::Task task = NewTask(1);
     queue.Want(task, kStart);
     MonotonicTime now = kStart;
@@ -135,7 +148,7 @@ TEST(UnlockQueue, WhatPassesByItselfIsTriedAsOftenAsEverThoughKmsRefusedBefore) 
 }
 
 TEST(UnlockQueue, AChangeHasWhatKmsRefusedTriedAtOnceAndNothingElse) {
-  UnlockQueue queue;
+  UnlockQueue queue(kSettings);
   UnlockQueue::Task refused = NewTask(1);
   UnlockQueue::Task failing = NewTask(1);
   queue.Want(refused, kStart);
@@ -155,12 +168,12 @@ TEST(UnlockQueue, AChangeHasWhatKmsRefusedTriedAtOnceAndNothingElse) {
 }
 
 TEST(UnlockQueue, WhatHasWaitedLongestGoesFirst) {
-  UnlockQueue queue;
+  UnlockQueue queue(kSettings);
   UnlockQueue::Task early = NewTask(1);
   queue.Want(early, kStart);
   for (int i = 0; i < 10; ++i) queue.Want(NewTask(0), kStart + milliseconds(1));
   std::vector<UnlockQueue::Task> first = queue.Start(kStart + seconds(1));
-  ASSERT_EQ(first.size(), UnlockQueue::kConcurrencyMax);
+  ASSERT_EQ(first.size(), kSettings.concurrency_max.Get());
   EXPECT_EQ(first[0], early) << "though the other enclave's come first in order";
   for (const UnlockQueue::Task& task : first) queue.Failed(task, kStart + seconds(1), 0);
   for (const UnlockQueue::Task& task : queue.Start(kStart + seconds(60))) {
@@ -169,7 +182,7 @@ TEST(UnlockQueue, WhatHasWaitedLongestGoesFirst) {
 }
 
 TEST(UnlockQueue, WhatIsGivenUpMayBeWantedAgain) {
-  UnlockQueue queue;
+  UnlockQueue queue(kSettings);
   UnlockQueue::Task task = NewTask(0);
   queue.Want(task, kStart);
   queue.Start(kStart);
@@ -181,7 +194,7 @@ TEST(UnlockQueue, WhatIsGivenUpMayBeWantedAgain) {
 }
 
 TEST(UnlockQueue, ALostEnclavesUnlocksAreForgotten) {
-  UnlockQueue queue;
+  UnlockQueue queue(kSettings);
   UnlockQueue::Task lost = NewTask(0);
   UnlockQueue::Task kept = NewTask(1);
   queue.Want(lost, kStart);
@@ -198,7 +211,7 @@ TEST(UnlockQueue, ALostEnclavesUnlocksAreForgotten) {
 }
 
 TEST(UnlockQueue, AFullQueueRefuses) {
-  UnlockQueue queue;
+  UnlockQueue queue(kSettings);
   for (std::size_t i = 0; i < UnlockQueue::kTasksMax; ++i) {
     ASSERT_TRUE(queue.Want(NewTask(0), kStart));
   }

@@ -24,12 +24,13 @@ const std::vector<double>& BucketsMs() {
 
 }  // namespace
 
-Unlocker::Unlocker(std::size_t deks_ahead_max, KeyStore& store, Metrics& metrics,
-                   const Environment& environment)
+Unlocker::Unlocker(std::size_t deks_ahead_max, const UnlockSettings& settings, KeyStore& store,
+                   Metrics& metrics, const Environment& environment)
     : deks_ahead_max_(deks_ahead_max),
       store_(store),
       environment_(environment),
       clock_(environment.clock),
+      queue_(settings),
       started_total_(metrics.AddCounter(
           "unlock_bg_rate", "Unlocks started in the background, retries among them: use rate()")),
       done_total_(metrics.AddCounter("bulla_gateway_unlocks_total",

@@ -32,8 +32,8 @@ class Unlocker {
   // for.
   static constexpr std::size_t kDeksAheadMax = 64;
 
-  Unlocker(std::size_t deks_ahead_max, KeyStore& store, Metrics& metrics,
-           const Environment& environment);
+  Unlocker(std::size_t deks_ahead_max, const UnlockSettings& settings, KeyStore& store,
+           Metrics& metrics, const Environment& environment);
 
   // An enclave is connected: from now on its DEKs can be opened, and those in use are.
   void Attach(const std::shared_ptr<EnclaveLink>& link) BULLA_EXCLUDES(mutex_);

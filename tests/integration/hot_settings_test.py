@@ -19,6 +19,9 @@ LATE_S = 0.5  # for a machine that has other work too
 # Another value than the default for each, which no request notices.
 CHANGES = {
     "admission.in_flight_max": "5000",
+    "admission.wait_max": "60ms",
+    "batch.size_max": "16",
+    "batch.wait_max": "400us",
     "create_timeout": "4s",
     "drain_timeout": "9s",
     "http.body_timeout": "29s",
@@ -26,9 +29,18 @@ CHANGES = {
     "http.idle_timeout": "70s",
     "http.write_timeout": "29s",
     "log_level": "debug",
+    "pool.streams_max": "30",
+    "pool.streams_min": "18",
+    "rebalancing.step_interval": "400ms",
+    "retry.budget_requests": "8",
+    "retry.count_max": "1",
+    "retry.per_try_timeout": "150ms",
+    "retry.timeout": "250ms",
     "retry_hint.max": "150ms",
     "retry_hint.min": "60ms",
     "sign_timeout": "2s",
+    "unlock.concurrency_max": "5",
+    "unlock.rate_max": "90",
 }
 # Tests of their own: operations_test, key_life_test.
 ELSEWHERE = ("enclaves", "key_policy.")

@@ -22,7 +22,7 @@ REFUSED = 4  # exit status of `bulla`
 
 
 class OperationsTest(SystemTest):
-    SETTINGS = {"BULLA_MIGRATION_STEP_INTERVAL": "20ms"}  # ten of them for a change
+    SETTINGS = {"BULLA_REBALANCING_STEP_INTERVAL": "20ms"}  # ten of them for a change
 
     def setUp(self):
         super().setUp()

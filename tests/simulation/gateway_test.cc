@@ -313,14 +313,14 @@ class Simulation final : private CompletionSink {
   // What the budget can have at most: no more is retried than was saved, earned since, and given
   // whatever the traffic. In tenths of a retry.
   void CheckBudget() {
-    constexpr std::int64_t kTenths = RetryBudget::kRequestsPerRetry;
+    const std::int64_t tenths = settings_.retry.requests_per_retry.Get();
     const Counts counts = this->counts();
     const auto received = static_cast<std::int64_t>(counts.received - seen_.received);
     const auto retries = static_cast<std::int64_t>(counts.retries - seen_.retries);
     seen_ = counts;
-    const std::int64_t left = budget_ + received + kTenths - kTenths * retries;
+    const std::int64_t left = budget_ + received + tenths - tenths * retries;
     if (left < 0) Wrong("more was retried than the budget allows");
-    budget_ = std::min(left, RetryBudget::kSavedMax * kTenths);
+    budget_ = std::min(left, RetryBudget::kSavedMax * tenths);
   }
 
   void CheckFleet() {
@@ -364,9 +364,13 @@ class Simulation final : private CompletionSink {
   SimulatedStore store_{world_};
   std::vector<std::unique_ptr<EnclaveModel>> enclaves_;
   Metrics metrics_;
-  DataPlane plane_{{.pool = {.size_min = kStreams, .size_max = kStreams},
-                    .credentials_file = CredentialsFile(),
-                    .platform = std::string(kSimulated)},
+  const DataPlaneSettings settings_ = [] {
+    DataPlaneSettings settings;
+    settings.link.streams_min = settings.link.streams_max = kStreams;
+    return settings;
+  }();
+  DataPlane plane_{{.credentials_file = CredentialsFile(), .platform = std::string(kSimulated)},
+                   settings_,
                    store_,
                    metrics_,
                    {.clock = clock_, .timers = timers_, .transport = transport_, .random = [this] {
@@ -383,7 +387,7 @@ class Simulation final : private CompletionSink {
   std::uint64_t ejections_ = 0;
   std::set<std::uint32_t> out_;  // the ids of those ejected at the last tick
   Counts seen_;                  // at the last look at the budget
-  std::int64_t budget_ = RetryBudget::kSavedMax * RetryBudget::kRequestsPerRetry;
+  std::int64_t budget_ = RetryBudget::kSavedMax * settings_.retry.requests_per_retry.Get();
   std::uint64_t ticks_ = 0;
   std::deque<SimulatedCall> calls_;
   std::deque<SimulatedCall*> free_;
