@@ -1,7 +1,7 @@
 #pragma once
 
 // The settings that are read at each use, so that a change of the file takes effect without a
-// restart. main owns the live ones; each part holds a reference to its own, and none a
+// restart (ADR 23). main owns the live ones; each part holds a reference to its own, and none a
 // copy. A changed file's are taken over by assignment, so none can be forgotten.
 
 #include <chrono>
