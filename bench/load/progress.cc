@@ -1,6 +1,7 @@
 #include "bench/load/progress.h"
 
 #include <algorithm>
+#include <cmath>
 #include <fmt/format.h>
 #include <iostream>
 #include <unistd.h>
@@ -13,7 +14,7 @@ constexpr Duration kTerminalInterval = std::chrono::seconds(1);
 constexpr Duration kFileInterval = std::chrono::seconds(10);
 
 std::string TimeText(double seconds) {
-  const auto whole = static_cast<std::int64_t>(seconds + 0.5);
+  const auto whole = std::llround(seconds);
   return whole < 60 ? fmt::format("{} s", whole)
                     : fmt::format("{} min {} s", whole / 60, whole % 60);
 }

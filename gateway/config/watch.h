@@ -27,8 +27,8 @@ namespace bulla {
 // Used by one thread at a time: main's, then the ticker's.
 class ConfigWatch {
  public:
-  // A change is noticed by one look and read at the next: within a second.
-  static constexpr std::chrono::milliseconds kLookInterval{500};
+  // A change is noticed by one look and read at the next: within a second, and some to spare.
+  static constexpr std::chrono::milliseconds kLookInterval{400};
 
   // Loads the configuration to run with, or says what is wrong with it. With an empty path only the
   // environment counts, and nothing is ever noticed.

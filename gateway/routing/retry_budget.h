@@ -38,7 +38,7 @@ class RetryBudget {
 
  private:
   // A retry is so many units, so that one request's part of it is a whole number, or nearly.
-  static constexpr std::int64_t kUnits = 25'200;
+  static constexpr std::int64_t kUnits = 1'000'000;
 
   void Add(std::int64_t units, std::int64_t units_max);
 
