@@ -174,9 +174,9 @@ class OperationsTest(SystemTest):
             self.assertEqual(self.weights(), [100, 100])
 
         def mend():
-            self.file.write_text(good + "log_level: warn\n")
+            self.file.write_text(good + "idempotency_ttl: 25h\n")
             # And nothing of the ports, which the kernel chose and `bulla dev` wrote down.
-            await_true(lambda: re.search("needs a restart: log_level$", self.done("status"), re.M),
+            await_true(lambda: re.search("needs a restart: idempotency_ttl$", self.done("status"), re.M),
                        "it is taken")
             self.assertNotIn("REFUSED", self.done("status"))
 
