@@ -176,8 +176,9 @@ class OperationsTest(SystemTest):
         def mend():
             self.file.write_text(good + "idempotency_ttl: 25h\n")
             # And nothing of the ports, which the kernel chose and `bulla dev` wrote down.
-            await_true(lambda: re.search("needs a restart: idempotency_ttl$", self.done("status"), re.M),
-                       "it is taken")
+            await_true(
+                lambda: re.search("needs a restart: idempotency_ttl$", self.done("status"), re.M),
+                "it is taken")
             self.assertNotIn("REFUSED", self.done("status"))
 
         self.under_load("wrong file", spoil)
