@@ -112,12 +112,7 @@ absl::Status Serve(const Flags& flags) {
   metrics.AddSource([&] { return EnclaveFamilies(data_plane.fleet().statuses()); });
 
   // What every call passes on its way to the keys, the last first.
-  KeyService keys({.router = data_plane.router(),
-                   .fleet = data_plane.fleet(),
-                   .unlocker = data_plane.unlocker(),
-                   .retry_budget = data_plane.retry_budget(),
-                   .store = *store,
-                   .clock = clock});
+  KeyService keys(data_plane, *store, clock);
   Clients clients;
   Admission admission(live.admission, clients, metrics);
   SignerChain chain(keys);

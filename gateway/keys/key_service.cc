@@ -32,36 +32,35 @@ Error OfAnotherRequest(const std::string& idempotency_key) {
 
 }  // namespace
 
-void KeyService::Sign(SignCall* first) { parts_.router.Sign(first); }
+void KeyService::Sign(SignCall* first) { data_plane_.router().Sign(first); }
 
 void KeyService::Create(CreateCall call, KeyDone done) {
   const std::optional<Idempotency> idempotency = IdempotencyOf(call);
   if (!idempotency) return MakeKey(std::move(call), std::move(done), false);
-  parts_.store.FindKeyByIdempotency(
-      *idempotency, [this, call = std::move(call),
-                     done = std::move(done)](absl::StatusOr<std::optional<KeyRow>> row) mutable {
-        if (absl::IsAlreadyExists(row.status())) {
-          return done(OfAnotherRequest(call.idempotency_key), {});
-        }
-        if (!row.ok()) return done(StoreError(row.status()), {});
-        if (row->has_value()) return done({}, **row);
-        MakeKey(std::move(call), std::move(done), false);
-      });
+  store_.FindKeyByIdempotency(*idempotency, [this, call = std::move(call), done = std::move(done)](
+                                                absl::StatusOr<std::optional<KeyRow>> row) mutable {
+    if (absl::IsAlreadyExists(row.status())) {
+      return done(OfAnotherRequest(call.idempotency_key), {});
+    }
+    if (!row.ok()) return done(StoreError(row.status()), {});
+    if (row->has_value()) return done({}, **row);
+    MakeKey(std::move(call), std::move(done), false);
+  });
 }
 
 // One that is lost with its enclave is made again under another id: nobody has heard of the first.
 void KeyService::MakeKey(CreateCall call, KeyDone done, bool again) {
-  if (const StoreFault fault = parts_.store.fault(); fault != StoreFault::kNone) {
+  if (const StoreFault fault = store_.fault(); fault != StoreFault::kNone) {
     return done(CannotStore(fault), {});  // no enclave's work for what cannot be kept
   }
-  const KeyId key_id = KeyId::New(parts_.clock.WallNow());
-  const std::shared_ptr<const Fleet::Table> table = parts_.fleet.table();
+  const KeyId key_id = KeyId::New(clock_.WallNow());
+  const std::shared_ptr<const Fleet::Table> table = data_plane_.fleet().table();
   const MonotonicTime deadline = call.deadline;
   auto maker = std::make_shared<std::uint32_t>();  // the enclave's id
   EnclaveStream::CreateDone made = [this, maker, key_id, again, call = std::move(call), done](
                                        ErrorCode error, CreateReply reply) mutable {
-    if (error == ErrorCode::kUnavailable && !again && parts_.clock.Now() < call.deadline &&
-        parts_.retry_budget.TryWithdraw()) {
+    if (error == ErrorCode::kUnavailable && !again && clock_.Now() < call.deadline &&
+        data_plane_.retry_budget().TryWithdraw()) {
       return MakeKey(std::move(call), std::move(done), true);
     }
     if (error != ErrorCode::kOk) return done(CannotMakeKeys(error), {});
@@ -81,7 +80,7 @@ void KeyService::MakeKey(CreateCall call, KeyDone done, bool again) {
 Error KeyService::CannotMakeKeys(ErrorCode code) const {
   if (code != ErrorCode::kUnavailable) return {code, ""};
   std::string refused;
-  for (const Fleet::Status& enclave : parts_.fleet.statuses()) {
+  for (const Fleet::Status& enclave : data_plane_.fleet().statuses()) {
     if (enclave.link.sealing_refused.empty()) return {code, ""};
     refused = enclave.link.sealing_refused;
   }
@@ -97,32 +96,30 @@ void KeyService::StoreKey(std::uint32_t enclave, const KeyId& key_id, CreateCall
                           CreateReply reply, KeyDone done) {
   DekId dek_id = reply.dek_id;
   std::optional<Idempotency> idempotency = IdempotencyOf(call);
-  parts_.store.PutKey({.key_id = key_id,
-                       .dek_id = dek_id,
-                       .blob = std::move(reply.blob),
-                       .public_key = reply.public_key,
-                       .address = std::move(reply.address),
-                       .created_at = parts_.clock.WallNow()},
-                      std::move(idempotency),
-                      [this, enclave, dek_id, call = std::move(call),
-                       done = std::move(done)](absl::StatusOr<KeyRow> row) {
-                        if (absl::IsAlreadyExists(row.status())) {
-                          return done(OfAnotherRequest(call.idempotency_key), {});
-                        }
-                        if (!row.ok()) return done(StoreWriteError(parts_.store, row.status()), {});
-                        parts_.unlocker.Share(enclave, dek_id);
-                        done({}, *row);
-                      });
+  store_.PutKey({.key_id = key_id,
+                 .dek_id = dek_id,
+                 .blob = std::move(reply.blob),
+                 .public_key = reply.public_key,
+                 .address = std::move(reply.address),
+                 .created_at = clock_.WallNow()},
+                std::move(idempotency),
+                [this, enclave, dek_id, call = std::move(call),
+                 done = std::move(done)](absl::StatusOr<KeyRow> row) {
+                  if (absl::IsAlreadyExists(row.status())) {
+                    return done(OfAnotherRequest(call.idempotency_key), {});
+                  }
+                  if (!row.ok()) return done(StoreWriteError(store_, row.status()), {});
+                  data_plane_.unlocker().Share(enclave, dek_id);
+                  done({}, *row);
+                });
 }
 
 void KeyService::GetKey(GetKeyCall call, KeyDone done) {
-  parts_.store.FindKey(call.key_id,
-                       [done = std::move(done)](absl::StatusOr<std::optional<KeyRow>> row) {
-                         if (!row.ok()) return done(StoreError(row.status()), {});
-                         if (!row->has_value())
-                           return done({ErrorCode::kInvalidKey, "there is no such key"}, {});
-                         done({}, **row);
-                       });
+  store_.FindKey(call.key_id, [done = std::move(done)](absl::StatusOr<std::optional<KeyRow>> row) {
+    if (!row.ok()) return done(StoreError(row.status()), {});
+    if (!row->has_value()) return done({ErrorCode::kInvalidKey, "there is no such key"}, {});
+    done({}, **row);
+  });
 }
 
 }  // namespace bulla

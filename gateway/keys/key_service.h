@@ -8,10 +8,7 @@
 #include "base/clock.h"
 #include "gateway/call/signer_service.h"
 #include "gateway/link/enclave_stream.h"
-#include "gateway/routing/fleet.h"
-#include "gateway/routing/retry_budget.h"
-#include "gateway/routing/router.h"
-#include "gateway/unlock/unlocker.h"
+#include "gateway/routing/data_plane.h"
 #include "store/key_store.h"
 
 namespace bulla {
@@ -20,16 +17,8 @@ namespace bulla {
 class KeyService final : public SignerService {
  public:
   // All of it outlives the service.
-  struct Parts {
-    Router& router;
-    Fleet& fleet;
-    Unlocker& unlocker;
-    RetryBudget& retry_budget;
-    KeyStore& store;
-    const Clock& clock;
-  };
-
-  explicit KeyService(Parts parts) : parts_(parts) {}
+  KeyService(DataPlane& data_plane, KeyStore& store, const Clock& clock)
+      : data_plane_(data_plane), store_(store), clock_(clock) {}
 
   void Sign(SignCall* first) override;
   void Create(CreateCall call, KeyDone done) override;
@@ -43,7 +32,9 @@ class KeyService final : public SignerService {
   void StoreKey(std::uint32_t enclave, const KeyId& key_id, CreateCall call, CreateReply reply,
                 KeyDone done);
 
-  const Parts parts_;
+  DataPlane& data_plane_;
+  KeyStore& store_;
+  const Clock& clock_;
 };
 
 }  // namespace bulla

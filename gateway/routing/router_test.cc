@@ -100,12 +100,7 @@ class RouterTest : public testing::Test {
     for (int i = 0; i < enclaves; ++i) options.enclaves.push_back({AddressOf(i)});
     plane_ = std::make_unique<DataPlane>(options, settings_, store, metrics_,
                                          Environment{clock_, timers_, transport_, RandomUint64});
-    keys_ = std::make_unique<KeyService>(KeyService::Parts{.router = plane_->router(),
-                                                           .fleet = plane_->fleet(),
-                                                           .unlocker = plane_->unlocker(),
-                                                           .retry_budget = plane_->retry_budget(),
-                                                           .store = store,
-                                                           .clock = clock_});
+    keys_ = std::make_unique<KeyService>(*plane_, store, clock_);
     plane_->StartBlocking();
     ticking_ = true;
     ticker_ = std::thread([this] {

@@ -1,5 +1,5 @@
 // Does code that we did not write accept what Bulla signs? 100 keys and 10,000 signatures over each
-// face, every one judged by @noble/curves and ethers.
+// protocol, every one judged by @noble/curves and ethers.
 
 import assert from 'node:assert/strict';
 import http from 'node:http';
@@ -181,8 +181,8 @@ describe('gRPC', () => {
     assert.equal(unanswered.size, 0);
   });
 
-  test('both faces give the same signature, and the same key', async () => {
-    const digest = digestOf('both faces');
+  test('both protocols give the same signature, and the same key', async () => {
+    const digest = digestOf('both protocols');
     const overGrpc = await call(signer, 'sign', { keyId: keys[0].keyId, digest, der: true });
     const { body } = await post('/sign', { keyId: keys[0].keyId, digest: hex(digest), der: true });
     assert.equal(hex(overGrpc.signature), body.signature);
