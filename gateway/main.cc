@@ -125,7 +125,7 @@ absl::Status Serve(const Flags& flags) {
   ConfigReport config_report(config, live);  // the ticker tells, the admin listener shows
   std::atomic<bool> draining{false};
   const auto unless_draining = [&](std::vector<std::string> reasons) {
-    return draining ? std::vector<std::string>{"draining"} : reasons;
+    return draining ? std::vector<std::string>{"draining"} : std::move(reasons);
   };
   AdminServer admin(
       {.listen = config.admin_listen, .socket = config.admin_socket, .hosts = hosts},

@@ -126,11 +126,13 @@ void Admission::Pass::Return() {
 }
 
 // Fast down and slowly up, as TCP does it: halved each tick, an eighth more each tick.
-void Admission::AdjustCreates(bool signatures_answered) {
-  const Duration usual(usual_latency_.load(std::memory_order_relaxed));
+// `mean_latency`: of what was answered in this tick, 0 where nothing was.
+void Admission::AdjustCreates(Duration mean_latency) {
+  slow_ticks_ = mean_latency > kSignLatencyAside ? slow_ticks_ + 1 : 0;
   const std::size_t now = creates_max_.load(std::memory_order_relaxed);
-  const bool aside = signatures_answered && usual > kSignLatencyAside;
-  const std::size_t wanted = aside ? now / 2 : now + std::max(std::size_t{1}, now / 8);
+  std::size_t wanted = now;
+  if (slow_ticks_ == 0) wanted = now + std::max(std::size_t{1}, now / 8);
+  if (slow_ticks_ >= kSlowTicksAside) wanted = now / 2;
   const std::size_t quarter = limit_.load(std::memory_order_relaxed) / (4 * kCreateCost);
   const std::size_t most = std::clamp(quarter, kCreatesMin, kCreatesMax);
   creates_max_.store(std::clamp(wanted, kCreatesMin, most), std::memory_order_relaxed);
@@ -157,7 +159,7 @@ void Admission::Tick(MonotonicTime now, const Enclaves& enclaves) {
   const Duration::rep mean = count == 0 ? 0 : sum / count;
   usual_latency_.store((usual_latency_.load(std::memory_order_relaxed) + mean) / 2,
                        std::memory_order_relaxed);
-  AdjustCreates(count > 0);
+  AdjustCreates(Duration(mean));
   if (now >= epoch_end_) {
     epoch_end_ = now + kEpoch;
     const std::uint32_t epoch = epoch_.fetch_add(1, std::memory_order_relaxed) + 1;

@@ -12,10 +12,10 @@
 //
 // A new key counts as the signatures that it costs the enclave, and a look-up as one, so they have
 // their part in all that. Creates are held tighter: they take no more than a quarter of the bound,
-// and give way to signatures. While those take longer than kSignLatencyAside, fewer and fewer
-// creates are let in, down to kCreatesMin; they become more again when the signatures are quick. So
-// creates use what signatures leave, and however many are asked for, they put off a signature by
-// the work of a few.
+// and give way to signatures. While those keep taking longer than kSignLatencyAside, fewer and
+// fewer creates are let in, down to kCreatesMin; they become more again when the signatures are
+// quick. So creates use what signatures leave, and however many are asked for, they put off a
+// signature by the work of a few.
 //
 // To admit and to release is a few atomics. gateway/access/admission_filter puts it in the chain.
 
@@ -81,6 +81,9 @@ class Admission {
   // On average, where creates begin to give way: several times what a signature takes with nothing
   // before it, a tenth of what is promised for the slowest of a hundred.
   static constexpr Duration kSignLatencyAside = std::chrono::milliseconds(1);
+  // So many ticks in a row: one signature is slow for many reasons, the first one under a data key
+  // before all, and that is no queue.
+  static constexpr int kSlowTicksAside = 3;
 
   // `settings`, `clients` and `metrics` must outlive it.
   Admission(const Settings& settings, Clients& clients, Metrics& metrics);
@@ -114,7 +117,7 @@ class Admission {
   void NoteActive(ClientAccount& account);
   // Takes room for all of `cost` or for none of it.
   bool AdmitWhole(const Client& client, std::size_t cost, Duration time_left);
-  void AdjustCreates(bool signatures_answered);
+  void AdjustCreates(Duration mean_latency);
   std::size_t Refuse(ClientAccount& account, std::size_t over, prometheus::Counter& reason);
 
   const Settings& settings_;
@@ -134,6 +137,7 @@ class Admission {
   // Of the ticking thread.
   MonotonicTime next_tick_;
   MonotonicTime epoch_end_;
+  int slow_ticks_ = 0;  // in a row
   std::uint64_t refused_by_enclaves_ = 0;
 
   prometheus::Gauge& in_flight_gauge_;

@@ -297,6 +297,18 @@ TEST_F(CreatesTest, TheyGiveWayWhileSignaturesAreSlowAndComeBackWhenTheyAreNot) 
   EXPECT_EQ(Create(), usual);
 }
 
+TEST_F(CreatesTest, ASlowSignatureNowAndThenIsNoQueueForThemToGiveWayTo) {
+  SetLimit(1000);
+  const std::size_t usual = Create();
+  passes_.clear();
+  for (int i = 0; i < 20; ++i) {
+    TickWith(std::chrono::seconds(1), Admission::kSlowTicksAside - 1);  // a data key is unlocked
+    EXPECT_EQ(Create(), usual);
+    passes_.clear();
+    TickWith(std::chrono::microseconds(100));
+  }
+}
+
 TEST_F(CreatesTest, WhereNobodySignsTheyHaveTheirWholePart) {
   SetLimit(1000);
   const std::size_t usual = Create();

@@ -15,8 +15,6 @@ CALLERS = 500
 STORM_CALLERS = 50
 STORM_S = 10
 PATIENCE_S = 30
-# So many creates at once are let in however slow signatures are (gateway/access/admission).
-CREATORS = 4
 
 
 class ColdKeysTest(SystemTest):
@@ -30,13 +28,13 @@ class ColdKeysTest(SystemTest):
 
         def make(_):
             caller = Caller(self.system.addresses["http"])
-            for _ in range(3 * count // CREATORS):
+            for _ in range(3 * count // 20):
                 key = caller.create()
                 with lock:
                     made[key["keyId"]] = key
             caller.close()
 
-        in_threads(CREATORS, make)
+        in_threads(20, make)
         database = sqlite3.connect(f"file:{self.system.data}/bulla.db?mode=ro", uri=True)
         by_dek = {}
         for dek, key in database.execute("SELECT hex(dek_id), hex(key_id) FROM keys"):
