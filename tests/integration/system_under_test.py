@@ -163,6 +163,22 @@ def is_alive(pid):
         return False
 
 
+def lasting_port():
+    """A free port that nobody is given who asks for any, so that it is free again after a restart:
+    the kernel hands out those of ip_local_port_range, to listeners on port 0 and to callers."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as text:
+        first, last = map(int, text.read().split())
+    ports = [*range(10_000, first), *range(last + 1, 65_536)]
+    while True:
+        port = random.SystemRandom().choice(ports)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
 class System:
     """One data directory and, while started, the service on it."""
 
@@ -176,8 +192,10 @@ class System:
         self.addresses = {}
 
     def start(self):
+        for name in ("http", "grpc", "admin"):
+            self.addresses.setdefault(name, f"127.0.0.1:{lasting_port()}")
         ports = [argument for name in ("http", "grpc", "admin")
-                 for argument in (f"--{name}", self.addresses.get(name, "127.0.0.1:0"))]
+                 for argument in (f"--{name}", self.addresses[name])]
         with open(self.data / "dev.log", "ab") as log:
             self.dev = subprocess.Popen(
                 [self.programs / "bulla", "dev", "--json", "--data", self.data,
