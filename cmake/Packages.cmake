@@ -36,6 +36,7 @@ endif()
 message(STATUS "Signing engine: ${BULLA_ENGINE}")
 
 pkg_check_modules(cbor REQUIRED IMPORTED_TARGET libcbor)
+pkg_check_modules(nghttp2 REQUIRED IMPORTED_TARGET libnghttp2)
 if(BULLA_TESTS OR NOT DEFINED BULLA_TESTS)
   find_package(GTest REQUIRED)
   find_package(benchmark REQUIRED)

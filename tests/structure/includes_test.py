@@ -16,6 +16,7 @@ SOURCE = pathlib.Path(sys.argv.pop() if len(sys.argv) > 1 else ".")
 # Whose headers a room's files may include, besides its own.
 ROOMS = {
     "base": set(),
+    "http2": {"base"},
     "crypto": {"base"},
     "attest": {"base"},
     "wire": {"base"},
@@ -56,13 +57,16 @@ FILES = {"cli": PUBLIC_HALF_OF_CRYPTO, "bench": PUBLIC_HALF_OF_CRYPTO}
 
 # Outside headers that no header of ours may include.
 CC_ONLY = re.compile(
-    r"^(secp256k1\w*\.h|openssl/.*|sqlite3\.h|curl/.*|cbor(/.*)?\.h|CLI/.*)$")
+    r"^(secp256k1\w*\.h|openssl/.*|nghttp2/.*|sqlite3\.h|curl/.*|cbor(/.*)?\.h|CLI/.*)$")
 # Rooms that may include them at all.
 OUTSIDE_ROOMS = {
     r"^secp256k1\w*\.h$": {"crypto"},
     r"^sqlite3\.h$": {"store/sqlite"},
     r"^openssl/.*": {"crypto", "attest", "kms", "localkms"},
 }
+# The one file that knows nghttp2: its bounds stand in one place.
+NGHTTP2 = re.compile(r"^nghttp2/.*")
+NGHTTP2_FILE = "http2/session.cc"
 # gRPC and generated protobuf headers: the ends of the streams and the codec between.
 GRPC = re.compile(r"^(grpc/|grpcpp/|google/protobuf/).*|.*\.pb\.h$")
 GRPC_FILES = re.compile(
@@ -115,6 +119,8 @@ def fault(name, included, ours):
         return "write the room: #include \"room/file.h\""
     if name.endswith(".h") and CC_ONLY.match(included):
         return "only a .cc file may include this library"
+    if NGHTTP2.match(included) and name != NGHTTP2_FILE:
+        return f"only {NGHTTP2_FILE} may include this library"
     if not is_test:
         for pattern, rooms in OUTSIDE_ROOMS.items():
             if re.match(pattern, included) and room not in rooms:
@@ -188,6 +194,9 @@ class TheRuleItself(unittest.TestCase):
             ("base/bytes.cc", "wire/errors.h", True),
             ("crypto/signer.h", "secp256k1.h", False),
             ("kms/client.h", "openssl/ssl.h", False),
+            ("http2/session.h", "nghttp2/nghttp2.h", False),
+            ("http2/connection.cc", "nghttp2/nghttp2.h", False),
+            ("http2/connection.cc", "wire/address.h", True),
             ("gateway/routing/router.cc", "secp256k1.h", False),
             ("gateway/routing/router.cc", "openssl/evp.h", False),
             ("gateway/call/ip_address.cc", "sqlite3.h", False),
@@ -207,6 +216,7 @@ class TheRuleItself(unittest.TestCase):
             ("enclave/engine.cc", "crypto/signer.h", True),
             ("cli/commands.cc", "crypto/verifier.h", True),
             ("crypto/signer.cc", "secp256k1.h", False),
+            ("http2/session.cc", "nghttp2/nghttp2.h", False),
             ("gateway/grpc/server.cc", "grpcpp/grpcpp.h", False),
             ("base/log.cc", "fmt/format.h", False),
         ]:

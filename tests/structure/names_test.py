@@ -12,11 +12,12 @@ import sys
 # The rooms that each program is linked from; their tests add tests/fakes.
 PROGRAMS = {
     "bulla-enclave": ["base", "crypto", "wire", "attest", "kms", "enclave"],
-    "bulla-gateway": ["base", "wire", "store", "gateway"],
+    "bulla-gateway": ["base", "http2", "wire", "store", "gateway"],
     "bulla-kms": ["base", "crypto", "attest", "kms", "localkms"],
     "bulla": ["base", "crypto", "cli"],
     "bulla-bench": ["base", "crypto", "bench"],
 }
+NAMESPACE = re.compile(r"^namespace ([\w:]+) \{", re.MULTILINE)
 TYPE = re.compile(r"^(?:class|struct|enum class)(?: BULLA_\w+(?:\([^)]*\))?)? (\w+)(?: final)?"
                   r"(?: : [^;]*)?\s*\{", re.MULTILINE)
 
@@ -28,8 +29,10 @@ def main():
     for program, rooms in PROGRAMS.items():
         places = collections.defaultdict(list)
         for header in (h for room in [*rooms, "tests/fakes"] for h in (root / room).rglob("*.h")):
-            for name in TYPE.findall(header.read_text()):
-                places[name].append(str(header.relative_to(root)))
+            text = header.read_text()
+            spaces = NAMESPACE.findall(text)
+            for name in TYPE.findall(text):
+                places["::".join([*spaces[-1:], name])].append(str(header.relative_to(root)))
                 types += 1
         faults += [f"{program}: {name} is defined in {' and in '.join(files)}"
                    for name, files in places.items() if len(files) > 1]
