@@ -6,6 +6,10 @@ namespace bulla {
 
 void SignBatcher::Add(SignCall* call, MonotonicTime now) {
   call->gathered_at = now;
+  Keep(call);
+}
+
+void SignBatcher::Keep(SignCall* call) {
   gathered_.Append(call);
   ++size_;
   if (call->no_wait) ++hurried_;
@@ -33,6 +37,22 @@ SignCall* SignBatcher::Take(MonotonicTime now) {
 }
 
 void SignBatcher::Answered(std::size_t count) { in_flight_ -= std::min(count, in_flight_); }
+
+SignBatcher::Expired SignBatcher::TakeExpired(MonotonicTime now) {
+  CallList expired;
+  std::size_t count = 0;
+  SignCall* first = TakeAll();
+  while (first != nullptr) {
+    SignCall* call = PopFirst(first);
+    if (now >= call->deadline) {
+      expired.Append(call);
+      ++count;
+    } else {
+      Keep(call);
+    }
+  }
+  return {expired.first(), count};
+}
 
 SignCall* SignBatcher::TakeAll() {
   SignCall* all = gathered_.first();

@@ -50,6 +50,12 @@ class SignBatcher {
   // `count` of those with the enclave are answered or given up.
   void Answered(std::size_t count);
 
+  // Of those that wait, the ones whose deadline is over, to be given up.
+  struct Expired {
+    SignCall* first = nullptr;
+    std::size_t count = 0;
+  };
+  Expired TakeExpired(MonotonicTime now);
   // Everything that waits, to be given up.
   SignCall* TakeAll();
 
@@ -64,6 +70,7 @@ class SignBatcher {
 
  private:
   bool Due(MonotonicTime now) const;
+  void Keep(SignCall* call);
 
   Options options_;
   CallList gathered_;

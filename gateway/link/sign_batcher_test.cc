@@ -160,6 +160,35 @@ TEST_F(SignBatcherTest, WhatIsGivenUpIsForgotten) {
   EXPECT_EQ(Take(batcher), 0u);
 }
 
+TEST_F(SignBatcherTest, WhatIsPastItsDeadlineIsGivenUpAndTheRestGoesOnWaiting) {
+  SignBatcher batcher(options_);
+  batcher.Sent(10);
+  Add(batcher, 3);
+  for (std::size_t i = 0; i < 3; ++i) calls_[i]->deadline = now_ + microseconds(i == 1 ? 5 : 6);
+  now_ += microseconds(5);
+  const SignBatcher::Expired expired = batcher.TakeExpired(now_);
+  EXPECT_EQ(expired.first, calls_[1].get());
+  EXPECT_EQ(expired.count, 1u);
+  EXPECT_EQ(batcher.TakeExpired(now_).count, 0u);
+  EXPECT_EQ(batcher.outstanding(), 12u);
+  now_ += microseconds(19'995);  // 20 ms after they came
+  EXPECT_EQ(Take(batcher), 2u);
+}
+
+TEST_F(SignBatcherTest, OneThatMayNotWaitAndIsGivenUpHurriesNobody) {
+  SignBatcher batcher(options_);
+  batcher.Sent(2);
+  for (const bool no_wait : {true, false}) {
+    calls_.push_back(std::make_unique<Call>());
+    calls_.back()->no_wait = no_wait;
+    calls_.back()->deadline = now_ + microseconds(no_wait ? 1 : 900);
+    batcher.Add(calls_.back().get(), now_);
+  }
+  now_ += microseconds(1);
+  EXPECT_EQ(batcher.TakeExpired(now_).count, 1u);
+  EXPECT_EQ(Take(batcher), 0u);
+}
+
 // Thousands of steps at random: each call leaves once, in the order of arrival, in frames of at
 // most size_max; after each Take() that gives nothing, what is left may wait.
 TEST_F(SignBatcherTest, EveryCallLeavesOnceAndInTime) {

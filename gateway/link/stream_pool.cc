@@ -182,6 +182,15 @@ void StreamPool::OnExpired(std::size_t count) {
 }
 
 void StreamPool::Expire(MonotonicTime now) {
+  SignBatcher::Expired gathered;
+  {
+    MutexLock lock(batch_mutex_);
+    gathered = batcher_.TakeExpired(now);
+    if (gathered.count > 0) {
+      limit_.OnAnswered(gathered.count, MonotonicTime::max(), batcher_.outstanding(), now);
+    }
+  }
+  FailAll(gathered.first, ErrorCode::kUnavailable);
   const std::shared_ptr<const Streams> open = streams();  // held: one may close meanwhile
   for (const auto& stream : *open) stream->Expire(now);
 }

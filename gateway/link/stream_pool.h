@@ -58,8 +58,9 @@ class StreamPool final {
   bool Create(const KeyId& key_id, MonotonicTime deadline, EnclaveStream::CreateDone& done)
       BULLA_EXCLUDES(mutex_);
 
+  // As EnclaveStream's, over what waits to be sent and all streams.
+  void Expire(MonotonicTime now) BULLA_EXCLUDES(batch_mutex_);
   // As EnclaveStream's, over all streams.
-  void Expire(MonotonicTime now);
   std::size_t TakeBack(MonotonicTime since, std::size_t count_max);
 
   // How many streams ought to be opened now: there are too few, or all of them are well filled.
