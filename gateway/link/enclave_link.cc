@@ -467,6 +467,7 @@ void EnclaveLink::OnProbed(const wire::v1::ProbeReply& reply) {
   std::vector<DekId> deks = DecodeDeksToRenew(reply);
   if (!deks.empty()) events_.OnDeksToRenew(*this, deks);
   if (reply.sealing_dek_wanted()) RenewSealingDek();
+  if (pool_.missing() > 0) OnMissing();  // streams_min is another
   next_probe_ = clock_.Now() + options_.probe_interval;
   Forget(kForgetCallsMax);
 }
