@@ -13,6 +13,10 @@ namespace {
 constexpr std::chrono::milliseconds kLook{100};
 constexpr std::size_t kOneInIsOpened = 64;  // keys that take too long to be opened
 
+std::size_t ItemsOf(const EnclaveModel::Frame& frame) {
+  return frame.batch.signs.size() + frame.batch.creates.size();
+}
+
 }  // namespace
 
 KeyId Keys::IdOf(std::uint32_t key) {
@@ -60,20 +64,25 @@ std::uint64_t Keys::CallIn(const RecoverableSignature& signature) {
 
 void EnclaveModel::Take(Frame frame) {
   received_ += frame.batch.signs.size();
-  world_.After(kWay, [this, boot = boot_, frame = std::move(frame)]() mutable {
+  frames_ += frame.batch.signs.empty() ? 0 : 1;
+  const MonotonicTime arrives_at = frame.arrives_at;
+  world_.agenda.At(arrives_at, [this, boot = boot_, frame = std::move(frame)]() mutable {
     if (up_ && boot == boot_) Arrive(std::move(frame));
   });
 }
 
 void EnclaveModel::Arrive(Frame frame) {
-  if (queued_items_ + frame.batch.signs.size() > kQueueMax) {
+  if (queued_items_ + ItemsOf(frame) > kQueueMax) {
     ReplyBatch replies;
     for (const SignItem& item : frame.batch.signs) {
       replies.signs.push_back({.sequence = item.sequence, .status = ItemStatus::kBusy});
     }
+    for (const CreateItem& item : frame.batch.creates) {
+      replies.creates.push_back({.sequence = item.sequence, .status = ItemStatus::kBusy});
+    }
     return frame.answered(std::move(replies));
   }
-  queued_items_ += frame.batch.signs.size();
+  queued_items_ += ItemsOf(frame);
   queue_.push_back(std::move(frame));
   Begin();
 }
@@ -81,7 +90,7 @@ void EnclaveModel::Arrive(Frame frame) {
 void EnclaveModel::Begin() {
   if (working_ || frozen_ || queue_.empty()) return;
   working_ = true;
-  const auto items = static_cast<Duration::rep>(queue_.front().batch.signs.size());
+  const auto items = static_cast<Duration::rep>(ItemsOf(queue_.front()));
   world_.After(service_ * items * slowness_, [this, boot = boot_] {
     if (boot == boot_) Finish();
   });
@@ -95,7 +104,7 @@ void EnclaveModel::Finish() {
   working_ = false;
   Frame frame = std::move(queue_.front());
   queue_.pop_front();
-  queued_items_ -= frame.batch.signs.size();
+  queued_items_ -= ItemsOf(frame);
   // A blob whose data key is not open is not kept.
   std::unordered_set<std::uint32_t> came;
   for (const Bytes& blob : frame.batch.loads) {
@@ -117,6 +126,11 @@ void EnclaveModel::Finish() {
       std::copy(item.digest.begin(), item.digest.end(), reply.signature.rs.begin());
     }
     replies.signs.push_back(reply);
+  }
+  for (const CreateItem& item : frame.batch.creates) {
+    replies.creates.push_back(
+        {.sequence = item.sequence,
+         .status = sealing_dek_ ? ItemStatus::kOk : ItemStatus::kNoSealingDek});
   }
   if (!replies.empty()) {
     world_.After(kWay, [answered = std::move(frame.answered), garbled = garbles_,

@@ -1,8 +1,8 @@
 #pragma once
 
 // An enclave as a gateway sees it: a queue with a service time that may be killed, frozen, slowed,
-// may garble its answers, and may have lost its blobs or data keys. No crypto: a signature is the
-// number of the call that asked for it.
+// may be far away, may garble its answers, and may have lost its blobs or data keys. No crypto: a
+// signature is the number of the call that asked for it.
 
 #include <cstdint>
 #include <deque>
@@ -48,6 +48,7 @@ class EnclaveModel {
   struct Frame {
     RequestBatch batch;
     MonotonicTime sent_at;
+    MonotonicTime arrives_at;
     Answered answered;
   };
   using Wrong = std::function<void(const std::string&)>;
@@ -71,8 +72,10 @@ class EnclaveModel {
   // Since when it answers nothing: max() when it does.
   MonotonicTime frozen_since() const { return frozen_ ? frozen_since_ : MonotonicTime::max(); }
   std::uint64_t boot() const { return boot_; }
-  std::uint64_t received() const { return received_; }
+  std::uint64_t received() const { return received_; }  // signatures asked of it
+  std::uint64_t frames() const { return frames_; }      // that had some of these
   std::uint64_t signatures() const { return signatures_; }
+  Duration delay_max() const { return delay_max_; }
 
   void Take(Frame frame);
   // The control calls. Requires: it is up.
@@ -88,6 +91,9 @@ class EnclaveModel {
   void Freeze();
   void Thaw();
   void Slow(int times) { slowness_ = times; }
+  // Each frame takes up to so much longer on its way there: those of two streams overtake each
+  // other.
+  void Delay(Duration max) { delay_max_ = max; }
   void Garble(bool on) { garbles_ = on; }
   // Answers kNeedDek whatever is unlocked.
   void RefuseDeks(bool on) { refuses_deks_ = on; }
@@ -114,6 +120,7 @@ class EnclaveModel {
   bool frozen_ = false;
   MonotonicTime frozen_since_;
   int slowness_ = 1;
+  Duration delay_max_{};
   bool garbles_ = false;
   bool refuses_deks_ = false;
   std::unordered_set<std::uint32_t> open_deks_;
@@ -127,6 +134,7 @@ class EnclaveModel {
   bool working_ = false;    // at the front of the queue
   bool overslept_ = false;  // its work was over while it was frozen
   std::uint64_t received_ = 0;
+  std::uint64_t frames_ = 0;
   std::uint64_t signatures_ = 0;
 };
 

@@ -28,7 +28,15 @@ struct SimulatedTransport::Frames {
   const std::uint64_t boot;
   FrameEvents* events = nullptr;
   bool broken = false;
+  Duration delay{};
+  MonotonicTime last_arrival{};
 
+  // Of what is written now: in the order in which it was written, however long each takes.
+  MonotonicTime Arrival() {
+    const Duration max = enclave.delay_max();
+    const Duration jitter = max > Duration::zero() ? world.dice.Between({}, max) : Duration::zero();
+    return last_arrival = std::max(last_arrival, world.now + EnclaveModel::kWay + delay + jitter);
+  }
   void Break() {
     if (broken || events == nullptr) return;
     broken = true;
@@ -49,6 +57,7 @@ class SimulatedFrameConnection final : public FrameConnection {
     if (!frames->broken && frames->enclave.boot() == frames->boot) {
       frames->enclave.Take({.batch = batch,
                             .sent_at = frames->world.now,
+                            .arrives_at = frames->Arrival(),
                             .answered = [frames](std::optional<ReplyBatch> replies) {
                               if (frames->broken) return;
                               if (!replies) return frames->Break();
@@ -224,11 +233,21 @@ void SimulatedTransport::OnKilled(const EnclaveModel& enclave) {
   }
 }
 
-void SimulatedTransport::CutStream(const EnclaveModel& enclave) {
+std::shared_ptr<SimulatedTransport::Frames> SimulatedTransport::FirstStream(
+    const EnclaveModel& enclave) {
   for (const auto& weak : enclaves_.at(AddressOf(enclave.name()).ToString()).frames) {
     const auto frames = weak.lock();
-    if (frames != nullptr && !frames->broken) return frames->Break();
+    if (frames != nullptr && !frames->broken) return frames;
   }
+  return nullptr;
+}
+
+void SimulatedTransport::DelayStream(const EnclaveModel& enclave, Duration delay) {
+  if (const auto frames = FirstStream(enclave); frames != nullptr) frames->delay = delay;
+}
+
+void SimulatedTransport::CutStream(const EnclaveModel& enclave) {
+  if (const auto frames = FirstStream(enclave); frames != nullptr) frames->Break();
 }
 
 }  // namespace bulla

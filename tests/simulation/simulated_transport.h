@@ -22,6 +22,8 @@ class SimulatedTransport final : public EnclaveTransport {
   void Add(EnclaveModel& enclave) { enclaves_[AddressOf(enclave.name()).ToString()] = {&enclave}; }
   // The enclave was killed: its connections break one after the other.
   void OnKilled(const EnclaveModel& enclave);
+  // What is written to the first of its streams takes so much longer from now on.
+  void DelayStream(const EnclaveModel& enclave, Duration delay);
   // One of its streams breaks.
   void CutStream(const EnclaveModel& enclave);
 
@@ -39,6 +41,8 @@ class SimulatedTransport final : public EnclaveTransport {
     std::vector<std::weak_ptr<Frames>> frames;
     std::vector<std::weak_ptr<Control>> controls;
   };
+  // Null when none is open.
+  std::shared_ptr<Frames> FirstStream(const EnclaveModel& enclave);
   absl::StatusOr<End*> Dial(const Address& address);
 
   World& world_;
