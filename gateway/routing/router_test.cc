@@ -1,23 +1,16 @@
 #include "gateway/routing/router.h"
 
 #include <atomic>
-#include <filesystem>
 #include <fstream>
-#include <future>
 #include <gtest/gtest.h>
-#include <map>
+#include <memory>
 #include <optional>
 #include <sstream>
-#include <thread>
+#include <string>
+#include <vector>
 
-#include "base/random.h"
-#include "base/wake_timer.h"
 #include "gateway/admin/status_report.h"
-#include "gateway/keys/key_service.h"
-#include "gateway/link/grpc_transport.h"
-#include "gateway/routing/data_plane.h"
-#include "tests/fakes/fake_enclave.h"
-#include "tests/fakes/fake_key_store.h"
+#include "tests/fakes/data_plane_test.h"
 
 namespace bulla {
 namespace {
@@ -25,101 +18,8 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-// A signature that a test asked for, waited for on the test's own thread.
-class TestCall final : public SignCall, public CompletionSink {
- public:
-  TestCall(const KeyId& id, std::uint8_t digest_byte, Duration time_left = seconds(30)) {
-    key_id = id;
-    digest[0] = digest_byte;
-    deadline = RealClock().Now() + time_left;
-    sink = this;
-  }
-  void Complete(SignCall* first) override {
-    for (SignCall* call = first; call != nullptr;) {
-      SignCall* next_call = call->next;
-      static_cast<TestCall*>(call)->Finish();
-      call = next_call;
-    }
-  }
-  ErrorCode Wait() {
-    MutexLock lock(mutex_);
-    changed_.Wait(mutex_, [this]() BULLA_NO_THREAD_SAFETY_ANALYSIS { return finished_; });
-    return error;
-  }
-
- private:
-  void Finish() {
-    MutexLock lock(mutex_);
-    finished_ = true;
-    changed_.NotifyAll();
-  }
-  Mutex mutex_;
-  CondVar changed_;
-  bool finished_ BULLA_GUARDED_BY(mutex_) = false;
-};
-
-// A router with real links to fake enclaves, and a ticker as the gateway has one.
-class RouterTest : public testing::Test {
+class RouterTest : public DataPlaneTest {
  protected:
-  RouterTest() {
-    char name[] = "/tmp/bulla-router-XXXXXX";
-    dir_ = ::mkdtemp(name);
-    std::ofstream(dir_ + "/credentials.json")
-        << R"({"accessKeyId": "AKIDEXAMPLEEXAMPLE", "secretAccessKey": "exampleexampleexample"})";
-  }
-  ~RouterTest() override {
-    StopRouter();
-    enclaves_.clear();
-    std::filesystem::remove_all(dir_);
-  }
-
-  Address AddressOf(int enclave) const {
-    return *Address::Parse("unix:" + dir_ + "/e" + std::to_string(enclave));
-  }
-  void StartEnclave(int enclave) {
-    enclaves_[enclave] = std::make_unique<FakeEnclave>(AddressOf(enclave));
-  }
-  void StopRouter() {
-    if (plane_ != nullptr) plane_->Stop();
-    ticking_ = false;
-    if (ticker_.joinable()) ticker_.join();
-    keys_.reset();
-    plane_.reset();
-  }
-  void StartRouter(int enclaves, const KeyPolicy& policy = NothingWanted()) {
-    StartRouterWith(store_, enclaves, policy, {});
-  }
-  void StartRouterWith(KeyStore& store, int enclaves, const KeyPolicy& policy,
-                       std::vector<std::string> adopt) {
-    settings_.link.streams_min = settings_.link.streams_max = 2;
-    settings_.rebalancing_step_interval = milliseconds(10);
-    DataPlane::Options options{.credentials_file = dir_ + "/credentials.json",
-                               .key_policy = policy,
-                               .adopt_enclaves = std::move(adopt),
-                               .probe_interval = milliseconds(2)};
-    for (int i = 0; i < enclaves; ++i) options.enclaves.push_back({AddressOf(i)});
-    plane_ = std::make_unique<DataPlane>(options, settings_, store, metrics_,
-                                         Environment{clock_, timers_, transport_, RandomUint64});
-    keys_ = std::make_unique<KeyService>(*plane_, store, clock_);
-    plane_->StartBlocking();
-    ticking_ = true;
-    ticker_ = std::thread([this] {
-      while (ticking_) {
-        plane_->Tick(clock_.Now());
-        std::this_thread::yield();
-      }
-    });
-  }
-  template <typename Condition>
-  void WaitUntil(Condition condition) {
-    while (!condition()) std::this_thread::yield();  // ctest's time-out is the bound
-  }
-  void StartAll(int enclaves) {
-    for (int i = 0; i < enclaves; ++i) StartEnclave(i);
-    StartRouter(enclaves);
-    WaitUntil([&] { return plane_->fleet().available() == static_cast<std::size_t>(enclaves); });
-  }
-
   // A DEK that is in the store, and an enclave that wants it opened again, probe by probe.
   DekId ReportDek(int enclave, bool in_store = true) {
     DekId dek = DekId::New({});
@@ -135,25 +35,6 @@ class RouterTest : public testing::Test {
     WaitUntil([&] { return enclaves_[enclave]->probes() >= before + count; });
   }
 
-  std::pair<Error, KeyRow> Create(std::string idempotency_key = "") {
-    std::promise<std::pair<Error, KeyRow>> made;
-    keys_->Create(
-        {.idempotency_key = std::move(idempotency_key), .deadline = clock_.Now() + seconds(30)},
-        [&](Error error, const KeyRow& row) {
-          made.set_value({error, row});
-        });
-    return made.get_future().get();
-  }
-  ErrorCode Sign(const KeyId& key_id, std::uint8_t digest_byte = 1) {
-    TestCall call(key_id, digest_byte);
-    keys_->Sign(&call);
-    ErrorCode error = call.Wait();
-    if (error == ErrorCode::kOk) {
-      EXPECT_EQ(call.signature, FakeEnclave::SignatureOf(call.digest));
-    }
-    return error;
-  }
-
   // Over all labels.
   double CountOf(const std::string& metric) const {
     double sum = 0;
@@ -165,37 +46,12 @@ class RouterTest : public testing::Test {
     }
     return sum;
   }
-
-  EnclaveLink::Status Status(std::size_t enclave = 0) const {
-    return plane_->fleet().statuses()[enclave].link;
-  }
-
-  std::string dir_;
-  const RealClock clock_{};
-  ThreadTimers timers_{clock_};
-  GrpcTransport transport_;
-  Metrics metrics_;
-  DataPlaneSettings settings_;
-  FakeKeyStore store_;
-  std::map<int, std::unique_ptr<FakeEnclave>> enclaves_;
-  std::unique_ptr<DataPlane> plane_;
-  std::unique_ptr<KeyService> keys_;
-  std::atomic<bool> ticking_{true};
-  std::thread ticker_;
 };
-
-TEST_F(RouterTest, ACreatedKeySigns) {
-  StartAll(1);
-  auto [error, row] = Create();
-  ASSERT_TRUE(error.ok()) << error.Message();
-  EXPECT_EQ(Sign(row.key_id), ErrorCode::kOk);
-  EXPECT_EQ(enclaves_[0]->blobs_loaded(), 0) << "the enclave that made it has it";
-}
 
 TEST_F(RouterTest, TheSealingDekIsDurableBeforeTheLinkIsReady) {
   StartEnclave(0);
   store_.FailWith(absl::UnavailableError("disk full"));
-  StartRouter(1);
+  StartPlane(1);
   WaitUntil([&] { return !Status().last_error.empty(); });
   EXPECT_EQ(plane_->fleet().available(), 0u);
   EXPECT_EQ(Create().first.code, ErrorCode::kUnavailable);
@@ -207,7 +63,7 @@ TEST_F(RouterTest, TheSealingDekIsDurableBeforeTheLinkIsReady) {
 TEST_F(RouterTest, AnEnclaveIsToldToSealOnceItsDekIsDurableAndNotBefore) {
   store_.FailWith(absl::UnavailableError("disk full"));
   StartEnclave(0);
-  StartRouter(1);
+  StartPlane(1);
   WaitUntil([&] { return enclaves_[0]->sealing_deks_obtained() >= 1; });
   WaitUntil([&] { return Status().reconnects >= 2; });
   EXPECT_EQ(enclaves_[0]->sealed_under(), 0);
@@ -235,37 +91,37 @@ TEST_F(RouterTest, AnEnclaveThatWantsAnotherSealingDekGetsItStoredAndIsTold) {
 TEST_F(RouterTest, AnEnclaveThatHasServedAnotherStoreIsNotUsedUnlessASettingNamesIt) {
   StartAll(1);
   ASSERT_TRUE(Create().first.ok());
-  StopRouter();
+  StopPlane();
   FakeKeyStore other;
-  StartRouterWith(other, 1, NothingWanted(), {});
+  StartPlaneWith(other, 1, NothingWanted(), {});
   WaitUntil([&] { return !Status().foreign_store.empty(); });
   EXPECT_EQ(Status().foreign_store, store_.identity().id.ToString());
   WaitUntil([&] { return !Status().last_error.empty(); });
   EXPECT_NE(Status().last_error.find(other.identity().id.ToString()), std::string::npos);
   EXPECT_EQ(plane_->fleet().available(), 0u);
   EXPECT_EQ(other.dek_count(), 0u);
-  StopRouter();
+  StopPlane();
 
-  StartRouterWith(other, 1, NothingWanted(), {AddressOf(0).ToString()});
+  StartPlaneWith(other, 1, NothingWanted(), {AddressOf(0).ToString()});
   WaitUntil([&] { return plane_->fleet().available() == 1; });
   EXPECT_TRUE(Create().first.ok());
-  StopRouter();
+  StopPlane();
 
-  StartRouterWith(other, 1, NothingWanted(), {});  // it is this store's now
+  StartPlaneWith(other, 1, NothingWanted(), {});  // it is this store's now
   WaitUntil([&] { return plane_->fleet().available() == 1; });
   EXPECT_TRUE(Status().foreign_store.empty());
-  StopRouter();
+  StopPlane();
 }
 
 TEST_F(RouterTest, ARestartedEnclaveBelongsToNoStore) {
   StartAll(1);
-  StopRouter();
+  StopPlane();
   enclaves_[0].reset();
   StartEnclave(0);
   FakeKeyStore other;
-  StartRouterWith(other, 1, NothingWanted(), {});
+  StartPlaneWith(other, 1, NothingWanted(), {});
   WaitUntil([&] { return plane_->fleet().available() == 1; });
-  StopRouter();
+  StopPlane();
 }
 
 TEST_F(RouterTest, AStoreThatCannotBeWrittenIsInReadinessAndStatusButSigningIsReady) {
@@ -282,38 +138,6 @@ TEST_F(RouterTest, AStoreThatCannotBeWrittenIsInReadinessAndStatusButSigningIsRe
                            R"("reason":"/b.db: no room")"}) {
     EXPECT_NE(status.find(part), std::string::npos) << part << " in " << status;
   }
-}
-
-TEST_F(RouterTest, NoKeyIsMadeWhileNoneCanBeStored) {
-  StartAll(1);
-  KeyId standing = Create("order 1").second.key_id;
-  for (StoreFault fault : {StoreFault::kFull, StoreFault::kReadOnly, StoreFault::kGone}) {
-    store_.SetFault(fault);
-    const int frames = enclaves_[0]->frames();
-    Error error = Create().first;
-    EXPECT_EQ(error.code, ErrorCode::kUnavailable);
-    EXPECT_EQ(error.Message(), StoreFaultForCallers(fault));
-    EXPECT_GE(RetryAfterMs(error, {}, 0), 1000u) << "it is not over in 75 ms";
-    EXPECT_EQ(enclaves_[0]->frames(), frames) << "no enclave's work for nothing";
-    EXPECT_EQ(Create("order 1").second.key_id, standing) << "what is there is there";
-  }
-  EXPECT_EQ(Sign(standing), ErrorCode::kOk);
-  store_.SetFault(StoreFault::kNone);
-  EXPECT_TRUE(Create().first.ok());
-}
-
-TEST_F(RouterTest, AnIdempotencyKeyOfAnotherRequestIsRefusedAndMakesNothing) {
-  StartAll(1);
-  DekRow dek{.dek_id = DekId::New({}), .wrapped = {1}};
-  store_.PutDek(dek, [](absl::Status) {});
-  store_.PutKey({.key_id = KeyId::New({}), .dek_id = dek.dek_id, .blob = {1}},
-                Idempotency{.scope = "", .key = "order-1", .fingerprint = "create/0"},
-                [](const absl::StatusOr<KeyRow>& row) { EXPECT_TRUE(row.ok()); });
-  const std::size_t keys = store_.key_count();
-  Error error = Create("order-1").first;
-  EXPECT_EQ(error.code, ErrorCode::kInvalidArgument);
-  EXPECT_NE(std::string(error.Message()).find("'order-1'"), std::string::npos) << error.Message();
-  EXPECT_EQ(store_.key_count(), keys);
 }
 
 TEST_F(RouterTest, ManyCallsAtOnceAreEachAnsweredWithTheirOwnSignature) {
@@ -433,7 +257,7 @@ TEST_F(RouterTest, EveryEnclaveIsAskedForTheKeyPolicyWhenItIsConnectedAndWhenItC
   policy.plain_key_ttl_hard = seconds(90);
   StartEnclave(0);
   StartEnclave(1);
-  StartRouter(2, policy);
+  StartPlane(2, policy);
   WaitUntil([&] { return plane_->fleet().available() == 2; });
   EXPECT_EQ(enclaves_[0]->key_policy(), policy);
   EXPECT_EQ(enclaves_[1]->key_policy(), policy);
@@ -458,7 +282,7 @@ TEST_F(RouterTest, AnEnclaveIsAskedAlsoWhenNothingIsWanted) {
 TEST_F(RouterTest, ARefusedKeyPolicyIsShownAndTheLinkGoesOn) {
   StartEnclave(0);
   enclaves_[0]->RefusePolicies("dek.ttl_hard: got 1h,\nbut 30m is the most");
-  StartRouter(1);
+  StartPlane(1);
   WaitUntil([&] { return plane_->fleet().available() == 1; });
   EXPECT_EQ(Status().policy_refused, "dek.ttl_hard: got 1h,?but 30m is the most");
   EXPECT_EQ(Sign(Create().second.key_id), ErrorCode::kOk);
@@ -517,7 +341,7 @@ TEST_F(RouterTest, WhenItsEnclaveIsGoneAKeySignsInTheSibling) {
 }
 
 TEST_F(RouterTest, WithoutAnEnclaveCallsAreUnavailableAtOnce) {
-  StartRouter(1);
+  StartPlane(1);
   EXPECT_EQ(Sign(KeyId::New({})), ErrorCode::kUnavailable);
   EXPECT_EQ(Create().first.code, ErrorCode::kUnavailable);
 }
@@ -585,7 +409,7 @@ TEST_F(RouterTest, WhatKmsRefusesForGoodIsAnsweredForWhatItIsCountedAndShown) {
 TEST_F(RouterTest, AnEnclaveThatKmsRefusesASealingDekSaysWhyAndIsTriedAgainWhenAsked) {
   StartEnclave(0);
   enclaves_[0]->RefuseUnlocks(UnlockCause::kKeyDisabled);
-  StartRouter(1);
+  StartPlane(1);
   WaitUntil([&] { return Status().reconnects > 3; });
   EXPECT_EQ(Status().sealing_refused, "key_disabled");
   const Error error = Create().first;
@@ -723,7 +547,7 @@ TEST_F(RouterTest, WhatAnEnclaveDoesNotAnswerItsSiblingSigns) {
 TEST_F(RouterTest, AnEnclaveThatIsAddedHasItsKeysBeforeItIsAskedForThemAndSoHaveOthersWhenItGoes) {
   StartEnclave(0);
   StartEnclave(1);
-  StartRouter(1);
+  StartPlane(1);
   WaitUntil([&] { return plane_->fleet().available() == 1; });
   std::vector<KeyId> keys;
   for (int i = 0; i < 100; ++i) keys.push_back(Create().second.key_id);
@@ -839,21 +663,6 @@ TEST_F(RouterTest, WhenEverySlotIsTakenTheNextCallIsRefused) {
   EXPECT_EQ(Sign(key_id), ErrorCode::kRetryLater);
   plane_->Stop();
   for (auto& call : calls) EXPECT_EQ(call->Wait(), ErrorCode::kUnavailable);
-}
-
-TEST_F(RouterTest, ARepeatedCreateReturnsTheSameKey) {
-  StartAll(1);
-  KeyId first = Create("order-7").second.key_id;
-  EXPECT_EQ(Create("order-7").second.key_id, first);
-  EXPECT_NE(Create("order-8").second.key_id, first);
-}
-
-TEST_F(RouterTest, AKeyThatCannotBeStoredIsNotAcknowledged) {
-  StartAll(1);
-  store_.FailWith(absl::ResourceExhaustedError("the write queue is full"));
-  EXPECT_EQ(Create().first.code, ErrorCode::kRetryLater);
-  store_.FailWith(absl::UnavailableError("disk full"));
-  EXPECT_EQ(Create().first.code, ErrorCode::kUnavailable);
 }
 
 }  // namespace
