@@ -70,11 +70,32 @@ class GrpcServerTest : public FrontEndTest<GrpcServer> {
     return Text(FakeSignerService::SignatureOf(key_id_, digest).rs);
   }
 
-  grpc::Status Sign(const v1::SignRequest& request, v1::SignResponse* response = nullptr) {
+  using Stub = v1::Signer::Stub;
+  static grpc::Status Sign(Stub& stub, const v1::SignRequest& request,
+                           v1::SignResponse* response = nullptr) {
     grpc::ClientContext context;
     BePatient(context);
     v1::SignResponse ignored;
-    return stub_->Sign(&context, request, response ? response : &ignored);
+    return stub.Sign(&context, request, response ? response : &ignored);
+  }
+  grpc::Status Sign(const v1::SignRequest& request, v1::SignResponse* response = nullptr) {
+    return Sign(*stub_, request, response);
+  }
+  static grpc::Status Create(Stub& stub, const v1::CreateRequest& request = {},
+                             v1::CreateResponse* response = nullptr) {
+    grpc::ClientContext context;
+    BePatient(context);
+    v1::CreateResponse ignored;
+    return stub.Create(&context, request, response ? response : &ignored);
+  }
+  static grpc::Status GetKey(Stub& stub, const std::string& key_id,
+                             v1::GetKeyResponse* response = nullptr) {
+    grpc::ClientContext context;
+    BePatient(context);
+    v1::GetKeyRequest request;
+    request.set_key_id(key_id);
+    v1::GetKeyResponse ignored;
+    return stub.GetKey(&context, request, response ? response : &ignored);
   }
   // A call without its generated code. Returns the response's bytes; empty when it fails.
   std::string CallByName(const std::string& method, const std::string& request_bytes) {
@@ -194,21 +215,15 @@ TEST_F(GrpcServerTest, SignAnswersTheSignatureOfTheService) {
 }
 
 TEST_F(GrpcServerTest, CreateAndGetKeyAnswerThePublicParts) {
-  grpc::ClientContext create_context;
-  BePatient(create_context);
   v1::CreateRequest create;
   create.set_idempotency_key("order-1");
   v1::CreateResponse created;
-  ASSERT_TRUE(stub_->Create(&create_context, create, &created).ok());
+  ASSERT_TRUE(Create(*stub_, create, &created).ok());
   EXPECT_EQ(created.public_key().size(), 33u);
   EXPECT_EQ(service_.last_create()->idempotency_key, "order-1");
 
-  grpc::ClientContext get_context;
-  BePatient(get_context);
-  v1::GetKeyRequest get;
-  get.set_key_id(created.key_id());
   v1::GetKeyResponse key;
-  ASSERT_TRUE(stub_->GetKey(&get_context, get, &key).ok());
+  ASSERT_TRUE(GetKey(*stub_, created.key_id(), &key).ok());
   EXPECT_EQ(key.public_key(), created.public_key());
   EXPECT_EQ(key.address(), created.address());
   EXPECT_EQ(key.created_at(), "2026-01-02T03:04:05.678Z");
@@ -219,10 +234,7 @@ TEST_F(GrpcServerTest, CreateAndGetKeyAnswerThePublicParts) {
 TEST_F(GrpcServerTest, AnErrorThatTakesLongerHintsAtLonger) {
   for (std::uint32_t wait_ms : {1000u, 30'000u}) {
     service_.SetKeyOutcome({ErrorCode::kUnavailable, "the disk is full", wait_ms});
-    grpc::ClientContext context;
-    BePatient(context);
-    v1::CreateResponse response;
-    grpc::Status status = stub_->Create(&context, {}, &response);
+    grpc::Status status = Create(*stub_);
     EXPECT_EQ(status.error_message(), "UNAVAILABLE: the disk is full");
     google::rpc::Status details;
     google::rpc::RetryInfo retry;
@@ -275,12 +287,9 @@ TEST_F(GrpcServerTest, TenantInMetadataAndBadIdempotencyKeyAreRefused) {
               "tenant-id: reserved and disabled");
   for (const std::string& bad :
        {std::string(256, 'a'), std::string("a b"), std::string("\xc3\xa9")}) {
-    grpc::ClientContext context;
-    BePatient(context);
     v1::CreateRequest request;
     request.set_idempotency_key(bad);
-    ExpectError(stub_->Create(&context, request, &response), ErrorCode::kInvalidArgument,
-                "Idempotency-Key: got");
+    ExpectError(Create(*stub_, request), ErrorCode::kInvalidArgument, "Idempotency-Key: got");
   }
   ExpectStillServes();
 }
@@ -579,23 +588,11 @@ class OtherGrpcServer {
 
 TEST_F(GrpcServerTest, CallsHaveTheTimeoutsAndHintsThatTheSettingsSayNow) {
   OtherGrpcServer other({.calls = calls_}, service_, clients_, metrics_, clock_);
-  const auto create = [&] {
-    grpc::ClientContext context;
-    BePatient(context);
-    v1::CreateResponse response;
-    return other.stub().Create(&context, {}, &response);
-  };
-  const auto sign = [&] {
-    grpc::ClientContext context;
-    BePatient(context);
-    v1::SignResponse response;
-    return other.stub().Sign(&context, GoodRequest(), &response);
-  };
   for (const auto timeout : {std::chrono::milliseconds(700), std::chrono::milliseconds(3000)}) {
     calls_.sign_timeout = calls_.create_timeout = timeout;
     const MonotonicTime before = clock_.Now();
-    EXPECT_TRUE(sign().ok());
-    EXPECT_TRUE(create().ok());
+    EXPECT_TRUE(Sign(other.stub(), GoodRequest()).ok());
+    EXPECT_TRUE(Create(other.stub()).ok());
     for (const MonotonicTime deadline :
          {service_.last_deadline(), service_.last_create()->deadline}) {
       EXPECT_GE(deadline, before + timeout);
@@ -606,7 +603,7 @@ TEST_F(GrpcServerTest, CallsHaveTheTimeoutsAndHintsThatTheSettingsSayNow) {
   for (const int hint_ms : {7, 911}) {
     calls_.retry_hint_min = calls_.retry_hint_max = std::chrono::milliseconds(hint_ms);
     google::rpc::Status details;
-    ASSERT_TRUE(details.ParseFromString(sign().error_details()));
+    ASSERT_TRUE(details.ParseFromString(Sign(other.stub(), GoodRequest()).error_details()));
     google::rpc::RetryInfo retry;
     ASSERT_EQ(details.details_size(), 2);
     ASSERT_TRUE(details.details(1).UnpackTo(&retry));
@@ -619,35 +616,17 @@ TEST_F(GrpcServerTest, CreatesAndLookUpsAreLetInLikeSignatures) {
   Admission one(admission_settings_, clients_, metrics_);
   AdmissionFilter chain(service_, one, clock_);
   OtherGrpcServer other({}, chain, clients_, metrics_, clock_);
-  const auto create = [&] {
-    grpc::ClientContext context;
-    BePatient(context);
-    v1::CreateResponse response;
-    return other.stub().Create(&context, {}, &response);
-  };
-  const auto look_up = [&] {
-    grpc::ClientContext context;
-    BePatient(context);
-    v1::GetKeyRequest request;
-    request.set_key_id(key_id_.ToString());
-    v1::GetKeyResponse response;
-    return other.stub().GetKey(&context, request, &response);
-  };
+  const std::string key_id = key_id_.ToString();
   service_.Hold();
-  std::thread signing([&] {
-    grpc::ClientContext context;
-    BePatient(context);
-    v1::SignResponse response;
-    EXPECT_TRUE(other.stub().Sign(&context, GoodRequest(), &response).ok());
-  });
+  std::thread signing([&] { EXPECT_TRUE(Sign(other.stub(), GoodRequest()).ok()); });
   ASSERT_TRUE(service_.WaitUntilHeld(1));
-  ExpectError(create(), ErrorCode::kRetryLater, "at its limit");
-  ExpectError(look_up(), ErrorCode::kRetryLater, "at its limit");
+  ExpectError(Create(other.stub()), ErrorCode::kRetryLater, "at its limit");
+  ExpectError(GetKey(other.stub(), key_id), ErrorCode::kRetryLater, "at its limit");
   service_.Release();
   signing.join();
   for (int i = 0; i < 3; ++i) {
-    EXPECT_TRUE(create().ok());
-    EXPECT_TRUE(look_up().ok());
+    EXPECT_TRUE(Create(other.stub()).ok());
+    EXPECT_TRUE(GetKey(other.stub(), key_id).ok());
   }
   EXPECT_EQ(one.in_flight(), 0u);
 }
