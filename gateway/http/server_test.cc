@@ -605,6 +605,21 @@ TEST_F(HttpServerTest, ConnectionThatWaitsIsGivenUpWhenTheTimeoutBecomesShorter)
   }
 }
 
+// The client's own patience is ten seconds: after these it would read every answer.
+TEST_F(HttpServerTest, WhoDoesNotReadIsGivenUpWhenTheTimeoutOfWritesBecomesShorter) {
+  HttpTimeouts timeouts;
+  StartServer({.timeouts = timeouts});
+  RawHttpClient client(address_);
+  constexpr int kBatches = 200;  // as above
+  for (int i = 0; i < kBatches; ++i) ASSERT_TRUE(client.Send(BadBatch()));
+  timeouts.write = std::chrono::milliseconds(1);
+  while (client.Send(BadBatch())) continue;
+  int answers = 0;
+  while (client.Read().status == 200) ++answers;
+  EXPECT_LT(answers, kBatches);
+  server_.reset();
+}
+
 TEST_F(HttpServerTest, CallsHaveTheTimeoutsAndHintsThatTheSettingsSayNow) {
   StartServer({.calls = calls_});
   RawHttpClient client(address_);

@@ -143,6 +143,22 @@ class HotSettingsTest(SystemTest):
         self.assertEqual(code, 503, answer)
         self.assertEqual(answer["error"]["retryAfterMs"], 4711)
 
+    def test_a_drain_ends_when_the_setting_says(self):
+        gateway = self.system.children()["gateway"]
+        changed = {"drain_timeout": "50ms", "http.header_timeout": "59s"}
+        self.swap(changed)
+        self.await_settings(changed, IN_FORCE_S + LATE_S)
+        begun = Caller(self.system.addresses["http"])
+        self.addCleanup(begun.close)
+        begun.connection.connect()
+        # A request that has begun is waited for.
+        begun.connection.sock.sendall(b"POST /sign HTTP/1.1\r\nHost: localhost\r\n")
+        began = time.monotonic()
+        os.kill(gateway, signal.SIGTERM)
+        await_true(lambda: self.system.children().get("gateway") != gateway,
+                   "the end of the drain, which by default is ten seconds later", 5)
+        say(f"drain_timeout 50ms: ended {time.monotonic() - began:.1f} s after SIGTERM")
+
     def test_a_file_that_is_wrong_changes_nothing(self):
         self.swap({"sign_timeout": "2s"})
         self.await_settings({"sign_timeout": "2s"}, IN_FORCE_S + LATE_S)
