@@ -71,6 +71,11 @@ MUTATIONS = [
              "void StreamPool::OnExpired(std::size_t count) {\n"
              "  unanswered_.fetch_add(count, std::memory_order_relaxed);\n",
              "the batcher knows of more"),
+    Mutation("batches_not_hot", "batches go on as the settings were at the start",
+             "link/stream_pool.cc",
+             "  batcher_.SetOptions(BatchOptions(settings_));\n",
+             "",
+             "2 * hurried"),
     Mutation("held_back_for_ever", "what waits to travel together does not expire",
              "link/stream_pool.cc",
              "gathered = batcher_.TakeExpired(now);",
