@@ -121,7 +121,7 @@ class RawHttpClient {
       sockaddr_in own{};
       own.sin_family = AF_INET;
       ::inet_pton(AF_INET, from.c_str(), &own.sin_addr);
-      ::bind(fd_.get(), reinterpret_cast<const sockaddr*>(&own), sizeof own);
+      if (::bind(fd_.get(), reinterpret_cast<const sockaddr*>(&own), sizeof own) != 0) return;
     }
     connected_ = ::connect(fd_.get(), generic, sizeof to) == 0;
   }
