@@ -264,20 +264,24 @@ void Router::OnSealingDekFailed(EnclaveLink&, UnlockCause cause) {
 
 void Router::Tick(MonotonicTime now) {
   const bool late = now - std::exchange(last_tick_, now) >= kLateTick;
+  SignCall* deferred = nullptr;
+  {
+    MutexLock lock(mutex_);
+    deferred = std::exchange(deferred_, {}).first();
+  }
+  // Before Expire(), which gives up those that are past their deadline by now.
+  if (deferred != nullptr) Route(deferred);
   const std::shared_ptr<const Fleet::Table> table = parts_.fleet.table();
   for (const auto& member : table->members) member->link()->pool().Expire(now);
   for (const auto& link : table->retiring) link->pool().Expire(now);
   if (!late) TimeOutTries(*table, now);
-  SignCall* deferred = nullptr;
   SignCall* expired = nullptr;  // the store is slow
   {
     MutexLock lock(mutex_);
     blob_fetch_.Prune(now);
     expired = blob_fetch_.TakeExpired(now);
-    deferred = std::exchange(deferred_, {}).first();
   }
   FailAll(expired, ErrorCode::kUnavailable);
-  if (deferred != nullptr) Route(deferred);
 }
 
 }  // namespace bulla

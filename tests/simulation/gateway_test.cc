@@ -252,6 +252,8 @@ class Simulation final : private CompletionSink {
     ++load_;
     PlanArrival(load_);
   }
+  // How long calls may take from now on.
+  void Patience(Duration time) { patience_ = time; }
   // All at one moment.
   void Burst(int calls) {
     for (int i = 0; i < calls; ++i) Ask();
@@ -308,7 +310,7 @@ class Simulation final : private CompletionSink {
     call->key_id = Keys::IdOf(key);
     call->digest = Keys::DigestOf(call->number);
     call->arrived = world_.now;
-    call->deadline = call->promised = world_.now + kDeadline;
+    call->deadline = call->promised = world_.now + patience_;
     call->no_wait = no_wait;
     call->sink = this;
     call->next = nullptr;
@@ -473,6 +475,7 @@ class Simulation final : private CompletionSink {
   std::uint64_t creates_open_ = 0;
   SecondCompletion second_completion_{[this] { Wrong("answered twice"); }};
   double rate_ = 0;
+  Duration patience_ = kDeadline;
   std::uint64_t load_ = 0;
   Tally tally_;
   int wrongs_ = 0;
@@ -854,6 +857,19 @@ TEST_F(Directed, CallsThatOvertakeTheirBlobWaitForIt) {
              simulation->keys().count);
   EXPECT_EQ(tally.Errors(), 0);
   simulation->DelayStream(0, {});
+  ExpectRecovery(*simulation);
+}
+
+TEST_F(Directed, WhatWaitsForABlobUnderWayIsGivenUpAtItsDeadline) {
+  std::unique_ptr<Simulation> simulation = Make(1, 2000);
+  simulation->DelayStream(0, milliseconds(80));
+  simulation->Patience(milliseconds(45));
+  simulation->Run(seconds(1));
+  simulation->enclave(0).LoseBlobs();
+  simulation->Run(seconds(1));
+  EXPECT_GT(simulation->TakeTally().of(ErrorCode::kUnavailable), 0u);
+  simulation->DelayStream(0, {});
+  simulation->Patience(kDeadline);
   ExpectRecovery(*simulation);
 }
 
