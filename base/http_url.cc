@@ -56,7 +56,7 @@ absl::StatusOr<HttpUrl> ParseHttpUrl(std::string_view text) {
   if (authority.empty()) return Refused(text, "it names no host");
   if (authority.find('@') != authority.npos) return Refused(text, "credentials have no place here");
   if (rest.find_first_of("?#") != rest.npos) return Refused(text, "a query has no place here");
-  for (unsigned char c : path) {
+  for (char c : path) {
     if (c <= 0x20 || c >= 0x7f) return Refused(text, "the path has other than visible ASCII");
   }
   while (path.ends_with('/')) path.remove_suffix(1);
