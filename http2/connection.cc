@@ -159,6 +159,7 @@ void Connection::End(const absl::Status& reason) {
   error_code ignored;
   socket_.close(ignored);
   timer_.cancel();
+  session_.Terminate(ErrorCode::kNoError, reason);  // whoever opens a stream is told
   protocol_->OnOver(closing_.value_or(reason));
 }
 

@@ -99,6 +99,11 @@ TEST_F(ConnectionTest, ThatIsLostEndsItsCalls) {
   RunUntil([&] { return ended.has_value(); });
   EXPECT_EQ(ended->code, absl::StatusCode::kUnavailable);
   EXPECT_TRUE(connection->closed());
+  ended.reset();
+  client->Unary("/test.Service/Unary", AsBytes("x"), std::nullopt, clock.Now(),
+                [&](const GrpcStatus& status, ByteSpan) { ended = status; });
+  ASSERT_TRUE(ended) << "one that comes later, too, and at once";
+  EXPECT_EQ(ended->code, absl::StatusCode::kUnavailable);
 }
 
 TEST_F(ConnectionTest, DeadlinesEndCallsWithoutTraffic) {

@@ -1,7 +1,9 @@
-// gRPC by others, grpc++, at the other end of ours, on both sides: every kind of call, errors,
-// deadlines, cancellation, large messages, compression, the end.
+// gRPC by others at the other end of ours: grpc++ on both sides, grpcio of Python as a client.
+// Every kind of call, errors, deadlines, cancellation, large messages, compression, the end.
 
 #include <array>
+#include <atomic>
+#include <cstdlib>
 #include <future>
 #include <gmock/gmock.h>
 #include <grpcpp/create_channel_posix.h>
@@ -11,7 +13,9 @@
 #include <memory>
 #include <string>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <thread>
+#include <unistd.h>
 
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
@@ -19,6 +23,7 @@
 #include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/generic/generic_stub.h>
 
+#include "base/acceptor.h"
 #include "base/await.h"
 #include "http2/connection.h"
 #include "http2/grpc_client.h"
@@ -90,9 +95,9 @@ class Echo final : public GrpcHandler {
   const StreamId stream_;
 };
 
-class GrpcppClientTest : public testing::Test {
+class ServerOfOurs : public testing::Test {
  protected:
-  GrpcppClientTest() {
+  ServerOfOurs() {
     methods.AddUnary("/test.Service/Unary",
                      [](GrpcServer& server, const GrpcRequest& request, ByteSpan message) {
                        server.Answer(request.stream, message);
@@ -110,16 +115,39 @@ class GrpcppClientTest : public testing::Test {
                            DecodeBinaryField(request.headers.Find("x-bytes-bin").value_or(""), 100);
                        server.Answer(request.stream, AsBytes(text + bytes.value_or("bad")));
                      });
+    methods.AddServerStream("/test.Service/Three",
+                            [](GrpcServer& server, const GrpcRequest& request, ByteSpan message) {
+                              for (int i = 0; i < 3; ++i) server.Send(request.stream, message);
+                              server.Finish(request.stream, {});
+                            });
     methods.AddStream("/test.Service/Echo", [](GrpcServer& server, const GrpcRequest& request) {
       return std::make_unique<Echo>(server, request.stream);
     });
+  }
+
+  // On the loop's thread.
+  void Serve(UniqueFd fd) {
+    auto server = std::make_unique<GrpcServer>(GrpcServer::Options{}, methods);
+    calls = server.get();
+    connection = Connection::Start(loop.io().get_executor(), std::move(fd), clock,
+                                   {.role = Session::Role::kServer, .memory_bytes_max = 9'000'000},
+                                   std::move(server));
+  }
+
+  RealClock clock;
+  GrpcMethods methods;
+  GrpcServer* calls = nullptr;  // of the connection that was made last
+  Loop loop;
+  std::shared_ptr<Connection> connection;
+};
+
+class GrpcppClientTest : public ServerOfOurs {
+ protected:
+  GrpcppClientTest() {
     auto [ours, theirs] = SocketPair();
-    connection = loop.Run([&, fd = &ours] {
-      auto server = std::make_unique<GrpcServer>(GrpcServer::Options{}, methods);
-      calls = server.get();
-      return Connection::Start(loop.io().get_executor(), std::move(*fd), clock,
-                               {.role = Session::Role::kServer, .memory_bytes_max = 9'000'000},
-                               std::move(server));
+    loop.Run([&, fd = &ours] {
+      Serve(std::move(*fd));
+      return 0;
     });
     grpc::ChannelArguments arguments;
     arguments.SetMaxReceiveMessageSize(-1);
@@ -146,11 +174,6 @@ class GrpcppClientTest : public testing::Test {
     return loop.Run([&] { return calls->calls(); });
   }
 
-  RealClock clock;
-  GrpcMethods methods;
-  GrpcServer* calls = nullptr;
-  Loop loop;
-  std::shared_ptr<Connection> connection;
   std::shared_ptr<grpc::Channel> channel;
   std::unique_ptr<grpc::GenericStub> stub;
 };
@@ -287,6 +310,35 @@ TEST_F(GrpcppClientTest, NoCallIsLostInADrain) {
   EXPECT_EQ(ended, 4);
   EXPECT_TRUE(
       AwaitBlocking(seconds(10), [&] { return loop.Run([&] { return connection->closed(); }); }));
+}
+
+class GrpcioClientTest : public ServerOfOurs {};
+
+TEST_F(GrpcioClientTest, FindsAllAsItShouldBe) {
+  const std::string path = testing::TempDir() + "/grpcio-" + std::to_string(::getpid());
+  UniqueFd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  ASSERT_EQ(::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  ASSERT_EQ(::listen(listener.get(), 16), 0);
+  std::optional<Acceptor> acceptor;
+  loop.Run([&] {
+    acceptor.emplace(loop.io().get_executor(), std::move(listener),
+                     Acceptor::Options{.name = "test", .on_pause = {}},
+                     [this](UniqueFd fd) { Serve(std::move(fd)); });
+    acceptor->Start();
+    return 0;
+  });
+  const char* const source = std::getenv("BULLA_SOURCE_DIR");
+  const std::string script =
+      std::string(source != nullptr ? source : ".") + "/http2/grpcio_client.py";
+  // Debian's, which has the package that scripts/setup installs.
+  EXPECT_EQ(std::system(("/usr/bin/python3 " + script + " unix:" + path).c_str()), 0);
+  loop.Run([&] {
+    acceptor.reset();
+    return ::unlink(path.c_str());
+  });
 }
 
 // ---- We call grpc++ -----------------------------------------------------------------------------

@@ -154,7 +154,10 @@ class Session::Impl {
   // ---- Streams -------------------------------------------------------------------------------
 
   absl::StatusOr<StreamId> Open(std::span<const Header> headers, bool end) {
-    if (!accepts_streams()) return absl::UnavailableError("the peer takes no more on a connection");
+    if (!accepts_streams()) {
+      return reason_.ok() ? absl::UnavailableError("the peer takes no more on this connection")
+                          : absl::UnavailableError(reason_.message());
+    }
     if (streams_.size() >= options_.streams_max) {
       return absl::ResourceExhaustedError(
           fmt::format("{} streams are open, at most {}", streams_.size(), options_.streams_max));
