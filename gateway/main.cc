@@ -36,7 +36,7 @@
 #include "gateway/grpc/server.h"
 #include "gateway/http/server.h"
 #include "gateway/keys/key_service.h"
-#include "gateway/link/grpc_transport.h"
+#include "gateway/link/http2_transport.h"
 #include "gateway/routing/data_plane.h"
 #include "gateway/unlock/kms_forwarder.h"
 #include "store/sqlite/store.h"
@@ -104,7 +104,7 @@ absl::Status Serve(const Flags& flags) {
   BULLA_ASSIGN_OR_RETURN(std::unique_ptr<KmsForwarder> forwarder,
                          KmsForwarder::Start(forwarder_options));
   ThreadTimers timers(clock);
-  GrpcTransport transport;
+  Http2Transport transport(clock);
   DataPlane data_plane(
       std::move(data_plane_options), live.data_plane, *store, metrics,
       {.clock = clock, .timers = timers, .transport = transport, .random = RandomUint64});

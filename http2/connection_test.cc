@@ -85,7 +85,7 @@ TEST_F(ConnectionTest, CarriesACallAndItsAnswer) {
   RunUntil([&] { return !answer.empty(); });
   EXPECT_EQ(answer, large);
   connection->Close(absl::CancelledError("done"));
-  RunUntil([&] { return server->closed() && connection->closed(); });
+  RunUntil([&, held = connection] { return server->closed() && held->closed(); });
 }
 
 TEST_F(ConnectionTest, ThatIsLostEndsItsCalls) {

@@ -2,7 +2,7 @@
 
 // The way to an enclave as the link and its streams see it: frames out, frames in, and the events
 // of their connection. What carries them is behind these interfaces: gRPC in the program
-// (gateway/link/grpc_transport), one seed's chance in tests/simulation.
+// (gateway/link/http2_transport), one seed's chance in tests/simulation.
 
 #include <chrono>
 #include <functional>

@@ -19,7 +19,7 @@
 #include "base/random.h"
 #include "base/wake_timer.h"
 #include "gateway/keys/key_service.h"
-#include "gateway/link/grpc_transport.h"
+#include "gateway/link/http2_transport.h"
 #include "gateway/routing/data_plane.h"
 #include "tests/fakes/fake_enclave.h"
 #include "tests/fakes/fake_key_store.h"
@@ -148,7 +148,7 @@ class DataPlaneTest : public testing::Test {
   std::string dir_;
   const RealClock clock_{};
   ThreadTimers timers_{clock_};
-  GrpcTransport transport_;
+  Http2Transport transport_{clock_};
   Metrics metrics_;
   DataPlaneSettings settings_;
   FakeKeyStore store_;

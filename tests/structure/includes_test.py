@@ -31,7 +31,7 @@ ROOMS = {
     "gateway/access": {"gateway/call"},
     "gateway/http": {"gateway/call", "gateway/frontend", "gateway/access"},
     "gateway/grpc": {"gateway/call", "gateway/frontend", "gateway/access", "bulla", "google"},
-    "gateway/link": {"gateway/call", "store"},
+    "gateway/link": {"gateway/call", "http2", "store"},
     "gateway/unlock": {"gateway/link", "store"},
     "gateway/routing": {"gateway/link", "gateway/unlock", "gateway/call", "store"},
     "gateway/keys": {"gateway/routing", "gateway/link", "gateway/unlock", "gateway/call", "store"},
@@ -70,7 +70,7 @@ NGHTTP2_FILE = "http2/session.cc"
 # gRPC and generated protobuf headers: the ends of the streams and the codec between.
 GRPC = re.compile(r"^(grpc/|grpcpp/|google/protobuf/).*|.*\.pb\.h$")
 GRPC_FILES = re.compile(
-    r"^(wire/\w+|gateway/(grpc/\w+|link/(enclave_link|grpc_transport)|main)"
+    r"^(wire/\w+|gateway/(grpc/\w+|link/(enclave_link|http2_transport)|main)"
     r"|enclave/(server|service|session|main)|bench/(load|transport)/\w+)\.(h|cc)$")
 
 # Not of the house: what Bulla is measured beside, written as others would write it.
