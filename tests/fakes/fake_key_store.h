@@ -30,12 +30,12 @@ class FakeKeyStore : public KeyStore {
   void SetEnabled(const KeyId& key_id, bool enabled) {
     MutexLock lock(mutex_);
     keys_.at(key_id).enabled = enabled;
-    Changed(key_id, enabled);
+    ChangedLocked(key_id, enabled);
   }
   void Remove(const KeyId& key_id) {
     MutexLock lock(mutex_);
     keys_.erase(key_id);
-    Changed(key_id, false);
+    ChangedLocked(key_id, false);
   }
   // What health says from now on; calls are answered as before.
   void SetFault(StoreFault fault) {
@@ -73,7 +73,7 @@ class FakeKeyStore : public KeyStore {
         asked_[{idempotency->scope, idempotency->key}] = {idempotency->fingerprint, row.key_id};
       }
       if (!keys_.emplace(row.key_id, row).second) return absl::InternalError("the id is taken");
-      if (!row.enabled) Changed(row.key_id, false);
+      if (!row.enabled) ChangedLocked(row.key_id, false);
       return row;
     }));
   }
@@ -163,7 +163,7 @@ class FakeKeyStore : public KeyStore {
     return !idempotency.key.empty() && idempotency.key.size() <= kTextMax &&
            !idempotency.fingerprint.empty() && idempotency.fingerprint.size() <= kTextMax;
   }
-  void Changed(const KeyId& key_id, bool enabled) BULLA_REQUIRES(mutex_) {
+  void ChangedLocked(const KeyId& key_id, bool enabled) {
     std::erase_if(changes_, [&](const KeyChange& change) { return change.key_id == key_id; });
     changes_.push_back({++last_change_, key_id, enabled});
   }
