@@ -179,7 +179,8 @@ wire::v1::KeysInUseReply EnclaveModel::KeysInUse() const {
   return reply;
 }
 
-void EnclaveModel::Unlock(const wire::v1::UnlockRequest& request, UnlockDone done) {
+void EnclaveModel::Unlock(std::uint64_t connection, const wire::v1::UnlockRequest& request,
+                          UnlockDone done) {
   const absl::Status away = absl::UnavailableError("KMS is away");
   if (request.new_sealing_dek()) {
     return AwaitKms(boot_, world_.now + kUnlockTimeout, [this, away, done](bool there) {
@@ -196,11 +197,12 @@ void EnclaveModel::Unlock(const wire::v1::UnlockRequest& request, UnlockDone don
     });
   }
   const std::uint32_t dek = Keys::DekNumberOf(DekId::FromBytes(AsBytes(request.open().dek_id())));
-  if (!unlocking_.insert(dek).second) wrong_("two unlocks of one data key in one enclave");
-  AwaitKms(boot_, world_.now + kUnlockTimeout, [this, boot = boot_, dek, away, done](bool there) {
-    if (boot == boot_) unlocking_.erase(dek);
+  const std::pair task(connection, dek);
+  if (!unlocking_.insert(task).second) wrong_("two unlocks of one data key in one enclave");
+  AwaitKms(boot_, world_.now + kUnlockTimeout, [this, boot = boot_, task, away, done](bool there) {
+    if (boot == boot_) unlocking_.erase(task);
     if (!there) return done(away);
-    open_deks_.insert(dek);
+    open_deks_.insert(task.second);
     done(wire::v1::UnlockReply());
   });
 }

@@ -8,6 +8,7 @@
 #include <deque>
 #include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_set>
 #include <utility>
@@ -81,7 +82,8 @@ class EnclaveModel {
   // The control calls. Requires: it is up.
   wire::v1::HelloReply Hello() const;
   using UnlockDone = std::function<void(absl::StatusOr<wire::v1::UnlockReply>)>;
-  void Unlock(const wire::v1::UnlockRequest& request, UnlockDone done);
+  // `connection`: by which it was asked. One that is lost leaves its unlocks behind it.
+  void Unlock(std::uint64_t connection, const wire::v1::UnlockRequest& request, UnlockDone done);
   void SealUnder(const wire::v1::SealUnderRequest& request) { store_id_ = request.store_id(); }
   wire::v1::KeysInUseReply KeysInUse() const;
 
@@ -125,7 +127,7 @@ class EnclaveModel {
   bool refuses_deks_ = false;
   std::unordered_set<std::uint32_t> open_deks_;
   std::unordered_set<std::uint32_t> blobs_;
-  std::unordered_set<std::uint32_t> unlocking_;
+  std::set<std::pair<std::uint64_t, std::uint32_t>> unlocking_;  // data keys, by connection
   std::optional<DekId> sealing_dek_;
   std::string store_id_;
 

@@ -87,6 +87,7 @@ struct SimulatedTransport::Control {
   World& world;
   EnclaveModel& enclave;
   const std::uint64_t boot;
+  const std::uint64_t id;
   bool cancelled = false;
   std::uint64_t last_call = 0;
   std::map<std::uint64_t, Fail> under_way;
@@ -112,7 +113,9 @@ class SimulatedControlConnection final : public ControlConnection {
               Done<wire::v1::UnlockReply> done) override {
     Call<wire::v1::UnlockReply>(
         timeout, std::move(done),
-        [request](EnclaveModel& enclave, auto answer) { enclave.Unlock(request, answer); });
+        [request, id = control_->id](EnclaveModel& enclave, auto answer) {
+          enclave.Unlock(id, request, answer);
+        });
   }
   void SealUnder(const wire::v1::SealUnderRequest& request, Timeout timeout,
                  Done<wire::v1::SealUnderReply> done) override {
@@ -204,7 +207,8 @@ absl::StatusOr<SimulatedTransport::End*> SimulatedTransport::Dial(const Address&
 absl::StatusOr<std::shared_ptr<ControlConnection>> SimulatedTransport::DialControlBlocking(
     const Address& address) {
   BULLA_ASSIGN_OR_RETURN(End * end, Dial(address));
-  auto control = std::shared_ptr<Control>(new Control{world_, *end->enclave, end->enclave->boot()});
+  auto control = std::shared_ptr<Control>(
+      new Control{world_, *end->enclave, end->enclave->boot(), ++last_control_});
   end->controls.push_back(control);
   return std::make_shared<SimulatedControlConnection>(std::move(control));
 }

@@ -3,6 +3,7 @@
 // gateway/link/transport to the enclaves of the simulation: frames and calls arrive after a while,
 // and are lost with the process that they were sent to.
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
@@ -47,6 +48,7 @@ class SimulatedTransport final : public EnclaveTransport {
 
   World& world_;
   std::map<std::string, End> enclaves_;
+  std::uint64_t last_control_ = 0;
 };
 
 }  // namespace bulla
