@@ -59,6 +59,40 @@ std::optional<int> ParseCommandLine(CLI::App& app, const BuildInfo& build, int a
   return kOutputStatus;
 }
 
+ProgramOptions::ProgramOptions(const std::string& about, const std::string& program,
+                               const char* examples)
+    : app_(std::make_unique<CLI::App>(about, program)) {
+  app_->footer(examples);
+}
+
+ProgramOptions::~ProgramOptions() = default;
+
+void ProgramOptions::AddText(const char* name, std::string& value, const char* help,
+                             const Rules& rules) {
+  CLI::Option* option = app_->add_option(name, value, help);
+  if (!value.empty()) option->capture_default_str();
+  option->required(rules.required);
+  if (rules.excludes != nullptr) option->excludes(app_->get_option(rules.excludes));
+  if (rules.check) {
+    option->check([check = rules.check](const std::string& text) {
+      return std::string(check(text).message());  // CLI11 has it so: empty, or what is wrong
+    });
+  }
+}
+
+void ProgramOptions::AddText(const char* name, std::string& value, const char* help) {
+  AddText(name, value, help, Rules{});
+}
+
+void ProgramOptions::AddSwitch(const char* name, bool& value, const char* help) {
+  app_->add_flag(name, value, help);
+}
+
+std::optional<int> ProgramOptions::Parse(const BuildInfo& build, int argc, const char* const* argv,
+                                         std::ostream& out, std::ostream& err) {
+  return ParseCommandLine(*app_, build, argc, argv, out, err);
+}
+
 absl::Status FlushOutput(std::ostream& out) {
   errno = 0;
   out.flush();

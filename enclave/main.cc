@@ -8,7 +8,6 @@
 #include <optional>
 #include <string>
 
-#include <CLI/CLI.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
 
@@ -167,15 +166,15 @@ absl::Status Serve(const Flags& flags) {
 int main(int argc, char** argv) {
   bulla::HoldStandardDescriptors();
   bulla::Flags flags;
-  CLI::App app("The enclave's daemon: holds keys, signs digests.", "bulla-enclave");
-  CLI::Option* config = app.add_option("--config", flags.config_file, "The settings, YAML");
-  app.add_option("--ready-file", flags.ready_file, "Written as {\"listen\"} once serving");
-  app.add_option("--make-simulated-root", flags.simulated_root_to_make,
-                 "Make a root for simulated attestation documents in this directory, and exit")
-      ->excludes(config);
-  app.footer(bulla::kExamples);
+  bulla::ProgramOptions options("The enclave's daemon: holds keys, signs digests.", "bulla-enclave",
+                                bulla::kExamples);
+  options.AddText("--config", flags.config_file, "The settings, YAML");
+  options.AddText("--ready-file", flags.ready_file, "Written as {\"listen\"} once serving");
+  options.AddText("--make-simulated-root", flags.simulated_root_to_make,
+                  "Make a root for simulated attestation documents in this directory, and exit",
+                  {.excludes = "--config"});
   if (std::optional<int> status =
-          bulla::ParseCommandLine(app, bulla::ThisBuild(), argc, argv, std::cout, std::cerr)) {
+          options.Parse(bulla::ThisBuild(), argc, argv, std::cout, std::cerr)) {
     return *status;
   }
   if (flags.config_file.empty() && flags.simulated_root_to_make.empty()) {

@@ -10,7 +10,6 @@
 #include <string>
 #include <thread>
 
-#include <CLI/CLI.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
 
@@ -203,13 +202,13 @@ absl::Status Serve(const Flags& flags) {
 int main(int argc, char** argv) {
   bulla::HoldStandardDescriptors();
   bulla::Flags flags;
-  CLI::App app("The gateway: HTTP and gRPC in front of the enclaves.", "bulla-gateway");
-  app.add_option("--config", flags.config_file, "The settings, YAML")->required();
-  app.add_option("--ready-file", flags.ready_file,
-                 "Written as {\"http\", \"grpc\", \"admin\"} once calls can be taken");
-  app.footer(bulla::kExamples);
+  bulla::ProgramOptions options("The gateway: HTTP and gRPC in front of the enclaves.",
+                                "bulla-gateway", bulla::kExamples);
+  options.AddText("--config", flags.config_file, "The settings, YAML", {.required = true});
+  options.AddText("--ready-file", flags.ready_file,
+                  "Written as {\"http\", \"grpc\", \"admin\"} once calls can be taken");
   if (std::optional<int> status =
-          bulla::ParseCommandLine(app, bulla::ThisBuild(), argc, argv, std::cout, std::cerr)) {
+          options.Parse(bulla::ThisBuild(), argc, argv, std::cout, std::cerr)) {
     return *status;
   }
 

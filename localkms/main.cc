@@ -6,7 +6,6 @@
 #include <optional>
 #include <string>
 
-#include <CLI/CLI.hpp>
 #include <boost/json.hpp>
 
 #include "base/build_info.h"
@@ -51,26 +50,23 @@ Examples:
 A credentials file is a JSON object, or a list of them:
   {"accessKeyId": "...", "secretAccessKey": "...", "sessionToken": ""})";
 
-// As CLI11 has it: empty for nothing to complain of.
-std::string Complaint(const absl::Status& status) { return std::string(status.message()); }
-
-void AddFlags(CLI::App& app, Flags& flags) {
-  app.add_option("--listen", flags.listen, "Loopback address and port; port 0 takes a free one")
-      ->check([](const std::string& text) { return Complaint(ParseListenAddress(text).status()); })
-      ->capture_default_str();
-  app.add_option("--data", flags.data_dir, "Directory of the keys, made if missing")->required();
-  app.add_option("--region", flags.region, "AWS region to pose as")->capture_default_str();
-  app.add_option("--credentials-file", flags.credentials_file,
-                 "Who may call (default: the development pair of the examples)");
-  app.add_option("--attestation-root", flags.attestation_root,
-                 "PEM of the root whose attestation documents are believed");
-  app.add_option("--tls-dir", flags.tls_dir,
-                 "Serve TLS with ca.pem, cert.pem, key.pem of this directory, made if missing");
-  app.add_option("--ready-file", flags.ready_file,
-                 "Once serving, written as {\"listen\", \"region\", \"tls\", \"keyArn\"}");
-  app.add_flag("--create-key-if-empty", flags.create_key_if_empty,
-               "Make one key where there is none");
-  app.footer(kExamples);
+void AddFlags(ProgramOptions& options, Flags& flags) {
+  options.AddText(
+      "--listen", flags.listen, "Loopback address and port; port 0 takes a free one",
+      {.check = [](const std::string& text) { return ParseListenAddress(text).status(); }});
+  options.AddText("--data", flags.data_dir, "Directory of the keys, made if missing",
+                  {.required = true});
+  options.AddText("--region", flags.region, "AWS region to pose as");
+  options.AddText("--credentials-file", flags.credentials_file,
+                  "Who may call (default: the development pair of the examples)");
+  options.AddText("--attestation-root", flags.attestation_root,
+                  "PEM of the root whose attestation documents are believed");
+  options.AddText("--tls-dir", flags.tls_dir,
+                  "Serve TLS with ca.pem, cert.pem, key.pem of this directory, made if missing");
+  options.AddText("--ready-file", flags.ready_file,
+                  "Once serving, written as {\"listen\", \"region\", \"tls\", \"keyArn\"}");
+  options.AddSwitch("--create-key-if-empty", flags.create_key_if_empty,
+                    "Make one key where there is none");
 }
 
 constexpr std::size_t kFileBytesMax = 1 << 20;
@@ -154,11 +150,12 @@ absl::Status Serve(const Flags& flags) {
 
 int main(int argc, char** argv) {
   bulla::HoldStandardDescriptors();
-  CLI::App app("A local stand-in for AWS KMS, on loopback only", "bulla-kms");
+  bulla::ProgramOptions options("A local stand-in for AWS KMS, on loopback only", "bulla-kms",
+                                bulla::kExamples);
   bulla::Flags flags;
-  bulla::AddFlags(app, flags);
+  bulla::AddFlags(options, flags);
   if (std::optional<int> status =
-          bulla::ParseCommandLine(app, bulla::ThisBuild(), argc, argv, std::cout, std::cerr)) {
+          options.Parse(bulla::ThisBuild(), argc, argv, std::cout, std::cerr)) {
     return *status;
   }
   absl::Status status = bulla::Serve(flags);
