@@ -27,7 +27,10 @@ constexpr DurationUnit kDurationUnits[] = {
 std::string Quoted(const std::vector<std::string>& texts) {
   constexpr std::size_t kShownMax = 60;
   std::string shown = fmt::format("{}", fmt::join(texts, ", "));
-  if (shown.size() > kShownMax) shown = shown.substr(0, kShownMax) + "...";
+  if (shown.size() > kShownMax) {
+    shown.resize(kShownMax);
+    shown += "...";
+  }
   for (char& c : shown) {
     if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
   }

@@ -22,6 +22,7 @@ function(bulla_room name)
 
   if(sources)
     add_library(bulla_${name} STATIC ${sources})
+    bulla_precompile(bulla_${name})
     target_include_directories(bulla_${name} PUBLIC ${PROJECT_SOURCE_DIR})
     target_link_libraries(bulla_${name} PUBLIC ${ARG_LINKS})
   else()
@@ -45,6 +46,14 @@ function(bulla_room name)
     target_link_libraries(${program} PRIVATE bulla_${name} benchmark::benchmark_main)
     set_target_properties(${program} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bench)
   endforeach()
+endfunction()
+
+# bulla_compile_fast(<files...>), in their room: for what runs seldom and takes long to compile, as
+# what is made from the templates of Boost.Beast or CLI11: a third less at -O1.
+function(bulla_compile_fast)
+  # Precompiled headers are for the usual options.
+  set_source_files_properties(${ARGN} PROPERTIES
+    COMPILE_OPTIONS $<$<CONFIG:Release>:-O1> SKIP_PRECOMPILE_HEADERS ON)
 endfunction()
 
 # The name of a program that is made of one file: the file's, with the room's in front where the
@@ -83,10 +92,8 @@ function(bulla_test name)
   endif()
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_LINKS} GTest::gmock GTest::gtest_main)
-  if(NOT BULLA_SANITIZE)
-    # The code under test is optimised as it is shipped, its tests are not: half the time to build.
-    target_compile_options(${name} PRIVATE -O0 -U_FORTIFY_SOURCE)
-  endif()
+  target_compile_options(${name} PRIVATE ${BULLA_TEST_OPTIONS})
+  bulla_precompile_test(${name})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   include(GoogleTest)
   gtest_discover_tests(${name}
