@@ -84,7 +84,7 @@ Supervisor::Supervisor(std::function<void(std::string_view)> say)
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGCHLD, SIG_DFL);
   sigset_t set = WatchedSignals();
-  BULLA_CHECK(::sigprocmask(SIG_BLOCK, &set, nullptr) == 0, "the signal set is valid");
+  BULLA_CHECK(::pthread_sigmask(SIG_BLOCK, &set, nullptr) == 0, "the signal set is valid");
   signals_ = UniqueFd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
   BULLA_CHECK(signals_.valid(), "a process at its start has a file descriptor to spare");
 }
@@ -114,6 +114,7 @@ absl::Status Supervisor::Spawn(Child& child) {
   child.log_begin = ::lseek(log.get(), 0, SEEK_END);
   std::vector<std::string> arguments = spec.argv;
   std::vector<char*> argv;
+  argv.reserve(arguments.size() + 1);
   for (std::string& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);
 

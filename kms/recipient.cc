@@ -159,7 +159,7 @@ absl::StatusOr<Bytes> EncryptCbc(const Secret<32>& key, const ByteArray<16>& iv,
       EVP_EncryptFinal_ex(context.get(), out.data() + first, &last) != 1) {
     return absl::InternalError("AES-256-CBC encryption failed");
   }
-  out.resize(static_cast<std::size_t>(first + last));
+  out.resize(static_cast<std::size_t>(first) + static_cast<std::size_t>(last));
   return out;
 }
 

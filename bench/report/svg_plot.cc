@@ -167,8 +167,9 @@ PlotAxis LinearAxis(std::string label, double highest) {
     if (highest / step <= kLinearTicksMax) break;
   }
   double count = std::ceil(highest / step - 1e-9);
-  for (double i = 0; i <= count; ++i)
+  for (int i = 0; i <= static_cast<int>(count); ++i) {
     axis.ticks.push_back({i * step, fmt::format("{:g}", i * step)});
+  }
   axis.to = count * step;
   return axis;
 }

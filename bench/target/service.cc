@@ -56,6 +56,7 @@ std::vector<std::string> Environment(const std::map<std::string, std::string>& s
 
 std::vector<char*> Pointers(std::vector<std::string>& texts) {
   std::vector<char*> pointers;
+  pointers.reserve(texts.size() + 1);
   for (std::string& text : texts) pointers.push_back(text.data());
   pointers.push_back(nullptr);
   return pointers;
@@ -82,7 +83,7 @@ std::vector<char*> Pointers(std::vector<std::string>& texts) {
   ::sigaddset(&watched, SIGTERM);
   ::sigaddset(&watched, SIGCHLD);
   std::signal(SIGCHLD, SIG_DFL);  // who ignores it has no children to wait for
-  ::sigprocmask(SIG_BLOCK, &watched, nullptr);
+  ::pthread_sigmask(SIG_BLOCK, &watched, nullptr);
   ::prctl(PR_SET_PDEATHSIG, SIGTERM);
   if (::getppid() != parent) ::_exit(127);
   ::setpgid(0, 0);

@@ -60,8 +60,8 @@ absl::StatusOr<StockSigner> StockSigner::Load(const std::filesystem::path& file)
   if (signer.library_ == nullptr || !Find(signer.library_, "secp256k1_context_create", create) ||
       !Find(signer.library_, "secp256k1_context_destroy", signer.destroy_) ||
       !Find(signer.library_, "secp256k1_ecdsa_sign", signer.sign_)) {
-    return absl::FailedPreconditionError(
-        fmt::format("{} is no libsecp256k1: {}", path, ::dlerror()));
+    const char* why = ::dlerror();  // NOLINT(concurrency-mt-unsafe): of this thread, in glibc
+    return absl::FailedPreconditionError(fmt::format("{} is no libsecp256k1: {}", path, why));
   }
   signer.context_ = create(kContextSign);
   if (signer.context_ == nullptr) {

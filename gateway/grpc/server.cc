@@ -186,7 +186,7 @@ class SignerApi final : public v1::Signer::CallbackService {
   template <typename Response>
   SignerService::KeyDone KeyDone(FrontendMethod method, std::shared_ptr<const UnaryContext> caller,
                                  grpc::ServerUnaryReactor* reactor, Response* response) {
-    return [this, method, caller = std::move(caller), reactor, response](Error error,
+    return [this, method, caller = std::move(caller), reactor, response](const Error& error,
                                                                          const KeyRow& key) {
       if (error.ok()) FillKey(key, *response);
       shared_.metrics.Count(method, error.code);

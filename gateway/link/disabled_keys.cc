@@ -34,9 +34,10 @@ void DisabledKeys::Ask() {
     MutexLock lock(mutex_);
     after = last_change_;
   }
-  store_.ListKeyChanges(after, kPageMax, [this](absl::StatusOr<std::vector<KeyChange>> changes) {
-    if (Take(changes)) Ask();
-  });
+  store_.ListKeyChanges(after, kPageMax,
+                        [this](const absl::StatusOr<std::vector<KeyChange>>& changes) {
+                          if (Take(changes)) Ask();
+                        });
 }
 
 bool DisabledKeys::Take(const absl::StatusOr<std::vector<KeyChange>>& changes) {

@@ -222,7 +222,9 @@ void EnclaveStream::HandleCreateReplies(std::vector<CreateReply>& replies) {
       MutexLock lock(mutex_);
       done = ReleaseSlot(reply.sequence).create;
     }
-    if (done) done(ErrorOf(reply.status), std::move(reply));
+    if (!done) continue;
+    const ErrorCode error = ErrorOf(reply.status);
+    done(error, std::move(reply));
   }
 }
 

@@ -175,7 +175,7 @@ void Unlocker::Open(const UnlockQueue::Task& task, const DekRow& dek, MonotonicT
     if (auto it = enclaves_.find(task.enclave); it != enclaves_.end()) link = it->second.link;
   }
   if (link == nullptr) return Finish(task, absl::UnavailableError("the enclave is gone"));
-  link->OpenDek(dek, [this, task, begin](absl::Status status) {
+  link->OpenDek(dek, [this, task, begin](const absl::Status& status) {
     if (status.ok()) {
       latency_.Observe(std::chrono::duration<double, std::milli>(clock_.Now() - begin).count());
     }
