@@ -258,7 +258,7 @@ TEST(CommandLine, StatusSaysWhatAnEnclaveHoldsAndWhatItRefused) {
   FakeService service(
       {HttpAnswer("200 OK", R"({"ready":true,"reasons":[]})"),
        HttpAnswer("200 OK", R"({"ready":true,"unlocksPending":4,"enclaves":[{"address":"unix:/e",)"
-                            R"("ready":true,"signatures":1,"keysWarm":11,"lockedBytes":1536,)"
+                            R"("connected":true,"signatures":1,"keysWarm":11,"lockedBytes":1536,)"
                             R"("policyRefused":"dek.ttl_hard: too long"}]})")});
   Outcome outcome = RunBulla({"status", "--admin-url", service.url().c_str()});
   EXPECT_EQ(outcome.exit, ExitCode::kOk) << outcome.err;
@@ -312,7 +312,8 @@ TEST(CommandLine, EnclavesAreListedAndChanged) {
     EXPECT_THAT(service.Requests()[0], EndsWith(std::string("\r\n\r\n") + c.body));
     EXPECT_THAT(service.Requests()[0], HasSubstr("Content-Type: application/json\r\n"));
   }
-  const std::string list = R"({"enclaves":[{"address":"unix:/x","ready":true,"serving":true}]})";
+  const std::string list =
+      R"({"enclaves":[{"address":"unix:/x","connected":true,"available":true}]})";
   for (const char* verb : {"list", "--json"}) {
     FakeService service({HttpAnswer("200 OK", list)});
     Outcome outcome = RunBulla({"enclaves", verb, "--admin-url", service.url().c_str()});

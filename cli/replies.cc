@@ -124,10 +124,10 @@ std::optional<std::map<std::string, std::uint64_t>> ReportOf(json::object enclav
 absl::StatusOr<EnclaveStatusReply> ToEnclaveStatus(const json::object& object) {
   EnclaveStatusReply reply;
   BULLA_ASSIGN_OR_RETURN(reply.address, Text(object, "address"));
-  const json::value* ready = object.if_contains("ready");
-  if (ready == nullptr || !ready->is_bool()) return Missing("ready");
-  reply.ready = ready->get_bool();
-  reply.serving = OptionalFlag(object, "serving");
+  const json::value* connected = object.if_contains("connected");
+  if (connected == nullptr || !connected->is_bool()) return Missing("connected");
+  reply.connected = connected->get_bool();
+  reply.available = OptionalFlag(object, "available");
   reply.ejected = OptionalFlag(object, "ejected");
   reply.weight = OptionalCount(object, "weight");
   reply.platform = OptionalText(object, "platform");

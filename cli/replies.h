@@ -41,8 +41,8 @@ struct ErrorReply {
 // zero.
 struct EnclaveStatusReply {
   std::string address;
-  bool ready = false;  // there is a connection
-  bool serving = false;
+  bool connected = false;  // there is a connection
+  bool available = false;
   bool ejected = false;  // it does not do its work, and is tried now and then
   std::uint64_t weight = 0;
   std::string platform;

@@ -65,21 +65,21 @@ TEST(ErrorReply, CarriesTheRetryHintOnlyWhereThereIsOne) {
 }
 
 TEST(StatusReply, AnEnclaveHasAddressAndReadinessAndMayLackTheRest) {
-  auto status = ParseStatusReply(R"({"enclaves":[{"address":"unix:/e","ready":true}]})");
+  auto status = ParseStatusReply(R"({"enclaves":[{"address":"unix:/e","connected":true}]})");
   ASSERT_TRUE(status.ok()) << status.status();
   ASSERT_EQ(status->enclaves.size(), 1u);
-  EXPECT_TRUE(status->enclaves[0].ready);
+  EXPECT_TRUE(status->enclaves[0].connected);
   EXPECT_FALSE(status->enclaves[0].report.has_value());
-  for (const char* bad :
-       {R"({})", R"({"enclaves":{}})", R"({"enclaves":[1]})", R"({"enclaves":[{"ready":true}]})",
-        R"({"enclaves":[{"address":"unix:/e","ready":1}]})"}) {
+  for (const char* bad : {R"({})", R"({"enclaves":{}})", R"({"enclaves":[1]})",
+                          R"({"enclaves":[{"connected":true}]})",
+                          R"({"enclaves":[{"address":"unix:/e","connected":1}]})"}) {
     EXPECT_TRUE(absl::IsDataLoss(ParseStatusReply(bad).status())) << bad;
   }
 }
 
 TEST(StatusReply, CountsAreTakenUpToTheLargestAndWhatIsNoCountIsZero) {
   auto status = ParseStatusReply(
-      R"({"unlocksPending":3,"enclaves":[{"address":"e","ready":false,"signatures":"x",)"
+      R"({"unlocksPending":3,"enclaves":[{"address":"e","connected":false,"signatures":"x",)"
       R"("keysWarm":18446744073709551615,"keysCool":-1,"keysInvalid":7}]})");
   ASSERT_TRUE(status.ok()) << status.status();
   EXPECT_EQ(status->unlocks_pending, 3u);
@@ -91,14 +91,15 @@ TEST(StatusReply, CountsAreTakenUpToTheLargestAndWhatIsNoCountIsZero) {
 
 TEST(StatusReply, AnEnclavesReportHasWhateverItCountsAndNothingOfTheGateways) {
   auto status = ParseStatusReply(
-      R"({"enclaves":[{"address":"e","ready":true,"weight":50,"weightTarget":50,"streamsOpen":16,)"
-      R"("inFlight":1,"reconnects":2,"streamResets":3,"stickyHitRate":1,"signatures":4,)"
+      R"({"enclaves":[{"address":"e","connected":true,"weight":50,"weightTarget":50,)"
+      R"("streamsOpen":16,"inFlight":1,)"
+      R"("reconnects":2,"streamResets":3,"stickyHitRate":1,"signatures":4,)"
       R"("keysFrozen":5,"note":"x"}]})");
   ASSERT_TRUE(status.ok()) << status.status();
   EXPECT_EQ(*status->enclaves[0].report,
             (std::map<std::string, std::uint64_t>{{"signatures", 4}, {"keysFrozen", 5}}));
 
-  std::string many = R"({"enclaves":[{"address":"e","ready":true,"signatures":1)";
+  std::string many = R"({"enclaves":[{"address":"e","connected":true,"signatures":1)";
   for (int i = 0; i < 100; ++i) many += R"(,"a)" + std::to_string(i) + R"(":1)";
   EXPECT_EQ(ParseStatusReply(many + "}]}")->enclaves[0].report->size(), 64u);
 }
@@ -109,7 +110,7 @@ TEST(StatusReply, AnEnclavesStandingAndTheConfigurationsAreRead) {
       R"("unlocksPending":4,"unlocksRunning":3,"unlocksDone":2,"unlocksFailed":1,)"
       R"("store":{"writable":false,"reason":"the disk is full"},)"
       R"("configRefused":"line 3","configNeedsRestart":["store",7,"log_level"],)"
-      R"("enclaves":[{"address":"e","ready":true,"serving":true,"ejected":true,"weight":50,)"
+      R"("enclaves":[{"address":"e","connected":true,"available":true,"ejected":true,"weight":50,)"
       R"("streamResets":9,"stickyHitRate":0.5}]})");
   ASSERT_TRUE(status.ok()) << status.status();
   EXPECT_EQ(status->version, "1.2.3");
@@ -121,7 +122,7 @@ TEST(StatusReply, AnEnclavesStandingAndTheConfigurationsAreRead) {
   EXPECT_EQ(status->config_refused, "line 3");
   EXPECT_EQ(status->config_needs_restart, (std::vector<std::string>{"store", "log_level"}));
   const EnclaveStatusReply& enclave = status->enclaves[0];
-  EXPECT_TRUE(enclave.serving);
+  EXPECT_TRUE(enclave.available);
   EXPECT_TRUE(enclave.ejected);
   EXPECT_EQ(enclave.weight, 50u);
   EXPECT_EQ(enclave.stream_resets, 9u);
@@ -130,8 +131,8 @@ TEST(StatusReply, AnEnclavesStandingAndTheConfigurationsAreRead) {
 
 TEST(StatusReply, AShareIsANumberFromZeroToOneOrUnknown) {
   const auto share = [](const std::string& value) {
-    return ParseStatusReply(R"({"enclaves":[{"address":"e","ready":true,"stickyHitRate":)" + value +
-                            "}]}")
+    return ParseStatusReply(R"({"enclaves":[{"address":"e","connected":true,"stickyHitRate":)" +
+                            value + "}]}")
         ->enclaves[0]
         .sticky_hit_rate;
   };

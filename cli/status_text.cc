@@ -7,11 +7,11 @@
 namespace bulla {
 namespace {
 
-// "preparing": connected, and the data keys in use are being opened there.
+// "warming up": connected, and the data keys in use are being opened there.
 std::string_view StateOf(const EnclaveStatusReply& enclave) {
-  if (!enclave.ready) return "NOT READY";
+  if (!enclave.connected) return "NOT CONNECTED";
   if (enclave.ejected) return "EJECTED";
-  return enclave.serving ? "serving" : "preparing";
+  return enclave.available ? "available" : "warming up";
 }
 
 std::string FormatShare(std::optional<double> share) {
@@ -116,7 +116,7 @@ std::string FormatStatus(const StatusReply& status) {
 std::string FormatEnclaves(const StatusReply& status) {
   std::string text;
   for (const EnclaveStatusReply& enclave : status.enclaves) {
-    text += fmt::format("{:<9}  weight {:<4}  {:>2} streams  {:>5} in flight  {}\n",
+    text += fmt::format("{:<13}  weight {:<4}  {:>2} streams  {:>5} in flight  {}\n",
                         StateOf(enclave), enclave.weight, enclave.streams_open, enclave.in_flight,
                         Plain(enclave.address));
   }

@@ -20,7 +20,8 @@ TEST(StatusText, BytesAreShownInTheUnitThatFits) {
 }
 
 TEST(StatusText, AnEnclavesKeysAndMemoryAreShown) {
-  EnclaveStatusReply enclave{.address = "unix:/e", .ready = true, .serving = true, .weight = 100};
+  EnclaveStatusReply enclave{
+      .address = "unix:/e", .connected = true, .available = true, .weight = 100};
   enclave.report = {{"keysWarm", 11},
                     {"keysCool", 22},
                     {"keysInvalid", 33},
@@ -31,7 +32,7 @@ TEST(StatusText, AnEnclavesKeysAndMemoryAreShown) {
                     {"lockedBudgetBytes", 1 << 20}};
   std::string text = FormatStatus({.unlocks_pending = 5, .enclaves = {enclave}});
   for (const char* part :
-       {"unlocks pending: 5, ", "enclave unix:/e: serving\n", "11 warm, 22 cool, 33 invalid",
+       {"unlocks pending: 5, ", "enclave unix:/e: available\n", "11 warm, 22 cool, 33 invalid",
         "data keys open: 44", "3.0 MiB of 2.0 GiB", "2.0 KiB of 1.0 MiB"}) {
     EXPECT_THAT(text, HasSubstr(part));
   }
@@ -50,7 +51,7 @@ TEST(StatusText, WhatALaterGatewayReportsBesidesIsShownByItsNameAndMovesNoCursor
 TEST(StatusText, AnEnclaveThatWasNeverReachedShowsWhyAndNoCounts) {
   std::string text =
       FormatStatus({.enclaves = {{.address = "unix:/e", .last_error = "connection refused"}}});
-  EXPECT_THAT(text, HasSubstr("enclave unix:/e: NOT READY\n"));
+  EXPECT_THAT(text, HasSubstr("enclave unix:/e: NOT CONNECTED\n"));
   EXPECT_THAT(text, HasSubstr("connection refused"));
   EXPECT_THAT(text, Not(HasSubstr("warm")));
 }
@@ -68,20 +69,21 @@ TEST(StatusText, WhatKmsRefusesIsShownByCause) {
 TEST(StatusText, AnEnclavesStateIsNamedByWhetherItIsAvailable) {
   EnclaveStatusReply enclave{.address = "e"};
   const auto state = [&] { return FormatEnclaves({.enclaves = {enclave}}); };
-  EXPECT_THAT(state(), StartsWith("NOT READY  "));
-  enclave.ready = true;
-  EXPECT_THAT(state(), StartsWith("preparing  "));
-  enclave.serving = true;
-  EXPECT_THAT(state(), StartsWith("serving    "));
-  enclave.serving = false;
+  EXPECT_THAT(state(), StartsWith("NOT CONNECTED  "));
+  enclave.connected = true;
+  EXPECT_THAT(state(), StartsWith("warming up  "));
+  enclave.available = true;
+  EXPECT_THAT(state(), StartsWith("available  "));
+  enclave.available = false;
   enclave.ejected = true;
   EXPECT_THAT(state(), StartsWith("EJECTED    "));
-  enclave.ready = false;
-  EXPECT_THAT(state(), StartsWith("NOT READY  ")) << "gone, whatever was thought of it before";
+  enclave.connected = false;
+  EXPECT_THAT(state(), StartsWith("NOT CONNECTED  ")) << "gone, whatever was thought of it before";
 }
 
 TEST(StatusText, AnEnclavesShareOfTheKeysAndItsStreamsAreShown) {
-  EnclaveStatusReply enclave{.address = "e\x1b", .ready = true, .weight = 0, .streams_open = 16};
+  EnclaveStatusReply enclave{
+      .address = "e\x1b", .connected = true, .weight = 0, .streams_open = 16};
   enclave.in_flight = 12;
   enclave.stream_resets = 7;
   std::string text = FormatStatus({.enclaves = {enclave}});
@@ -93,7 +95,7 @@ TEST(StatusText, AnEnclavesShareOfTheKeysAndItsStreamsAreShown) {
   EXPECT_THAT(FormatStatus({.enclaves = {enclave}}),
               HasSubstr("weight      50; requests for keys that are there: 98.8 %\n"));
   EXPECT_EQ(FormatEnclaves({.enclaves = {enclave}}),
-            "preparing  weight 50    16 streams     12 in flight  e?\n");
+            "warming up     weight 50    16 streams     12 in flight  e?\n");
 }
 
 TEST(StatusText, UnlocksAreShownByHowFarTheyAre) {

@@ -105,7 +105,7 @@ const LinkRow kLinkRows[] = {
     {"bulla_gateway_enclave_weight", "Share of the keys, in percent of an enclave's usual one",
      MetricType::Gauge,
      [](const Fleet::Status& enclave) { return static_cast<double>(enclave.weight); }},
-    {"bulla_gateway_enclave_serving",
+    {"bulla_gateway_enclave_in_service",
      "1: in service: connected and warmed up, whether ejected or not", MetricType::Gauge,
      [](const Fleet::Status& enclave) { return enclave.in_service ? 1.0 : 0.0; }},
     {"bulla_gateway_enclave_ejected", "1: its circuit breaker keeps signatures from it",

@@ -113,7 +113,7 @@ TEST(EnclaveMetrics, OfAnEnclaveThatWasNeverReachedOnlyTheWayThereIsShown) {
   enclave.address = "unix:/a";
   std::string text = TextOf({enclave, Enclave("unix:/b")});
   EXPECT_THAT(text, HasSubstr("\nactive_conns{enclave=\"unix:/a\"} 0\n"));
-  EXPECT_THAT(text, HasSubstr("\nbulla_gateway_enclave_serving{enclave=\"unix:/a\"} 0\n"));
+  EXPECT_THAT(text, HasSubstr("\nbulla_gateway_enclave_in_service{enclave=\"unix:/a\"} 0\n"));
   EXPECT_THAT(text, Not(HasSubstr("key_cache_state{enclave=\"unix:/a\"")));
   EXPECT_THAT(text, Not(HasSubstr("sticky_hit_rate{enclave=\"unix:/a\"")));
 }

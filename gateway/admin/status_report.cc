@@ -33,8 +33,8 @@ json::object Describe(const Fleet::Status& enclave,
   const EnclaveLink::Status& link = enclave.link;
   json::object object;
   object["address"] = link.address;
-  object["ready"] = link.connected;
-  object["serving"] = enclave.in_service && !enclave.ejected;
+  object["connected"] = link.connected;
+  object["available"] = enclave.in_service && !enclave.ejected;
   object["ejected"] = enclave.ejected;
   object["weight"] = enclave.weight;
   object["weightTarget"] = enclave.weight_target;

@@ -21,8 +21,8 @@ struct StoreStatus {
 };
 
 // {"build": {"version", "commit", "compiler"}, "ready", "store": {...}, "unlocksPending", ...,
-// "enclaves": [{"address", "ready", "serving", "ejected", "weight", "platform", ...}]}. An enclave
-// that was never reached has no counters, one that took the key policy no "policyRefused".
+// "enclaves": [{"address", "connected", "available", "ejected", "weight", "platform", ...}]}. An
+// enclave that was never reached has no counters, one that took the key policy no "policyRefused".
 // "settings" has the hot settings as they are now, "sign_timeout": "1s".
 // "configRefused" and "configNeedsRestart" are there while there is something to say.
 std::string StatusJson(const BuildInfo& build, const DataPlane& data_plane,

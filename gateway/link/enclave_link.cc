@@ -402,7 +402,7 @@ void EnclaveLink::Connected() {
   next_probe_ = clock_.Now();
   events_.OnLinkConnected(*this);
   connected_.store(true, std::memory_order_release);
-  LogInfo("enclave_ready", {{"enclave", name()}});
+  LogInfo("enclave_connected", {{"enclave", name()}});
 }
 
 // ---- Serving ---------------------------------------------------------------------------------

@@ -109,7 +109,7 @@ class FailoverTest(SystemTest):
 
     def ejected(self):
         """How many enclaves are not sent anything, ejected or gone."""
-        serving = self.system.metrics("bulla_gateway_enclave_serving")
+        serving = self.system.metrics("bulla_gateway_enclave_in_service")
         ejected = self.system.metrics("bulla_gateway_enclave_ejected")
         return sum(1 for name, value in serving.items() if value == 0 or ejected[name] == 1)
 

@@ -59,7 +59,7 @@ class OperationsTest(SystemTest):
         return [enclave["weight"] for enclave in self.enclaves().values()]
 
     def await_third_in_service(self):
-        await_true(lambda: self.enclaves().get(self.third, {}).get("serving"), "it is in service")
+        await_true(lambda: self.enclaves().get(self.third, {}).get("available"), "it is in service")
 
     def edit(self, enclaves):
         """The file with other enclaves, as an editor leaves it."""

@@ -219,7 +219,7 @@ class RollingRestartTest(SystemTest):
             return False
         finally:
             admin.close()
-        return all(enclave["serving"] for enclave in enclaves)
+        return all(enclave["available"] for enclave in enclaves)
 
     def test_enclaves_one_after_the_other(self):
         callers = self.callers(self.system.addresses["http"])
