@@ -193,11 +193,13 @@ class SimulatedNsm::Module {
       BULLA_ASSIGN_OR_RETURN(std::string_view key, reader.ReadText(64));
       BULLA_ASSIGN_OR_RETURN(std::optional<ByteSpan> bytes,
                              reader.ReadBytesOrNull(kNsmRequestBytesMax));
-      std::optional<Bytes> value;
-      if (bytes) value = Bytes(bytes->begin(), bytes->end());
-      if (key == "user_data") request.user_data = std::move(value);
-      if (key == "nonce") request.nonce = std::move(value);
-      if (key == "public_key") request.public_key = std::move(value);
+      const auto value = [&]() -> std::optional<Bytes> {
+        if (!bytes) return std::nullopt;
+        return Bytes(bytes->begin(), bytes->end());
+      };
+      if (key == "user_data") request.user_data = value();
+      if (key == "nonce") request.nonce = value();
+      if (key == "public_key") request.public_key = value();
       return absl::OkStatus();
     }));
     MutexLock lock(mutex_);

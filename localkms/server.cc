@@ -101,9 +101,8 @@ class Session : public std::enable_shared_from_this<Session<Stream>> {
   }
 
   void Start() {
-    std::weak_ptr<Session> weak = this->shared_from_this();
-    id_ = list_.Add([weak, executor = stream_.get_executor()] {
-      asio::post(executor, [weak] {
+    id_ = list_.Add([this] {  // until ~Session
+      asio::post(stream_.get_executor(), [weak = this->weak_from_this()] {
         if (auto self = weak.lock()) self->CloseIfIdle();
       });
     });

@@ -76,7 +76,7 @@ struct SqliteStore::Parts {
   std::unique_ptr<SqliteKeeper> keeper;
 };
 
-absl::StatusOr<SqliteStore::Parts> SqliteStore::OpenParts(Options options) {
+absl::StatusOr<SqliteStore::Parts> SqliteStore::OpenParts(const Options& options) {
   Parts parts{.clock = options.clock != nullptr ? *options.clock : MachineClock()};
   BULLA_ASSIGN_OR_RETURN(SqliteFile file, SqliteFile::FindOrMake(options.path));
   BULLA_ASSIGN_OR_RETURN(Opened opened, OpenDatabase(file, parts.clock.WallNow()));
@@ -110,10 +110,10 @@ absl::StatusOr<SqliteStore::Parts> SqliteStore::OpenParts(Options options) {
   return parts;
 }
 
-absl::StatusOr<std::unique_ptr<SqliteStore>> SqliteStore::Open(Options options) {
+absl::StatusOr<std::unique_ptr<SqliteStore>> SqliteStore::Open(const Options& options) {
   if (options.path.empty()) return absl::InvalidArgumentError("store: the path is empty");
   const std::string path = options.path;
-  absl::StatusOr<Parts> parts = OpenParts(std::move(options));
+  absl::StatusOr<Parts> parts = OpenParts(options);
   if (!parts.ok()) return WithPath(parts.status(), path);
   return std::unique_ptr<SqliteStore>(new SqliteStore(*std::move(parts)));
 }

@@ -45,7 +45,7 @@ class SqliteStore final : public KeyStore {
 
   // Opens the file, or makes it, and brings its schema up to date. FAILED_PRECONDITION, with
   // nothing changed, for what is not a key store of this version or an earlier one.
-  static absl::StatusOr<std::unique_ptr<SqliteStore>> Open(Options options);
+  static absl::StatusOr<std::unique_ptr<SqliteStore>> Open(const Options& options);
   ~SqliteStore() override;
 
   void PutDek(DekRow row, std::function<void(absl::Status)> done) override;
@@ -79,7 +79,7 @@ class SqliteStore final : public KeyStore {
 
  private:
   struct Parts;
-  static absl::StatusOr<Parts> OpenParts(Options options);
+  static absl::StatusOr<Parts> OpenParts(const Options& options);
   explicit SqliteStore(Parts parts);
 
   template <typename Result, typename Query>
