@@ -9,7 +9,8 @@ import threading
 import time
 import unittest
 
-from system_under_test import Caller, SystemTest, await_true, in_threads, judge, quantile, say
+from system_under_test import (Caller, SystemTest, await_true, freeze, in_threads, judge, quantile,
+                               say)
 
 CALLERS = 500
 STORM_CALLERS = 50
@@ -119,7 +120,7 @@ class ColdKeysTest(SystemTest):
     def test_a_storm_while_the_data_key_cannot_be_opened(self):
         keys = self.keys_under_one_dek(200)
         self.restart()
-        os.kill(self.system.children()["kms"], signal.SIGSTOP)
+        freeze(self.system.children()["kms"])
         sent_before = self.sum_of("batch_size_hist_sum")
         end = time.monotonic() + STORM_S
         received = [0] * STORM_CALLERS

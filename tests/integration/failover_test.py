@@ -11,7 +11,7 @@ import unittest
 
 from load import Load
 from relay import Relay
-from system_under_test import System, SystemTest, await_true, new_random, say
+from system_under_test import System, SystemTest, await_true, freeze, new_random, say
 
 SIGN_TIMEOUT_MS = 1000  # the default of sign_timeout
 FAILED_MAX = 0.001  # of the requests, for a kill and a restart
@@ -86,15 +86,15 @@ class FailoverTest(SystemTest):
         self.system.await_ready()
 
     def test_frozen(self):
-        def freeze():
-            self.signal(FIRST, signal.SIGSTOP)
+        def stand_still():
+            freeze(self.system.children()[FIRST])
             try:
                 await_true(lambda: self.ejected() == 1, "it is ejected")
                 time.sleep(1.5)  # how long it stays frozen
             finally:
                 self.signal(FIRST, signal.SIGCONT)
 
-        self.under_load(freeze)
+        self.under_load(stand_still)
         await_true(lambda: self.ejected() == 0, "it is trusted again")
 
     def test_slowed(self):

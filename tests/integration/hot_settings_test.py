@@ -9,7 +9,7 @@ import time
 import unittest
 
 from load import Load
-from system_under_test import Caller, SystemTest, await_true, say
+from system_under_test import Caller, SystemTest, await_true, freeze, say
 
 CONNECTIONS = 50
 RATE = int(os.environ.get("BULLA_TEST_RATE", 500))  # a second
@@ -131,7 +131,7 @@ class HotSettingsTest(SystemTest):
         enclaves = [pid for name, pid in self.system.children().items()
                     if name.startswith("enclave-")]
         for pid in enclaves:
-            os.kill(pid, signal.SIGSTOP)
+            freeze(pid)
         caller = Caller(self.system.addresses["http"])
         self.addCleanup(caller.close)
         try:

@@ -11,7 +11,8 @@ import statistics
 import time
 import unittest
 
-from system_under_test import Caller, SystemTest, await_true, in_threads, judge, quantile, say
+from system_under_test import (Caller, SystemTest, await_true, freeze, in_threads, judge, quantile,
+                               say)
 
 CALLERS = 8
 SIGNATURES_PER_S = 400
@@ -187,7 +188,7 @@ class DekLapse(Life):
             return self.system.kms_calls()["Decrypt"] >= 8
         await_true(renewed, "both data keys are renewed in both enclaves")
         kms = self.system.children()["kms"]
-        os.kill(kms, signal.SIGSTOP)
+        freeze(kms)
         stopped_at = time.monotonic()
         try:
             def refused(key):

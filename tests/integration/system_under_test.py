@@ -163,6 +163,16 @@ def is_alive(pid):
         return False
 
 
+def freeze(pid):
+    """SIGSTOP; returns when each of its threads stands still. Until one of them has taken the
+    signal, and on a busy machine that lasts, the others go on."""
+    def stands_still(thread):
+        return (thread / "stat").read_text(errors="replace").rpartition(")")[2].split()[0] in "TtZ"
+    os.kill(pid, signal.SIGSTOP)
+    await_true(lambda: all(map(stands_still, pathlib.Path(f"/proc/{pid}/task").iterdir())),
+               f"process {pid} stands still")
+
+
 def lasting_port():
     """A free port that nobody is given who asks for any, so that it is free again after a restart:
     the kernel hands out those of ip_local_port_range, to listeners on port 0 and to callers."""
