@@ -32,7 +32,6 @@
 #include "kms/nsm_device.h"
 #include "kms/recipient.h"
 #include "kms/simulated_nsm.h"
-#include "wire/grpc_callbacks.h"
 
 namespace bulla {
 namespace {
@@ -112,7 +111,6 @@ absl::Status Serve(const Flags& flags) {
   SetLogLevel(*ParseLogLevel(config.log_level));
   BULLA_ASSIGN_OR_RETURN(Address address, Address::Parse(config.listen));
 
-  TuneGrpcForTraffic();
   RealClock clock;
   const MonotonicTime engine_begun = clock.Now();
   BULLA_ASSIGN_OR_RETURN(std::unique_ptr<Signer> signer,
@@ -142,7 +140,7 @@ absl::Status Serve(const Flags& flags) {
   EnclaveService service({workers, operations, *cache, *deks, *kms, clock},
                          std::string(nsm->platform()), threads);
   BULLA_ASSIGN_OR_RETURN(std::unique_ptr<EnclaveServer> server,
-                         EnclaveServer::Start(address, service));
+                         EnclaveServer::Start(address, service, clock));
 
   const BuildInfo build = ThisBuild();
   LogInfo("enclave_serving", {{"version", build.version},

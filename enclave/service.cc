@@ -20,9 +20,26 @@ constexpr std::size_t kUnlocksQueuedMax = 64;
 constexpr std::size_t kStoreIdBytesMax = 16;
 constexpr auto kUnlockDeadlineMax = std::chrono::seconds(10);
 
-grpc::Status ToGrpc(const absl::Status& status) {
-  return {static_cast<grpc::StatusCode>(status.code()), std::string(status.message()),
+http2::GrpcStatus ToGrpc(const absl::Status& status) {
+  return {status.code(), std::string(status.message()),
           status.ok() ? std::string() : EncodeCause(CauseOf(status))};
+}
+
+template <typename Request>
+bool Parse(ByteSpan message, Request& request) {
+  return request.ParseFromArray(message.data(), static_cast<int>(message.size()));
+}
+
+// What a call is answered with.
+template <typename Reply>
+void Answer(http2::GrpcServer& server, http2::StreamId stream, const absl::Status& status,
+            const Reply& reply) {
+  if (!status.ok()) return server.Finish(stream, ToGrpc(status));
+  server.Answer(stream, AsBytes(reply.SerializeAsString()));
+}
+
+std::string PathOf(std::string_view method) {
+  return fmt::format("/bulla.wire.v1.Enclave/{}", method);
 }
 
 void Describe(const SealingDek& sealing, wire::v1::SealingDek& out) {
@@ -56,62 +73,95 @@ EnclaveService::~EnclaveService() {
   for (std::thread& thread : unlock_threads_) thread.join();
 }
 
-grpc::ServerUnaryReactor* EnclaveService::Hello(grpc::CallbackServerContext* context,
-                                                const wire::v1::HelloRequest* request,
-                                                wire::v1::HelloReply* reply) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  if (request->protocol_version() != kWireProtocolVersion) {
-    reactor->Finish({grpc::StatusCode::FAILED_PRECONDITION,
-                     fmt::format("the gateway speaks protocol {}, this enclave {}",
-                                 request->protocol_version(), kWireProtocolVersion)});
-    return reactor;
-  }
-  reply->set_protocol_version(kWireProtocolVersion);
-  reply->set_boot_id(boot_id_.bytes.data(), BootId::kBytes);
-  reply->set_platform(platform_);
-  reply->set_workers(worker_count_);
-  if (std::optional<SealingDek> sealing = parts_.deks.sealing(parts_.clock.Now())) {
-    Describe(*sealing, *reply->mutable_sealing_dek());
-  }
-  {
-    MutexLock lock(sealing_mutex_);
-    reply->set_store_id(store_id_);
-  }
-  reactor->Finish(grpc::Status::OK);
-  return reactor;
+template <typename Request, typename Reply>
+void EnclaveService::AddUnary(http2::GrpcMethods& methods, const char* name,
+                              absl::Status (EnclaveService::*method)(const Request&, Reply&)) {
+  methods.AddUnary(PathOf(name), [this, method](http2::GrpcServer& server,
+                                                const http2::GrpcRequest& call, ByteSpan message) {
+    Request request;
+    Reply reply;
+    const absl::Status status = Parse(message, request)
+                                    ? (this->*method)(request, reply)
+                                    : absl::InvalidArgumentError("the request is no protobuf");
+    Answer(server, call.stream, status, reply);
+  });
 }
 
-grpc::ServerUnaryReactor* EnclaveService::Unlock(grpc::CallbackServerContext* context,
-                                                 const wire::v1::UnlockRequest* request,
-                                                 wire::v1::UnlockReply* reply) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  auto left = std::min<std::chrono::system_clock::duration>(
-      context->deadline() - parts_.clock.WallNow(), kUnlockDeadlineMax);
-  absl::Status queued = unlocks_.Push({request, reply, reactor, parts_.clock.Now() + left});
-  if (!queued.ok()) reactor->Finish(ToGrpc(queued));
-  return reactor;
+void EnclaveService::AddTo(http2::GrpcMethods& methods) {
+  AddUnary(methods, "Hello", &EnclaveService::Hello);
+  AddUnary(methods, "SealUnder", &EnclaveService::SealUnder);
+  AddUnary(methods, "Configure", &EnclaveService::Configure);
+  AddUnary(methods, "KeysInUse", &EnclaveService::KeysInUse);
+  AddUnary(methods, "Forget", &EnclaveService::Forget);
+  AddUnary(methods, "Probe", &EnclaveService::Probe);
+  methods.AddUnary(PathOf("Unlock"),
+                   [this](http2::GrpcServer& server, const http2::GrpcRequest& call,
+                          ByteSpan message) { Unlock(server, call, message); });
+  methods.AddStream(PathOf("Session"),
+                    [this](http2::GrpcServer& server, const http2::GrpcRequest& call) {
+                      return std::make_unique<Session>(parts_.workers, parts_.operations.counters(),
+                                                       parts_.clock, server, call.stream);
+                    });
+}
+
+absl::Status EnclaveService::Hello(const wire::v1::HelloRequest& request,
+                                   wire::v1::HelloReply& reply) {
+  if (request.protocol_version() != kWireProtocolVersion) {
+    return absl::FailedPreconditionError(
+        fmt::format("the gateway speaks protocol {}, this enclave {}", request.protocol_version(),
+                    kWireProtocolVersion));
+  }
+  reply.set_protocol_version(kWireProtocolVersion);
+  reply.set_boot_id(boot_id_.bytes.data(), BootId::kBytes);
+  reply.set_platform(platform_);
+  reply.set_workers(worker_count_);
+  if (std::optional<SealingDek> sealing = parts_.deks.sealing(parts_.clock.Now())) {
+    Describe(*sealing, *reply.mutable_sealing_dek());
+  }
+  MutexLock lock(sealing_mutex_);
+  reply.set_store_id(store_id_);
+  return absl::OkStatus();
+}
+
+void EnclaveService::Unlock(http2::GrpcServer& server, const http2::GrpcRequest& call,
+                            ByteSpan message) {
+  const MonotonicTime latest = parts_.clock.Now() + kUnlockDeadlineMax;
+  UnlockCall unlock{.request = {},
+                    .answer = server.later(),
+                    .stream = call.stream,
+                    .deadline = std::min(call.deadline, latest)};
+  absl::Status queued = Parse(message, unlock.request)
+                            ? unlocks_.Push(std::move(unlock))
+                            : absl::InvalidArgumentError("the request is no protobuf");
+  if (!queued.ok()) server.Finish(call.stream, ToGrpc(queued));
 }
 
 void EnclaveService::RunUnlocks() {
   if (!LockThreadStack()) LogWarn("stack_not_locked", {{"thread", "unlock"}});
   while (std::optional<UnlockCall> call = unlocks_.Pop()) {
-    absl::Status status;
-    switch (call->request->what_case()) {
-      case wire::v1::UnlockRequest::kNewSealingDek:
-        status = ObtainSealingDekBlocking(*call);
-        break;
-      case wire::v1::UnlockRequest::kOpen:
-        status = OpenDekBlocking(*call);
-        break;
-      default:
-        status = absl::InvalidArgumentError("unlock: neither a sealing key nor one to open");
-    }
+    wire::v1::UnlockReply reply;
+    const absl::Status status = RunUnlockBlocking(*call, reply);
     if (!status.ok()) LogWarn("unlock_failed", {{"reason", status.ToString()}});
-    call->reactor->Finish(ToGrpc(status));
+    call->answer([stream = call->stream, status, reply](http2::GrpcServer& server) {
+      Answer(server, stream, status, reply);
+    });
   }
 }
 
-absl::Status EnclaveService::ObtainSealingDekBlocking(const UnlockCall& call) {
+absl::Status EnclaveService::RunUnlockBlocking(const UnlockCall& call,
+                                               wire::v1::UnlockReply& reply) {
+  switch (call.request.what_case()) {
+    case wire::v1::UnlockRequest::kNewSealingDek:
+      return ObtainSealingDekBlocking(call, reply);
+    case wire::v1::UnlockRequest::kOpen:
+      return OpenDekBlocking(call);
+    default:
+      return absl::InvalidArgumentError("unlock: neither a sealing key nor one to open");
+  }
+}
+
+absl::Status EnclaveService::ObtainSealingDekBlocking(const UnlockCall& call,
+                                                      wire::v1::UnlockReply& reply) {
   {
     MutexLock lock(sealing_mutex_);
     if (obtaining_sealing_dek_) return absl::UnavailableError("a sealing key is being obtained");
@@ -125,7 +175,7 @@ absl::Status EnclaveService::ObtainSealingDekBlocking(const UnlockCall& call) {
   BULLA_RETURN_IF_ERROR(status);
   std::optional<SealingDek> sealing = parts_.deks.sealing(parts_.clock.Now());
   if (!sealing) return absl::UnavailableError("the sealing key has lapsed already");
-  Describe(*sealing, *call.reply->mutable_sealing_dek());
+  Describe(*sealing, *reply.mutable_sealing_dek());
   return absl::OkStatus();
 }
 
@@ -135,13 +185,13 @@ absl::Status EnclaveService::MakeSealingDekBlocking(const UnlockCall& call) {
   if (parts_.deks.sealing(asked_at)) return absl::OkStatus();
   DekId id = DekId::New(parts_.clock.WallNow());
   BULLA_ASSIGN_OR_RETURN(DataKey key, parts_.kms.GenerateDataKeyBlocking(
-                                          CredentialsOf(*call.request), id, call.deadline));
+                                          CredentialsOf(call.request), id, call.deadline));
   return parts_.deks.AddSealing({id, std::move(key.wrapped), std::move(key.key_id)}, key.plaintext,
                                 asked_at, RandomUint64());
 }
 
 absl::Status EnclaveService::OpenDekBlocking(const UnlockCall& call) {
-  const wire::v1::WrappedDek& dek = call.request->open();
+  const wire::v1::WrappedDek& dek = call.request.open();
   if (dek.dek_id().size() != DekId::kBytes || dek.wrapped().empty() ||
       dek.wrapped().size() > kWrappedDekBytesMax) {
     return absl::InvalidArgumentError("unlock: the data key's id or blob has the wrong length");
@@ -153,7 +203,7 @@ absl::Status EnclaveService::OpenDekBlocking(const UnlockCall& call) {
   if (!wrapped.ok()) return WithCause(wrapped.status(), UnlockCause::kForeignCiphertext);
   if (!wrapped->has_value()) return absl::OkStatus();
   absl::StatusOr<Secret<32>> key =
-      parts_.kms.DecryptBlocking(CredentialsOf(*call.request), **wrapped, id, call.deadline);
+      parts_.kms.DecryptBlocking(CredentialsOf(call.request), **wrapped, id, call.deadline);
   absl::Status status =
       key.ok() ? parts_.deks.Open(id, **wrapped, *key, asked_at, RandomUint64()) : key.status();
   if (absl::IsDataLoss(status)) status = WithCause(status, UnlockCause::kForeignCiphertext);
@@ -161,36 +211,26 @@ absl::Status EnclaveService::OpenDekBlocking(const UnlockCall& call) {
   return status;
 }
 
-grpc::ServerUnaryReactor* EnclaveService::SealUnder(grpc::CallbackServerContext* context,
-                                                    const wire::v1::SealUnderRequest* request,
-                                                    wire::v1::SealUnderReply*) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  if (request->dek_id().size() != DekId::kBytes) {
-    reactor->Finish({grpc::StatusCode::INVALID_ARGUMENT, "dek_id: has not 16 bytes"});
-    return reactor;
+absl::Status EnclaveService::SealUnder(const wire::v1::SealUnderRequest& request,
+                                       wire::v1::SealUnderReply&) {
+  if (request.dek_id().size() != DekId::kBytes) {
+    return absl::InvalidArgumentError("dek_id: has not 16 bytes");
   }
-  if (request->store_id().size() > kStoreIdBytesMax) {
-    reactor->Finish({grpc::StatusCode::INVALID_ARGUMENT, "store_id: has more than 16 bytes"});
-    return reactor;
+  if (request.store_id().size() > kStoreIdBytesMax) {
+    return absl::InvalidArgumentError("store_id: has more than 16 bytes");
   }
-  absl::Status status =
-      parts_.deks.SealUnder(DekId::FromBytes(AsBytes(request->dek_id())), parts_.clock.Now());
-  if (status.ok()) {
-    MutexLock lock(sealing_mutex_);
-    store_id_ = request->store_id();
-  }
-  reactor->Finish(ToGrpc(status));
-  return reactor;
+  BULLA_RETURN_IF_ERROR(
+      parts_.deks.SealUnder(DekId::FromBytes(AsBytes(request.dek_id())), parts_.clock.Now()));
+  MutexLock lock(sealing_mutex_);
+  store_id_ = request.store_id();
+  return absl::OkStatus();
 }
 
-grpc::ServerUnaryReactor* EnclaveService::Configure(grpc::CallbackServerContext* context,
-                                                    const wire::v1::ConfigureRequest* request,
-                                                    wire::v1::ConfigureReply* reply) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  absl::Status status = ApplyPolicy(request->settings(), *reply->mutable_settings());
+absl::Status EnclaveService::Configure(const wire::v1::ConfigureRequest& request,
+                                       wire::v1::ConfigureReply& reply) {
+  absl::Status status = ApplyPolicy(request.settings(), *reply.mutable_settings());
   if (!status.ok()) LogWarn("key_policy_refused", {{"reason", std::string(status.message())}});
-  reactor->Finish(ToGrpc(status));
-  return reactor;
+  return status;
 }
 
 absl::Status EnclaveService::ApplyPolicy(const PolicySettings& wanted, PolicySettings& in_force) {
@@ -206,55 +246,42 @@ absl::Status EnclaveService::ApplyPolicy(const PolicySettings& wanted, PolicySet
   return absl::OkStatus();
 }
 
-grpc::ServerUnaryReactor* EnclaveService::KeysInUse(grpc::CallbackServerContext* context,
-                                                    const wire::v1::KeysInUseRequest* request,
-                                                    wire::v1::KeysInUseReply* reply) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  if (request->part() >= KeyCache::kParts) {
-    reactor->Finish(
-        {grpc::StatusCode::INVALID_ARGUMENT,
-         fmt::format("part: got {}, want 0 to {}", request->part(), KeyCache::kParts - 1)});
-    return reactor;
+absl::Status EnclaveService::KeysInUse(const wire::v1::KeysInUseRequest& request,
+                                       wire::v1::KeysInUseReply& reply) {
+  if (request.part() >= KeyCache::kParts) {
+    return absl::InvalidArgumentError(
+        fmt::format("part: got {}, want 0 to {}", request.part(), KeyCache::kParts - 1));
   }
-  reply->set_parts(KeyCache::kParts);
-  for (const KeyId& id : parts_.cache.KeysInUse(request->part())) {
-    reply->mutable_key_ids()->append(AsText(id.bytes));
+  reply.set_parts(KeyCache::kParts);
+  for (const KeyId& id : parts_.cache.KeysInUse(request.part())) {
+    reply.mutable_key_ids()->append(AsText(id.bytes));
   }
-  reactor->Finish(grpc::Status::OK);
-  return reactor;
+  return absl::OkStatus();
 }
 
-grpc::ServerUnaryReactor* EnclaveService::Forget(grpc::CallbackServerContext* context,
-                                                 const wire::v1::ForgetRequest* request,
-                                                 wire::v1::ForgetReply*) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  const ByteSpan ids = AsBytes(request->key_ids());
+absl::Status EnclaveService::Forget(const wire::v1::ForgetRequest& request,
+                                    wire::v1::ForgetReply&) {
+  const ByteSpan ids = AsBytes(request.key_ids());
   if (ids.size() % KeyId::kBytes != 0 || ids.size() > kKeysToForgetMax * KeyId::kBytes) {
-    reactor->Finish({grpc::StatusCode::INVALID_ARGUMENT,
-                     fmt::format("key_ids: got {} bytes, want {} for each of at most {} keys",
-                                 ids.size(), KeyId::kBytes, kKeysToForgetMax)});
-    return reactor;
+    return absl::InvalidArgumentError(
+        fmt::format("key_ids: got {} bytes, want {} for each of at most {} keys", ids.size(),
+                    KeyId::kBytes, kKeysToForgetMax));
   }
   for (std::size_t at = 0; at < ids.size(); at += KeyId::kBytes) {
     parts_.cache.Forget(KeyId::FromBytes(ids.subspan(at, KeyId::kBytes)));
   }
-  reactor->Finish(grpc::Status::OK);
-  return reactor;
+  return absl::OkStatus();
 }
 
-grpc::ServerUnaryReactor* EnclaveService::Probe(grpc::CallbackServerContext* context,
-                                                const wire::v1::ProbeRequest*,
-                                                wire::v1::ProbeReply* reply) {
+absl::Status EnclaveService::Probe(const wire::v1::ProbeRequest&, wire::v1::ProbeReply& reply) {
   const MonotonicTime now = parts_.clock.Now();
-  reply->set_boot_id(boot_id_.bytes.data(), BootId::kBytes);
-  EncodeReport(ReportAt(now), *reply);
-  reply->set_sealing_dek_wanted(parts_.deks.WantsSealing(now));
+  reply.set_boot_id(boot_id_.bytes.data(), BootId::kBytes);
+  EncodeReport(ReportAt(now), reply);
+  reply.set_sealing_dek_wanted(parts_.deks.WantsSealing(now));
   for (const DekId& id : parts_.deks.TakeRenewals(now, kDeksToRenewMax)) {
-    reply->add_deks_to_renew(id.bytes.data(), DekId::kBytes);
+    reply.add_deks_to_renew(id.bytes.data(), DekId::kBytes);
   }
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(grpc::Status::OK);
-  return reactor;
+  return absl::OkStatus();
 }
 
 // What is counted, and what is to be looked up when asked for.
@@ -277,11 +304,6 @@ EnclaveReport EnclaveService::ReportAt(MonotonicTime now) const {
       static_cast<std::uint64_t>((now - started_) / std::chrono::microseconds(1));
   report.number("workers") = worker_count_;
   return report;
-}
-
-grpc::ServerBidiReactor<wire::v1::RequestFrame, wire::v1::ReplyFrame>* EnclaveService::Session(
-    grpc::CallbackServerContext*) {
-  return new bulla::Session(parts_.workers, parts_.operations.counters(), parts_.clock);
 }
 
 }  // namespace bulla

@@ -12,14 +12,15 @@
 #include "enclave/key_cache.h"
 #include "enclave/key_operations.h"
 #include "enclave/workers.h"
+#include "http2/grpc_server.h"
 #include "kms/kms_client.h"
-#include "wire/enclave.grpc.pb.h"
+#include "wire/enclave.pb.h"
 #include "wire/enclave_report.h"
 
 namespace bulla {
 
 // Thread-safe. Calls to KMS run on threads of its own, so that a slow KMS holds up nothing else.
-class EnclaveService final : public wire::v1::Enclave::CallbackService {
+class EnclaveService final {
  public:
   // The parts it serves; they outlive it.
   struct Parts {
@@ -32,42 +33,41 @@ class EnclaveService final : public wire::v1::Enclave::CallbackService {
   };
 
   EnclaveService(Parts parts, std::string platform, std::size_t worker_count);
-  ~EnclaveService() override;
+  ~EnclaveService();
 
-  grpc::ServerUnaryReactor* Hello(grpc::CallbackServerContext* context,
-                                  const wire::v1::HelloRequest* request,
-                                  wire::v1::HelloReply* reply) override;
-  grpc::ServerUnaryReactor* Unlock(grpc::CallbackServerContext* context,
-                                   const wire::v1::UnlockRequest* request,
-                                   wire::v1::UnlockReply* reply) override;
-  grpc::ServerUnaryReactor* SealUnder(grpc::CallbackServerContext* context,
-                                      const wire::v1::SealUnderRequest* request,
-                                      wire::v1::SealUnderReply* reply) override;
-  grpc::ServerUnaryReactor* Configure(grpc::CallbackServerContext* context,
-                                      const wire::v1::ConfigureRequest* request,
-                                      wire::v1::ConfigureReply* reply) override;
-  grpc::ServerUnaryReactor* KeysInUse(grpc::CallbackServerContext* context,
-                                      const wire::v1::KeysInUseRequest* request,
-                                      wire::v1::KeysInUseReply* reply) override;
-  grpc::ServerUnaryReactor* Forget(grpc::CallbackServerContext* context,
-                                   const wire::v1::ForgetRequest* request,
-                                   wire::v1::ForgetReply* reply) override;
-  grpc::ServerUnaryReactor* Probe(grpc::CallbackServerContext* context,
-                                  const wire::v1::ProbeRequest* request,
-                                  wire::v1::ProbeReply* reply) override;
-  grpc::ServerBidiReactor<wire::v1::RequestFrame, wire::v1::ReplyFrame>* Session(
-      grpc::CallbackServerContext* context) override;
+  // What it serves, by path. It outlives them.
+  void AddTo(http2::GrpcMethods& methods);
 
  private:
-  // An Unlock call waiting for a thread. The request and reply live until the reactor finishes.
+  // An Unlock call waiting for a thread.
   struct UnlockCall {
-    const wire::v1::UnlockRequest* request;
-    wire::v1::UnlockReply* reply;
-    grpc::ServerUnaryReactor* reactor;
+    wire::v1::UnlockRequest request;
+    http2::GrpcServer::Later answer;
+    http2::StreamId stream;
     MonotonicTime deadline;
   };
 
-  absl::Status ObtainSealingDekBlocking(const UnlockCall& call) BULLA_EXCLUDES(sealing_mutex_);
+  // Each fills in the reply, or says why not.
+  absl::Status Hello(const wire::v1::HelloRequest& request, wire::v1::HelloReply& reply)
+      BULLA_EXCLUDES(sealing_mutex_);
+  absl::Status SealUnder(const wire::v1::SealUnderRequest& request, wire::v1::SealUnderReply&)
+      BULLA_EXCLUDES(sealing_mutex_);
+  absl::Status Configure(const wire::v1::ConfigureRequest& request, wire::v1::ConfigureReply& reply)
+      BULLA_EXCLUDES(policy_mutex_);
+  absl::Status KeysInUse(const wire::v1::KeysInUseRequest& request,
+                         wire::v1::KeysInUseReply& reply);
+  absl::Status Forget(const wire::v1::ForgetRequest& request, wire::v1::ForgetReply&);
+  absl::Status Probe(const wire::v1::ProbeRequest&, wire::v1::ProbeReply& reply);
+  // Answered by a thread that may wait for KMS.
+  void Unlock(http2::GrpcServer& server, const http2::GrpcRequest& call, ByteSpan message);
+
+  template <typename Request, typename Reply>
+  void AddUnary(http2::GrpcMethods& methods, const char* name,
+                absl::Status (EnclaveService::*method)(const Request&, Reply&));
+
+  absl::Status RunUnlockBlocking(const UnlockCall& call, wire::v1::UnlockReply& reply);
+  absl::Status ObtainSealingDekBlocking(const UnlockCall& call, wire::v1::UnlockReply& reply)
+      BULLA_EXCLUDES(sealing_mutex_);
   absl::Status MakeSealingDekBlocking(const UnlockCall& call);
   absl::Status OpenDekBlocking(const UnlockCall& call);
   // Tightens the image's policy to what is wanted, and says what is in force then.

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <iterator>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "base/log.h"
 #include "base/mutex.h"
@@ -11,7 +13,7 @@ namespace bulla {
 namespace {
 
 // Items that one stream may have in work; a gateway's stream has fewer slots than that, so only a
-// peer that breaks the rules meets it. Bounds the outbox too.
+// peer that breaks the rules meets it.
 constexpr std::size_t kSessionInFlightMax = 2048;
 
 // Moves at most `max` elements from the front of `from` to `to`.
@@ -25,11 +27,11 @@ void MoveFront(std::vector<T>& from, std::size_t max, std::vector<T>& to) {
 }  // namespace
 
 // The way out of a session. Workers hold it while they work and may outlive the stream; then what
-// they send is dropped. Thread-safe.
-class SessionOutbox final : public ReplySink {
+// they send is dropped. Thread-safe, but for Flush().
+class SessionOutbox final : public ReplySink, public std::enable_shared_from_this<SessionOutbox> {
  public:
-  SessionOutbox(Session& session, EnclaveCounters& counters)
-      : session_(session), counters_(counters) {}
+  SessionOutbox(http2::GrpcServer& server, http2::StreamId stream, EnclaveCounters& counters)
+      : later_(server.later()), stream_(stream), counters_(counters) {}
 
   void Send(ReplyBatch& replies) override BULLA_EXCLUDES(mutex_) {
     {
@@ -37,9 +39,9 @@ class SessionOutbox final : public ReplySink {
       in_flight_ -= std::min(in_flight_, replies.signs.size() + replies.creates.size());
       if (ended_) return;
       pending_.Append(replies);
-      if (!BeginWrite()) return;
+      if (std::exchange(flush_posted_, true)) return;
     }
-    Write();
+    later_([self = shared_from_this()](http2::GrpcServer& server) { self->Flush(server); });
   }
 
   // Counts a frame in. False when it would be over the bound.
@@ -50,90 +52,82 @@ class SessionOutbox final : public ReplySink {
     return true;
   }
 
-  void OnWriteDone(bool ok) BULLA_EXCLUDES(mutex_) {
-    bool finish = false;
-    {
-      MutexLock lock(mutex_);
-      writing_ = false;
-      if (!ok) ended_ = true;
-      finish = ended_;
-      if (!finish && !BeginWrite()) return;
-    }
-    if (finish) {
-      session_.Finish(grpc::Status::OK);
-    } else {
-      Write();
-    }
-  }
-
-  // No more frames will come: nobody reads the replies.
-  void End(const grpc::Status& status) BULLA_EXCLUDES(mutex_) {
-    {
-      MutexLock lock(mutex_);
-      if (std::exchange(ended_, true)) return;
-      if (writing_) return;  // OnWriteDone finishes
-    }
-    session_.Finish(status);
+  // Nobody reads replies any more.
+  void End() BULLA_EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
+    ended_ = true;
+    pending_.clear();
   }
 
  private:
-  // Takes what is pending for the next frame; false when there is nothing, or a write is under way.
-  bool BeginWrite() BULLA_REQUIRES(mutex_) {
-    if (writing_ || pending_.empty()) return false;
+  // On the loop's thread.
+  void Flush(http2::GrpcServer& server) BULLA_EXCLUDES(mutex_) {
+    while (TakeFrame()) {
+      EncodeReply(sending_, frame_);
+      counters_.Increment("frames_out");
+      bytes_.clear();
+      frame_.AppendToString(&bytes_);
+      server.Send(stream_, AsBytes(bytes_));
+    }
+  }
+  // False when nothing is pending; then the next Send() wakes the loop again.
+  bool TakeFrame() BULLA_EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
+    if (pending_.empty()) {
+      flush_posted_ = false;
+      return false;
+    }
     MoveFront(pending_.signs, kFrameSignsMax, sending_.signs);
     MoveFront(pending_.creates, kFrameCreatesMax, sending_.creates);
-    writing_ = true;
     return true;
   }
 
-  // Requires: BeginWrite() said so. While writing_ is set the session cannot finish, hence cannot
-  // be deleted, and frame and batch belong to this call alone.
-  void Write() {
-    EncodeReply(sending_, frame_);
-    counters_.Increment("frames_out");
-    session_.StartWrite(&frame_);
-  }
-
-  Session& session_;  // valid until ended_ and not writing_
+  const http2::GrpcServer::Later later_;
+  const http2::StreamId stream_;
   EnclaveCounters& counters_;
   Mutex mutex_;
   ReplyBatch pending_ BULLA_GUARDED_BY(mutex_);
   std::size_t in_flight_ BULLA_GUARDED_BY(mutex_) = 0;
-  bool writing_ BULLA_GUARDED_BY(mutex_) = false;
+  bool flush_posted_ BULLA_GUARDED_BY(mutex_) = false;
   bool ended_ BULLA_GUARDED_BY(mutex_) = false;
-  // Owned by whoever set writing_.
+  // The loop's.
   ReplyBatch sending_;
   wire::v1::ReplyFrame frame_;
+  std::string bytes_;
 };
 
-Session::Session(Workers& workers, EnclaveCounters& counters, const Clock& clock)
+Session::Session(Workers& workers, EnclaveCounters& counters, const Clock& clock,
+                 http2::GrpcServer& server, http2::StreamId stream)
     : workers_(workers),
       counters_(counters),
       clock_(clock),
-      outbox_(std::make_shared<SessionOutbox>(*this, counters)) {
-  StartRead(&incoming_);
-}
+      server_(server),
+      stream_(stream),
+      outbox_(std::make_shared<SessionOutbox>(server, stream, counters)) {}
 
-void Session::OnReadDone(bool ok) {
-  if (!ok) return outbox_->End(grpc::Status::OK);
-  absl::Status decoded = DecodeRequest(incoming_, batch_);
+Session::~Session() { outbox_->End(); }
+
+void Session::OnMessage(ByteSpan message) {
+  const absl::Status decoded =
+      incoming_.ParseFromArray(message.data(), static_cast<int>(message.size()))
+          ? DecodeRequest(incoming_, batch_)
+          : absl::InvalidArgumentError("request frame: is no protobuf");
   if (!decoded.ok()) {
     LogError("request_frame_refused", {{"reason", std::string(decoded.message())}});
-    return outbox_->End({grpc::StatusCode::INVALID_ARGUMENT, std::string(decoded.message())});
+    return server_.Finish(stream_,
+                          {absl::StatusCode::kInvalidArgument, std::string(decoded.message()), ""});
   }
   if (!outbox_->Admit(batch_.signs.size() + batch_.creates.size())) {
-    return outbox_->End({grpc::StatusCode::RESOURCE_EXHAUSTED, "too many requests in flight"});
+    return server_.Finish(
+        stream_, {absl::StatusCode::kResourceExhausted, "too many requests in flight", ""});
   }
   counters_.Increment("frames_in");
   if (!batch_.signs.empty()) {
     counters_.histogram("batch_size").Record(static_cast<double>(batch_.signs.size()));
   }
   workers_.Submit(batch_, clock_.Now(), outbox_);
-  StartRead(&incoming_);
 }
 
-void Session::OnWriteDone(bool ok) { outbox_->OnWriteDone(ok); }
-
-void Session::OnDone() { delete this; }
+void Session::OnHalfClose() { server_.Finish(stream_, {}); }
 
 }  // namespace bulla

@@ -1,38 +1,38 @@
 #pragma once
 
-// One stream from a gateway: frames come in and go to the workers, replies go out as the previous
-// write ends, so that what gathers meanwhile leaves as one frame. Reactions decode, hand over and
-// return; they never sign and never block.
+// One stream from a gateway: frames come in and go to the workers, replies go out as the event loop
+// comes to it, so that what gathers meanwhile leaves as one frame. What is called decodes, hands
+// over and returns; it never signs and never blocks.
 
 #include <memory>
 
-#include <grpcpp/support/server_callback.h>
-
 #include "base/clock.h"
 #include "enclave/workers.h"
+#include "http2/grpc_server.h"
 #include "wire/enclave.pb.h"
 
 namespace bulla {
 
 class SessionOutbox;
 
-// Owned by gRPC from its making to OnDone, where it deletes itself.
-class Session final : public grpc::ServerBidiReactor<wire::v1::RequestFrame, wire::v1::ReplyFrame> {
+// Confined to its connection's loop.
+class Session final : public http2::GrpcHandler {
  public:
   // Counts its frames in `counters`. All outlive it.
-  Session(Workers& workers, EnclaveCounters& counters, const Clock& clock);
+  Session(Workers& workers, EnclaveCounters& counters, const Clock& clock,
+          http2::GrpcServer& server, http2::StreamId stream);
+  ~Session() override;
+
+  void OnMessage(ByteSpan message) override;
+  void OnHalfClose() override;
 
  private:
-  friend class SessionOutbox;
-
-  void OnReadDone(bool ok) override;
-  void OnWriteDone(bool ok) override;
-  void OnDone() override;
-
   Workers& workers_;
   EnclaveCounters& counters_;
   const Clock& clock_;
-  // Touched by reads only, one at a time.
+  http2::GrpcServer& server_;
+  const http2::StreamId stream_;
+  // Of the message that is being taken.
   wire::v1::RequestFrame incoming_;
   RequestBatch batch_;
   const std::shared_ptr<SessionOutbox> outbox_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <functional>
 #include <sys/socket.h>
 #include <utility>
 
@@ -25,11 +26,11 @@ absl::Status Lost(const error_code& error) {
 
 }  // namespace
 
-std::shared_ptr<Connection> Connection::Start(const asio::any_io_executor& executor, UniqueFd fd,
-                                              const Clock& clock, const Session::Options& options,
+std::shared_ptr<Connection> Connection::Start(asio::io_context& io, UniqueFd fd, const Clock& clock,
+                                              const Session::Options& options,
                                               std::unique_ptr<Protocol> protocol) {
-  std::shared_ptr<Connection> connection(
-      new Connection(executor, clock, options, std::move(protocol)));
+  std::shared_ptr<Connection> connection(new Connection(io, clock, options, std::move(protocol)));
+  connection->OpenDoor();
   if (absl::Status taken = connection->Take(std::move(fd)); !taken.ok()) {
     connection->Close(std::move(taken));
   } else {
@@ -39,15 +40,39 @@ std::shared_ptr<Connection> Connection::Start(const asio::any_io_executor& execu
   return connection;
 }
 
-Connection::Connection(const asio::any_io_executor& executor, const Clock& clock,
-                       const Session::Options& options, std::unique_ptr<Protocol> protocol)
-    : clock_(clock),
-      socket_(executor),
-      timer_(executor),
+Connection::Connection(asio::io_context& io, const Clock& clock, const Session::Options& options,
+                       std::unique_ptr<Protocol> protocol)
+    : io_(io),
+      clock_(clock),
+      socket_(io),
+      timer_(io),
       protocol_(std::move(protocol)),
       session_(
-          options, *protocol_, [this] { TurnSoon(); }, clock.Now()) {
-  protocol_->Attach(session_);
+          options, *protocol_, [this] { TurnSoon(); }, clock.Now()) {}
+
+Connection::~Connection() { ShutDoor(); }
+
+// The post is made under the lock: whoever has shut the door knows that nobody is at work on the
+// loop any more.
+void Connection::OpenDoor() {
+  {
+    MutexLock lock(door_->mutex);
+    door_->io = &io_;
+  }
+  protocol_->Attach(session_,
+                    [door = door_, weak = weak_from_this()](std::function<void()> function) {
+                      MutexLock lock(door->mutex);
+                      if (door->io == nullptr) return;
+                      asio::post(*door->io, [weak, function = std::move(function)] {
+                        const std::shared_ptr<Connection> self = weak.lock();
+                        if (self != nullptr && !self->closed_) function();
+                      });
+                    });
+}
+
+void Connection::ShutDoor() {
+  MutexLock lock(door_->mutex);
+  door_->io = nullptr;
 }
 
 absl::Status Connection::Take(UniqueFd fd) {
@@ -71,7 +96,7 @@ void Connection::Close(absl::Status reason) {
 
 void Connection::TurnSoon() {
   if (closed_ || std::exchange(turn_posted_, true)) return;
-  asio::post(socket_.get_executor(), [self = shared_from_this()] {
+  asio::post(io_, [self = shared_from_this()] {
     self->turn_posted_ = false;
     self->Turn();
   });
@@ -156,6 +181,7 @@ void Connection::Arm(MonotonicTime due) {
 
 void Connection::End(const absl::Status& reason) {
   if (std::exchange(closed_, true)) return;
+  ShutDoor();
   error_code ignored;
   socket_.close(ignored);
   timer_.cancel();

@@ -39,15 +39,14 @@ class ConnectionTest : public testing::Test {
 
   std::shared_ptr<Connection> StartServer(UniqueFd fd, Session::Options options = {}) {
     options.role = Session::Role::kServer;
-    return Connection::Start(io.get_executor(), std::move(fd), clock, options,
+    return Connection::Start(io, std::move(fd), clock, options,
                              std::make_unique<GrpcServer>(GrpcServer::Options{}, methods));
   }
   std::pair<std::shared_ptr<Connection>, GrpcClient*> StartClient(UniqueFd fd,
                                                                   Session::Options options = {}) {
     auto client = std::make_unique<GrpcClient>(GrpcClient::Options{.authority = "test"});
     GrpcClient* const raw = client.get();
-    return {Connection::Start(io.get_executor(), std::move(fd), clock, options, std::move(client)),
-            raw};
+    return {Connection::Start(io, std::move(fd), clock, options, std::move(client)), raw};
   }
   template <typename Condition>
   void RunUntil(Condition condition) {
@@ -137,6 +136,39 @@ TEST_F(ConnectionTest, IsClosedWhenItsPeerBreaksTheProtocol) {
   bool told = false;
   for (const auto& frame : frames::Parse(said)) told |= frame.type == frames::kGoAway;
   EXPECT_TRUE(told);
+}
+
+// A worker that has an answer when the loop is gone: its call is gone too, and nothing is posted.
+TEST_F(ConnectionTest, AnswersFromOtherThreadsMayOutliveTheLoop) {
+  auto [server_fd, client_fd] = SocketPair();
+  GrpcServer::Later later;
+  int answered = 0;
+  methods.AddUnary("/test.Service/Later", [&](GrpcServer& server, const GrpcRequest&, ByteSpan) {
+    later = server.later();
+  });
+  auto loop = std::make_unique<boost::asio::io_context>(1);
+  auto grpc = std::make_unique<GrpcServer>(GrpcServer::Options{}, methods);
+  std::weak_ptr<Connection> server = Connection::Start(
+      *loop, std::move(server_fd), clock, {.role = Session::Role::kServer}, std::move(grpc));
+  const auto [connection, client] = StartClient(std::move(client_fd));
+  client->Unary("/test.Service/Later", AsBytes("x"), std::nullopt, clock.Now(),
+                [](const GrpcStatus&, ByteSpan) {});
+  const MonotonicTime end = clock.Now() + seconds(20);
+  while (!later && clock.Now() < end) {
+    io.poll();
+    loop->poll();
+  }
+  ASSERT_TRUE(later);
+  later([&](GrpcServer&) { ++answered; });
+  loop->poll();
+  EXPECT_EQ(answered, 1);
+  server.lock()->Abort(absl::CancelledError("stopping"));
+  loop.reset();
+  later([&](GrpcServer&) { ++answered; });
+  EXPECT_EQ(answered, 1);
+  EXPECT_TRUE(server.expired());
+  connection->Close({});
+  io.run();
 }
 
 // Whoever asks and does not read is not listened to: what he makes us keep is bounded by what the

@@ -129,7 +129,7 @@ class ServerOfOurs : public testing::Test {
   void Serve(UniqueFd fd) {
     auto server = std::make_unique<GrpcServer>(GrpcServer::Options{}, methods);
     calls = server.get();
-    connection = Connection::Start(loop.io().get_executor(), std::move(fd), clock,
+    connection = Connection::Start(loop.io(), std::move(fd), clock,
                                    {.role = Session::Role::kServer, .memory_bytes_max = 9'000'000},
                                    std::move(server));
   }
@@ -392,7 +392,7 @@ class GrpcppServerTest : public testing::Test {
       auto owned = std::make_unique<GrpcClient>(
           GrpcClient::Options{.authority = "test", .message_bytes_max = 5 * 1024 * 1024});
       client = owned.get();
-      return Connection::Start(loop.io().get_executor(), std::move(*fd), clock,
+      return Connection::Start(loop.io(), std::move(*fd), clock,
                                {.memory_bytes_max = 6 * 1024 * 1024}, std::move(owned));
     });
   }

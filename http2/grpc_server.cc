@@ -56,6 +56,12 @@ void GrpcServer::Answer(StreamId stream, ByteSpan message) {
   Finish(stream, {});
 }
 
+GrpcServer::Later GrpcServer::later() {
+  return [this, post = post()](std::function<void(GrpcServer&)> function) {
+    post([this, function = std::move(function)] { function(*this); });
+  };
+}
+
 std::shared_ptr<GrpcServer::Call> GrpcServer::Find(StreamId stream) const {
   const auto found = calls_.find(stream);
   return found == calls_.end() ? nullptr : found->second;

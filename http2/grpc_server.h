@@ -91,6 +91,11 @@ class GrpcServer final : public Protocol {
   // Both: what a unary call is answered with.
   void Answer(StreamId call, ByteSpan message);
 
+  // For answers that are made on other threads: has a function called with this server on the
+  // session's thread, from any thread, also after the connection is gone; then it is not called.
+  using Later = std::function<void(std::function<void(GrpcServer&)>)>;
+  Later later();
+
   std::size_t calls() const { return calls_.size(); }
 
   // Protocol

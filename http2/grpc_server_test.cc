@@ -71,8 +71,8 @@ class GrpcTest : public testing::Test {
     methods.AddStream("/test.Service/Echo", [](GrpcServer& grpc, const GrpcRequest& request) {
       return std::make_unique<Echo>(grpc, request.stream);
     });
-    server.Attach(server_session);
-    client.Attach(client_session);
+    server.Attach(server_session, nullptr);
+    client.Attach(client_session, nullptr);
   }
 
   void Pump() {

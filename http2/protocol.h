@@ -3,6 +3,9 @@
 // Who speaks on a session: gRPC's two ends. Free of I/O as the session is; http2/connection carries
 // both.
 
+#include <functional>
+#include <utility>
+
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/status.h"
@@ -13,8 +16,15 @@ namespace bulla::http2 {
 // Confined to its session's thread.
 class Protocol : public SessionEvents {
  public:
+  // Has a function called on the session's thread, soon, from any thread; not when the connection
+  // is over by then.
+  using Post = std::function<void(std::function<void()>)>;
+
   // Once, before anything else. The session outlives it, or OnOver() is told.
-  void Attach(Session& session) { session_ = &session; }
+  void Attach(Session& session, Post post) {
+    session_ = &session;
+    post_ = std::move(post);
+  }
 
   // Does what is due; returns when there will be something again.
   virtual MonotonicTime Tick(MonotonicTime now) = 0;
@@ -26,9 +36,11 @@ class Protocol : public SessionEvents {
     BULLA_CHECK(session_ != nullptr, "a protocol is attached to a session before it is used");
     return *session_;
   }
+  const Post& post() const { return post_; }
 
  private:
   Session* session_ = nullptr;
+  Post post_;
 };
 
 }  // namespace bulla::http2

@@ -76,7 +76,7 @@ void TryServer(ByteSpan bytes, std::size_t piece) {
   const MonotonicTime now{std::chrono::hours(1)};
   GrpcServer server({.message_bytes_max = 50'000, .partial_bytes_max = 100'000}, methods);
   Session session(OptionsOf(Session::Role::kServer), server, nullptr, now);
-  server.Attach(session);
+  server.Attach(session, nullptr);
   session.Feed(AsBytes(http2_frames::Hello()), now);
   FeedAll(session, server, bytes, piece, now);
   BULLA_CHECK(server.calls() == 0, "no call outlives its connection");
@@ -88,7 +88,7 @@ void TryClient(ByteSpan bytes, std::size_t piece) {
   int unary_done = 0;
   GrpcClient client({.authority = "x", .message_bytes_max = 50'000});
   Session session(OptionsOf(Session::Role::kClient), client, nullptr, now);
-  client.Attach(session);
+  client.Attach(session, nullptr);
   client.Unary("/a", AsBytes("x"), std::chrono::milliseconds(5), now,
                [&](const GrpcStatus&, ByteSpan) { ++unary_done; });
   const std::optional<StreamId> stream = client.Start("/b", std::nullopt, now, call);

@@ -9,7 +9,6 @@
 #include <thread>
 #include <utility>
 
-#include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/dispatch.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
@@ -60,11 +59,11 @@ std::string PathOf(std::string_view method) {
 // A gRPC client on a connection, both on their loop. Confined to its thread.
 class Client {
  public:
-  Client(const asio::any_io_executor& executor, UniqueFd fd, const Clock& clock) {
+  Client(asio::io_context& io, UniqueFd fd, const Clock& clock) {
     auto client = std::make_unique<GrpcClient>(GrpcClient::Options{.authority = "enclave"});
     grpc_ = client.get();
-    connection_ = http2::Connection::Start(executor, std::move(fd), clock, SessionOptions(),
-                                           std::move(client));
+    connection_ =
+        http2::Connection::Start(io, std::move(fd), clock, SessionOptions(), std::move(client));
   }
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
@@ -85,26 +84,26 @@ class Client {
 class FrameStream final : public http2::GrpcCallEvents,
                           public std::enable_shared_from_this<FrameStream> {
  public:
-  FrameStream(asio::any_io_executor executor, UniqueFd fd, const Clock& clock)
-      : executor_(std::move(executor)), clock_(clock), fd_(std::move(fd)) {}
+  FrameStream(asio::io_context& io, UniqueFd fd, const Clock& clock)
+      : io_(io), clock_(clock), fd_(std::move(fd)) {}
 
   // Any thread. On the loop's own the write is done at once and leaves with this turn.
   void PostStart(FrameEvents& events) {
-    asio::post(executor_, [self = shared_from_this(), &events] { self->Start(events); });
+    asio::post(io_, [self = shared_from_this(), &events] { self->Start(events); });
   }
   void PostWrite(const RequestBatch& batch) {
     EncodeRequest(batch, outgoing_);
     outgoing_bytes_.clear();
     outgoing_.AppendToString(&outgoing_bytes_);
-    asio::dispatch(executor_, [self = shared_from_this()] { self->Write(); });
+    asio::dispatch(io_, [self = shared_from_this()] { self->Write(); });
   }
   void PostClose() {
-    asio::post(executor_, [self = shared_from_this()] {
+    asio::post(io_, [self = shared_from_this()] {
       if (self->client_) self->client_->Close();
     });
   }
   void PostFinish() {
-    asio::post(executor_, [self = shared_from_this()] {
+    asio::post(io_, [self = shared_from_this()] {
       self->client_.reset();
       self->events_->OnClosed();
     });
@@ -113,7 +112,7 @@ class FrameStream final : public http2::GrpcCallEvents,
  private:
   void Start(FrameEvents& events) {
     events_ = &events;
-    client_ = std::make_unique<Client>(executor_, std::move(fd_), clock_);
+    client_ = std::make_unique<Client>(io_, std::move(fd_), clock_);
     stream_ = client_->grpc().Start(PathOf("Session"), std::nullopt, clock_.Now(), *this);
     if (writing_) Write();
   }
@@ -143,7 +142,7 @@ class FrameStream final : public http2::GrpcCallEvents,
     WriteIsDone(false);
   }
 
-  const asio::any_io_executor executor_;
+  asio::io_context& io_;
   const Clock& clock_;
   UniqueFd fd_;  // until Start()
   FrameEvents* events_ = nullptr;
@@ -176,12 +175,11 @@ class Http2FrameConnection final : public FrameConnection {
 
 class Http2ControlConnection final : public ControlConnection {
  public:
-  Http2ControlConnection(asio::any_io_executor executor, UniqueFd fd, const Clock& clock)
-      : executor_(std::move(executor)), clock_(clock), calls_(std::make_shared<Calls>()) {
-    asio::post(executor_,
-               [executor = executor_, fd = std::move(fd), &clock, calls = calls_]() mutable {
-                 calls->client.emplace(executor, std::move(fd), clock);
-               });
+  Http2ControlConnection(asio::io_context& io, UniqueFd fd, const Clock& clock)
+      : io_(io), clock_(clock), calls_(std::make_shared<Calls>()) {
+    asio::post(io_, [&io, fd = std::move(fd), &clock, calls = calls_]() mutable {
+      calls->client.emplace(io, std::move(fd), clock);
+    });
   }
   ~Http2ControlConnection() override { CancelAll(); }
 
@@ -215,7 +213,7 @@ class Http2ControlConnection final : public ControlConnection {
   }
 
   void CancelAll() override {
-    asio::post(executor_, [calls = calls_] {
+    asio::post(io_, [calls = calls_] {
       if (!calls->client) return;
       calls->client->grpc().CancelAll();
       calls->client.reset();
@@ -230,24 +228,23 @@ class Http2ControlConnection final : public ControlConnection {
 
   template <typename Request, typename Reply>
   void Call(std::string_view method, const Request& request, Timeout timeout, Done<Reply> done) {
-    asio::post(
-        executor_, [calls = calls_, path = PathOf(method), bytes = request.SerializeAsString(),
-                    timeout, &clock = clock_, done = std::move(done)]() mutable {
-          if (!calls->client) return done(absl::CancelledError("disconnected"));
-          calls->client->grpc().Unary(
-              path, AsBytes(bytes), timeout, clock.Now(),
-              [done = std::move(done)](const GrpcStatus& status, ByteSpan message) {
-                if (!status.ok()) return done(FromGrpc(status));
-                Reply reply;
-                if (!reply.ParseFromArray(message.data(), static_cast<int>(message.size()))) {
-                  return done(absl::InternalError("the enclave's answer is no protobuf"));
-                }
-                done(std::move(reply));
-              });
-        });
+    asio::post(io_, [calls = calls_, path = PathOf(method), bytes = request.SerializeAsString(),
+                     timeout, &clock = clock_, done = std::move(done)]() mutable {
+      if (!calls->client) return done(absl::CancelledError("disconnected"));
+      calls->client->grpc().Unary(
+          path, AsBytes(bytes), timeout, clock.Now(),
+          [done = std::move(done)](const GrpcStatus& status, ByteSpan message) {
+            if (!status.ok()) return done(FromGrpc(status));
+            Reply reply;
+            if (!reply.ParseFromArray(message.data(), static_cast<int>(message.size()))) {
+              return done(absl::InternalError("the enclave's answer is no protobuf"));
+            }
+            done(std::move(reply));
+          });
+    });
   }
 
-  const asio::any_io_executor executor_;
+  asio::io_context& io_;
   const Clock& clock_;
   const std::shared_ptr<Calls> calls_;
 };
@@ -265,7 +262,7 @@ class Http2Transport::Loop {
     io_.stop();
     thread_.join();
   }
-  asio::any_io_executor executor() { return io_.get_executor(); }
+  asio::io_context& io() { return io_; }
 
  private:
   asio::io_context io_{1};
@@ -290,14 +287,14 @@ Http2Transport::Loop& Http2Transport::NextLoop() {
 absl::StatusOr<std::shared_ptr<ControlConnection>> Http2Transport::DialControlBlocking(
     const Address& address) {
   BULLA_ASSIGN_OR_RETURN(UniqueFd fd, DialBlocking(address, kDialTimeout));
-  return std::make_shared<Http2ControlConnection>(NextLoop().executor(), std::move(fd), clock_);
+  return std::make_shared<Http2ControlConnection>(NextLoop().io(), std::move(fd), clock_);
 }
 
 absl::StatusOr<std::unique_ptr<FrameConnection>> Http2Transport::DialFramesBlocking(
     const Address& address) {
   BULLA_ASSIGN_OR_RETURN(UniqueFd fd, DialBlocking(address, kDialTimeout));
   return std::make_unique<Http2FrameConnection>(
-      std::make_shared<FrameStream>(NextLoop().executor(), std::move(fd), clock_));
+      std::make_shared<FrameStream>(NextLoop().io(), std::move(fd), clock_));
 }
 
 }  // namespace bulla

@@ -3,19 +3,21 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <fmt/format.h>
-#include <grpcpp/server.h>
-#include <grpcpp/server_builder.h>
+#include <grpcpp/create_channel_posix.h>
 #include <gtest/gtest.h>
 #include <map>
 #include <random>
 #include <set>
 
 #include "base/random.h"
+#include "enclave/server.h"
 #include "enclave/service.h"
 #include "kms/sealed_key.h"
 #include "tests/fakes/local_kms.h"
 #include "tests/fakes/small_key_cache.h"
+#include "wire/enclave.grpc.pb.h"
 #include "wire/key_policy.h"
 
 namespace bulla {
@@ -51,14 +53,18 @@ class Sealing : public testing::Test, protected LocalKmsWorld {
     service_of_enclave_ = std::make_unique<EnclaveService>(
         EnclaveService::Parts{*workers_, *operations_, *cache_, *deks_, *kms_, time_}, "simulated",
         1);
-    grpc::ServerBuilder builder;
-    builder.RegisterService(service_of_enclave_.get());
-    server_of_enclave_ = builder.BuildAndStart();
-    enclave_ = wire::v1::Enclave::NewStub(server_of_enclave_->InProcessChannel({}));
+    char name[] = "/tmp/bulla-sealing-XXXXXX";
+    dir_ = ::mkdtemp(name);
+    const Address address = *Address::Parse("unix:" + dir_ + "/enclave");
+    server_of_enclave_ = *EnclaveServer::Start(address, *service_of_enclave_, time_);
+    // grpc++: the parent's own code is not ours.
+    enclave_ = wire::v1::Enclave::NewStub(grpc::CreateInsecureChannelFromFd(
+        "enclave", DialBlocking(address, milliseconds(1000))->Release()));
   }
   ~Sealing() override {
     enclave_.reset();
-    server_of_enclave_->Shutdown();
+    server_of_enclave_.reset();
+    std::filesystem::remove_all(dir_);
   }
 
   // ---- What a parent can ask for
@@ -149,7 +155,8 @@ class Sealing : public testing::Test, protected LocalKmsWorld {
       std::make_unique<Workers>(Workers::Options{.threads = 1, .queue_max = 16}, *operations_);
   std::unique_ptr<KmsClient> kms_;
   std::unique_ptr<EnclaveService> service_of_enclave_;
-  std::unique_ptr<grpc::Server> server_of_enclave_;
+  std::string dir_;
+  std::unique_ptr<EnclaveServer> server_of_enclave_;
   std::unique_ptr<wire::v1::Enclave::Stub> enclave_;
   std::map<DekId, Bytes> own_;
 };

@@ -23,7 +23,7 @@ ROOMS = {
     "store": {"base"},
     "store/sqlite": {"base", "store"},
     "kms": {"base", "crypto", "attest"},
-    "enclave": {"base", "crypto", "kms", "attest", "wire"},
+    "enclave": {"base", "http2", "crypto", "kms", "attest", "wire"},
     "localkms": {"base", "crypto", "kms", "attest"},
     # The gateway's: besides base and wire, which each of them may.
     "gateway/call": {"store"},

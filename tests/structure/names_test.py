@@ -11,7 +11,7 @@ import sys
 
 # The rooms that each program is linked from; their tests add tests/fakes.
 PROGRAMS = {
-    "bulla-enclave": ["base", "crypto", "wire", "attest", "kms", "enclave"],
+    "bulla-enclave": ["base", "http2", "crypto", "wire", "attest", "kms", "enclave"],
     "bulla-gateway": ["base", "http2", "wire", "store", "gateway"],
     "bulla-kms": ["base", "crypto", "attest", "kms", "localkms"],
     "bulla": ["base", "crypto", "cli"],
