@@ -32,6 +32,7 @@
 #include "gateway/config/apply.h"
 #include "gateway/config/options.h"
 #include "gateway/config/watch.h"
+#include "gateway/grpc/callback_threads.h"
 #include "gateway/grpc/server.h"
 #include "gateway/http/server.h"
 #include "gateway/keys/key_service.h"
@@ -39,7 +40,6 @@
 #include "gateway/routing/data_plane.h"
 #include "gateway/unlock/kms_forwarder.h"
 #include "store/sqlite/store.h"
-#include "wire/grpc_callbacks.h"
 
 namespace bulla {
 namespace {

@@ -1,4 +1,4 @@
-#include "wire/grpc_callbacks.h"
+#include "gateway/grpc/callback_threads.h"
 
 #include <algorithm>
 #include <chrono>
@@ -17,7 +17,7 @@
 
 #include "base/await.h"
 #include "base/log.h"
-#include "wire/enclave.grpc.pb.h"
+#include "bulla/v1/signer.grpc.pb.h"
 
 namespace bulla {
 namespace {
@@ -27,16 +27,16 @@ constexpr std::size_t kThreadsMin = 2;  // that gRPC starts
 
 // A call with a callback on a channel that leads nowhere, cancelled before it begins.
 struct CancelledCall {
-  std::unique_ptr<wire::v1::Enclave::Stub> stub;
+  std::unique_ptr<v1::Signer::Stub> stub;
   grpc::ClientContext context;
-  wire::v1::ProbeRequest request;
-  wire::v1::ProbeReply reply;
+  v1::GetKeyRequest request;
+  v1::GetKeyResponse reply;
 
   CancelledCall(const std::shared_ptr<grpc::Channel>& channel,
                 std::function<void(grpc::Status)> done)
-      : stub(wire::v1::Enclave::NewStub(channel)) {
+      : stub(v1::Signer::NewStub(channel)) {
     context.TryCancel();
-    stub->async()->Probe(&context, &request, &reply, std::move(done));
+    stub->async()->GetKey(&context, &request, &reply, std::move(done));
   }
 };
 

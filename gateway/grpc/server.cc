@@ -13,10 +13,10 @@
 #include "bulla/v1/signer.grpc.pb.h"
 #include "gateway/frontend/call_rules.h"
 #include "gateway/frontend/metrics.h"
+#include "gateway/grpc/callback_threads.h"
 #include "gateway/grpc/listener.h"
 #include "gateway/grpc/shared.h"
 #include "gateway/grpc/sign_stream.h"
-#include "wire/grpc_callbacks.h"
 
 namespace bulla {
 namespace {
