@@ -12,6 +12,10 @@ using Code = absl::StatusCode;
 
 constexpr Header kOkFields[] = {{":status", "200"}, {"content-type", "application/grpc"}};
 
+void AppendAll(const HeaderBlock& block, std::vector<Header>& fields) {
+  for (std::size_t i = 0; i < block.size(); ++i) fields.push_back(block[i]);
+}
+
 }  // namespace
 
 void GrpcMethods::AddUnary(std::string path, Unary answer) {
@@ -26,10 +30,18 @@ void GrpcMethods::AddStream(std::string path, Begin begin) {
 
 // ---- Answers ---------------------------------------------------------------------------------
 
+void GrpcServer::AddMetadata(StreamId stream, std::string_view name, std::string_view value) {
+  if (const std::shared_ptr<Call> call = Find(stream)) call->metadata.Add(name, value);
+}
+
 void GrpcServer::Send(StreamId stream, ByteSpan message) {
   const std::shared_ptr<Call> call = Find(stream);
   if (call == nullptr) return;
-  if (!std::exchange(call->answered, true)) session().Respond(stream, kOkFields, /*end=*/false);
+  if (!std::exchange(call->answered, true)) {
+    std::vector<Header> fields(std::begin(kOkFields), std::end(kOkFields));
+    AppendAll(call->metadata, fields);
+    session().Respond(stream, fields, /*end=*/false);
+  }
   message_.clear();
   AppendGrpcMessage(message, message_);
   session().Send(stream, AsBytes(message_));
@@ -42,6 +54,7 @@ void GrpcServer::Finish(StreamId stream, const GrpcStatus& status) {
   std::vector<Header> fields;
   if (!call->answered) fields.assign(std::begin(kOkFields), std::end(kOkFields));
   status_fields.AppendTo(fields);
+  AppendAll(call->metadata, fields);
   if (status.code == Code::kUnimplemented) fields.push_back({"grpc-accept-encoding", "identity"});
   if (call->answered) {
     session().End(stream, fields);
@@ -91,6 +104,7 @@ void GrpcServer::OnHeaders(StreamId stream, const HeaderBlock& headers) {
   if (call->method->one_request) {
     call->headers = headers;
     call->complete_by = session().now() + options_.request_timeout;
+    next_due_ = std::min(next_due_, call->complete_by);
   } else {
     call->handler = call->method->begin(
         *this, {.stream = stream, .headers = headers, .deadline = call->deadline});
@@ -119,15 +133,40 @@ GrpcStatus GrpcServer::Check(const HeaderBlock& headers, Call& call) {
     }
     const MonotonicTime now = session().now();
     if (*timeout < MonotonicTime::max() - now) call.deadline = now + *timeout;
+    next_due_ = std::min(next_due_, call.deadline);
   }
   return {};
 }
 
 void GrpcServer::OnData(StreamId stream, ByteSpan bytes) {
   const std::shared_ptr<Call> call = Find(stream);
-  const std::size_t size = bytes.size();
+  if (call == nullptr) return session().Consume(stream, bytes.size());
+  if (call->held.empty()) {
+    const std::size_t size = bytes.size();
+    TakeData(stream, call, bytes);
+    Consume(stream, *call, size - bytes.size());
+  }
+  call->held.append(AsText(bytes));  // at most a stream's window
+}
+
+void GrpcServer::Resume(StreamId stream) {
+  const std::shared_ptr<Call> call = Find(stream);
+  if (call == nullptr || call->held.empty()) return;
+  const std::string held = std::exchange(call->held, {});
+  ByteSpan bytes = AsBytes(held);
+  TakeData(stream, call, bytes);
+  Consume(stream, *call, held.size() - bytes.size());
+  call->held = AsText(bytes);
+  if (call->held.empty() && call->half_closed && call == Find(stream)) TakeEnd(stream, *call);
+}
+
+void GrpcServer::TakeData(StreamId stream, const std::shared_ptr<Call>& call, ByteSpan& bytes) {
   using Found = GrpcMessageReader::Found;
-  for (Found found = Found::kMessage; found == Found::kMessage && call != nullptr;) {
+  for (Found found = Found::kMessage; found == Found::kMessage && call == Find(stream);) {
+    if (call->handler != nullptr && !call->handler->WantsMessage()) {
+      call->complete_by = MonotonicTime::max();  // it is we who do not read on
+      return;
+    }
     ByteSpan message;
     found = call->reader.Next(bytes, message);
     if (found == Found::kMessage) TakeMessage(stream, *call, message);
@@ -141,13 +180,16 @@ void GrpcServer::OnData(StreamId stream, ByteSpan bytes) {
                                   call->reader.announced_bytes(), options_.message_bytes_max),
                       ""});
     }
-    if (call != Find(stream)) break;  // it was ended
   }
-  if (call != nullptr && call == Find(stream) &&
-      session().unsent_bytes(stream) > options_.untaken_bytes_max) {
-    call->withheld += size;
+  if (call != Find(stream)) bytes = {};  // nobody looks at the rest
+}
+
+// A caller who does not take his answers has no room made for what he sends.
+void GrpcServer::Consume(StreamId stream, Call& call, std::size_t bytes) {
+  if (session().unsent_bytes(stream) > options_.untaken_bytes_max) {
+    call.withheld += bytes;
   } else {
-    session().Consume(stream, size);
+    session().Consume(stream, bytes);
   }
 }
 
@@ -176,23 +218,28 @@ void GrpcServer::CountPartial(StreamId stream, Call& call) {
   // Of a stream, each message has its time.
   if (!call.method->one_request && call.complete_by == MonotonicTime::max() && kept > 0) {
     call.complete_by = session().now() + options_.request_timeout;
+    next_due_ = std::min(next_due_, call.complete_by);
   }
 }
 
 void GrpcServer::OnEnd(StreamId stream) {
   const std::shared_ptr<Call> call = Find(stream);
   if (call == nullptr) return;
-  if (call->reader.in_message()) {
+  call->half_closed = true;
+  if (call->held.empty()) TakeEnd(stream, *call);
+}
+
+void GrpcServer::TakeEnd(StreamId stream, Call& call) {
+  if (call.reader.in_message()) {
     return Finish(stream, {Code::kInvalidArgument, "the last message is not complete", ""});
   }
-  if (!call->method->one_request) return call->handler->OnHalfClose();
-  if (call->messages == 0) {
+  if (!call.method->one_request) return call.handler->OnHalfClose();
+  if (call.messages == 0) {
     return Finish(stream, {Code::kInvalidArgument, "no message, want one", ""});
   }
-  call->complete_by = MonotonicTime::max();
-  call->method->answer(*this,
-                       {.stream = stream, .headers = call->headers, .deadline = call->deadline},
-                       AsBytes(call->request));
+  call.complete_by = MonotonicTime::max();
+  call.method->answer(*this, {.stream = stream, .headers = call.headers, .deadline = call.deadline},
+                      AsBytes(call.request));
 }
 
 void GrpcServer::OnWritten(StreamId stream) {
@@ -204,7 +251,9 @@ void GrpcServer::OnWritten(StreamId stream) {
 
 void GrpcServer::OnClosed(StreamId stream, ErrorCode) { Forget(stream); }
 
+// Looks at every call only when one is due: it is asked in each turn of the loop.
 MonotonicTime GrpcServer::Tick(MonotonicTime now) {
+  if (now < next_due_) return next_due_;
   std::vector<StreamId> late;
   MonotonicTime next = MonotonicTime::max();
   for (const auto& [stream, call] : calls_) {
@@ -218,7 +267,7 @@ MonotonicTime GrpcServer::Tick(MonotonicTime now) {
   for (const StreamId stream : late) {
     Finish(stream, {Code::kDeadlineExceeded, "not answered, or not asked, in time", ""});
   }
-  return next;
+  return next_due_ = next;
 }
 
 void GrpcServer::OnOver(const absl::Status&) {

@@ -34,6 +34,8 @@ class GrpcHandler {
   virtual void OnHalfClose() = 0;
   // What was sent has left.
   virtual void OnWritten() {}
+  // False: the next message waits, and the caller is held back, until GrpcServer::Resume().
+  virtual bool WantsMessage() const { return true; }
 };
 
 struct GrpcRequest {
@@ -67,8 +69,9 @@ class GrpcMethods {
   absl::flat_hash_map<std::string, Method> methods_;
 };
 
-// Confined to its session's thread.
-class GrpcServer final : public Protocol {
+// Confined to its session's thread. Derived from by who has to know more of a connection: methods
+// are given that object.
+class GrpcServer : public Protocol {
  public:
   struct Options {
     // Of a message: longer ones are refused by their prefix.
@@ -86,10 +89,15 @@ class GrpcServer final : public Protocol {
       : options_(options), methods_(methods) {}
 
   // A call that has ended is left alone.
+  // A field for the caller, with the headers of the answer and with its status: client libraries
+  // differ in which of the two they show. Requires: nothing is sent yet.
+  void AddMetadata(StreamId call, std::string_view name, std::string_view value);
   void Send(StreamId call, ByteSpan message);
   void Finish(StreamId call, const GrpcStatus& status);
   // Both: what a unary call is answered with.
   void Answer(StreamId call, ByteSpan message);
+  // Its handler wants messages again. Not from within OnMessage().
+  void Resume(StreamId call);
 
   // For answers that are made on other threads: has a function called with this server on the
   // session's thread, from any thread, also after the connection is gone; then it is not called.
@@ -97,6 +105,8 @@ class GrpcServer final : public Protocol {
   Later later();
 
   std::size_t calls() const { return calls_.size(); }
+  // That are kept of messages which have begun and not ended.
+  std::size_t partial_bytes() const { return partial_bytes_; }
 
   // Protocol
   MonotonicTime Tick(MonotonicTime now) override;
@@ -123,14 +133,21 @@ class GrpcServer final : public Protocol {
     std::string request;
     std::size_t messages = 0;
     std::size_t withheld = 0;  // bytes that are not consumed until the caller takes his answers
-    bool answered = false;     // headers have been sent
+    std::string held;          // not consumed and not looked at until the handler wants messages
+    bool half_closed = false;  // behind what is held
+    HeaderBlock metadata;
+    bool answered = false;  // headers have been sent
   };
   class OneRequest;
 
   std::shared_ptr<Call> Find(StreamId stream) const;
   // What is wrong with a request by its headers; OK when it can be taken.
   GrpcStatus Check(const HeaderBlock& headers, Call& call);
+  // Takes messages from the front of `bytes` for as long as they are wanted.
+  void TakeData(StreamId stream, const std::shared_ptr<Call>& call, ByteSpan& bytes);
   void TakeMessage(StreamId stream, Call& call, ByteSpan message);
+  void TakeEnd(StreamId stream, Call& call);
+  void Consume(StreamId stream, Call& call, std::size_t bytes);
   void CountPartial(StreamId stream, Call& call);
   void Forget(StreamId stream);
 
@@ -138,7 +155,8 @@ class GrpcServer final : public Protocol {
   const GrpcMethods& methods_;
   absl::flat_hash_map<StreamId, std::shared_ptr<Call>> calls_;
   std::size_t partial_bytes_ = 0;
-  std::string message_;  // that is being sent
+  MonotonicTime next_due_ = MonotonicTime::max();  // no call is due before
+  std::string message_;                            // that is being sent
 };
 
 }  // namespace bulla::http2

@@ -38,6 +38,27 @@ class Echo final : public GrpcHandler {
   const StreamId stream_;
 };
 
+// Takes messages one at a time, when it is told to.
+class Reluctant final : public GrpcHandler {
+ public:
+  struct Seen {
+    StreamId stream = 0;
+    bool wants = true;
+    std::vector<std::string> messages;
+    bool half_closed = false;
+  };
+  explicit Reluctant(Seen& seen) : seen_(seen) {}
+  void OnMessage(ByteSpan message) override {
+    EXPECT_TRUE(std::exchange(seen_.wants, false));
+    seen_.messages.emplace_back(AsText(message));
+  }
+  void OnHalfClose() override { seen_.half_closed = true; }
+  bool WantsMessage() const override { return seen_.wants; }
+
+ private:
+  Seen& seen_;
+};
+
 // What becomes of a call, in words.
 class Record final : public GrpcCallEvents {
  public:
@@ -70,6 +91,10 @@ class GrpcTest : public testing::Test {
                             });
     methods.AddStream("/test.Service/Echo", [](GrpcServer& grpc, const GrpcRequest& request) {
       return std::make_unique<Echo>(grpc, request.stream);
+    });
+    methods.AddStream("/test.Service/Reluctant", [&](GrpcServer&, const GrpcRequest& request) {
+      reluctant.stream = request.stream;
+      return std::make_unique<Reluctant>(reluctant);
     });
     server.Attach(server_session, nullptr);
     client.Attach(client_session, nullptr);
@@ -118,6 +143,7 @@ class GrpcTest : public testing::Test {
   GrpcMethods methods;
   StreamId unanswered = 0;
   MonotonicTime deadline;
+  Reluctant::Seen reluctant;
   GrpcServer::Options options{.message_bytes_max = 500'000, .partial_bytes_max = 600'000};
   GrpcServer server{options, methods};
   GrpcClient client{{.authority = "test"}};
@@ -304,6 +330,29 @@ TEST_F(GrpcTest, ACallerWhoTakesNoAnswersMaySendNoMore) {
   EXPECT_GT(client_session.memory_bytes(), 50'000u);
 }
 
+// To the message: what is behind it waits at the caller, but for what a stream's window holds.
+TEST_F(GrpcTest, AHandlerIsGivenAMessageWhenItWantsOne) {
+  Record call;
+  const StreamId stream = *client.Start("/test.Service/Reluctant", std::nullopt, now, call);
+  for (int i = 0; i < 300; ++i) client.Write(stream, AsBytes(std::string(1000, 'x')));
+  client.EndWrites(stream);
+  Pump();
+  EXPECT_EQ(reluctant.messages.size(), 1u);
+  EXPECT_LE(server_session.memory_bytes(), 64u * 1024);
+  EXPECT_GT(client_session.memory_bytes(), 200'000u);
+  now += options.request_timeout;  // is nobody's fault
+  for (std::size_t i = 2; i <= 300; ++i) {
+    EXPECT_FALSE(reluctant.half_closed);
+    reluctant.wants = true;
+    server.Resume(reluctant.stream);
+    Pump();
+    ASSERT_EQ(reluctant.messages.size(), i);
+  }
+  EXPECT_TRUE(reluctant.half_closed);
+  EXPECT_FALSE(call.status);
+  EXPECT_EQ(server_session.memory_bytes(), 0u);
+}
+
 // ---- Requests by hand ---------------------------------------------------------------------------
 
 class GrpcRequestTest : public GrpcTest {
@@ -332,7 +381,9 @@ class GrpcRequestTest : public GrpcTest {
         }
       }
       void OnData(StreamId, ByteSpan) override {}
-      void OnTrailers(StreamId, const HeaderBlock&) override {}
+      void OnTrailers(StreamId stream, const HeaderBlock& trailers) override {
+        OnHeaders(stream, trailers);
+      }
       void OnEnd(StreamId) override {}
       void OnWritten(StreamId) override {}
       void OnClosed(StreamId, ErrorCode) override {}
@@ -374,6 +425,21 @@ TEST_F(GrpcRequestTest, ThatIsCompressedIsRefusedWithWhatIsTaken) {
     EXPECT_THAT(answer, testing::HasSubstr("grpc-status=12\n"));
     EXPECT_THAT(answer, testing::HasSubstr("grpc-accept-encoding=identity\n"));
   }
+}
+
+TEST_F(GrpcRequestTest, HasItsMetadataWithHeadersAndStatus) {
+  methods.AddUnary("/test.Service/Named",
+                   [](GrpcServer& grpc, const GrpcRequest& request, ByteSpan message) {
+                     grpc.AddMetadata(request.stream, "x-name", "n");
+                     if (message.empty())
+                       return grpc.Finish(request.stream, {Code::kAborted, "", ""});
+                     grpc.Answer(request.stream, message);
+                   });
+  const frames::Fields fields = frames::RequestFields("/test.Service/Named");
+  EXPECT_EQ(AnswerTo(fields, std::string("\0\0\0\0\1x", 6)),
+            ":status=200\ncontent-type=application/grpc\nx-name=n\ngrpc-status=0\nx-name=n\n");
+  EXPECT_EQ(AnswerTo(fields, std::string(5, '\0')),
+            ":status=200\ncontent-type=application/grpc\ngrpc-status=10\nx-name=n\n");
 }
 
 TEST_F(GrpcRequestTest, ThatIsMalformedIsAnInvalidArgument) {
