@@ -15,6 +15,7 @@
 #include "base/hot.h"
 #include "gateway/access/connection_places.h"
 #include "gateway/call/clients.h"
+#include "gateway/frontend/worker.h"
 #include "gateway/http/exchange.h"
 #include "gateway/http/request.h"
 
@@ -27,7 +28,7 @@ class HttpWorker;
 // is outstanding.
 //
 // Confined to its worker's thread.
-class HttpConnection {
+class HttpConnection final : public KeyAsker {
  public:
   HttpConnection(HttpWorker& worker, boost::asio::ip::tcp::socket socket);
   HttpConnection(const HttpConnection&) = delete;
@@ -37,7 +38,7 @@ class HttpConnection {
   // Each of these is an entry from the event loop and may delete the connection.
   void Start();
   void OnCallDone(const HttpSignCall& call);
-  void OnKey(const Error& error, const KeyRow& key);
+  void OnKey(const Error& error, const KeyRow& key) override;  // KeyAsker
   void OnTick(MonotonicTime now);
   void OnDrain();
   void OnStop();

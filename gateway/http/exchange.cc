@@ -123,7 +123,7 @@ bool HttpExchange::ServeCreate(const HttpRequest& request) {
   call.deadline = worker_.Now() + shared.options.calls.create_timeout.Get();
   call.context = &context_;
   calls_out_ = 1;
-  shared.service.Create(std::move(call), KeyDone());
+  shared.service.Create(std::move(call), worker_.KeyDone(connection_));
   return false;
 }
 
@@ -133,17 +133,9 @@ bool HttpExchange::ServeGetKey(std::string_view text) {
     return Refused(Refuse(std::move(error)));
   }
   calls_out_ = 1;
-  worker_.shared().service.GetKey({.key_id = key_id, .context = &context_}, KeyDone());
+  worker_.shared().service.GetKey({.key_id = key_id, .context = &context_},
+                                  worker_.KeyDone(connection_));
   return false;
-}
-
-// Called on any thread: it touches nothing of this object.
-std::function<void(Error, const KeyRow&)> HttpExchange::KeyDone() {
-  return [connection = &connection_, worker = &worker_](Error error, const KeyRow& key) {
-    HttpKeyAnswer answer{connection, std::move(error), {}};
-    if (answer.error.ok()) answer.key = key;
-    worker->CompleteKey(std::move(answer));
-  };
 }
 
 // ---- Answering -------------------------------------------------------------------------------

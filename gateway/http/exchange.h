@@ -6,7 +6,6 @@
 // after the other.
 
 #include <cstddef>
-#include <functional>
 #include <string_view>
 #include <vector>
 
@@ -73,7 +72,6 @@ class HttpExchange {
   bool ServeBatch(const HttpRequest& request);
   bool ServeCreate(const HttpRequest& request);
   bool ServeGetKey(std::string_view key_id);
-  std::function<void(Error, const KeyRow&)> KeyDone();
 
   // Each completes the answer, whose body is composed already, or is that of an error.
   void Answer(int status, ErrorCode code, std::uint32_t retry_after_ms = 0, HttpField field = {});

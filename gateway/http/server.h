@@ -3,17 +3,13 @@
 // The HTTP/1.1 front end: POST /create, POST /sign, POST /sign/batch, GET /keys/{keyId}. The
 // contract is api/openapi.yaml.
 //
-// A few I/O threads, each with an event loop, a listening socket (SO_REUSEPORT: the kernel spreads
-// the connections) and the connections it accepted. A connection never leaves its thread, so
-// nothing in it is locked.
-//
-// The threads are gateway/http/worker, the connections gateway/http/connection, and one request
-// with its answer is gateway/http/exchange. Here is the whole: it starts, drains and stops.
+// Its I/O threads are gateway/http/worker (what they have in common with those of gRPC:
+// gateway/frontend/worker), the connections gateway/http/connection, and one request with its
+// answer is gateway/http/exchange. Here is the whole: it starts, drains and stops.
 
 #include <cstddef>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "base/clock.h"
 #include "base/metrics.h"
@@ -24,12 +20,12 @@
 #include "gateway/frontend/forwarded.h"
 #include "gateway/frontend/host_rules.h"
 #include "gateway/frontend/limits.h"
+#include "gateway/frontend/worker.h"
 #include "gateway/http/timeouts.h"
 
 namespace bulla {
 
 struct HttpShared;
-class HttpWorker;
 
 // Thread-safe, except that Start, Drain, Stop and the destructor are for one thread.
 class HttpServer {
@@ -73,7 +69,7 @@ class HttpServer {
 
  private:
   std::unique_ptr<HttpShared> shared_;
-  std::vector<std::unique_ptr<HttpWorker>> workers_;
+  FrontendWorkers workers_;
 };
 
 }  // namespace bulla
