@@ -32,7 +32,6 @@
 #include "gateway/config/apply.h"
 #include "gateway/config/options.h"
 #include "gateway/config/watch.h"
-#include "gateway/grpc/callback_threads.h"
 #include "gateway/grpc/server.h"
 #include "gateway/http/server.h"
 #include "gateway/keys/key_service.h"
@@ -78,7 +77,6 @@ absl::Status Serve(const Flags& flags) {
   StopSignals stop([&] { hangup = true; });
   ReturnLargeBuffersAtOnce();
   const std::size_t descriptors_max = RaiseDescriptorLimit();
-  TuneGrpcForTraffic();
   const RealClock clock;
   Metrics metrics;
   const BuildInfo build = ThisBuild();
@@ -92,7 +90,8 @@ absl::Status Serve(const Flags& flags) {
   BULLA_ASSIGN_OR_RETURN(DataPlane::Options data_plane_options, DataPlaneOptionsOf(config));
   BULLA_ASSIGN_OR_RETURN(HttpServer::Options http_options,
                          HttpOptionsOf(config, live, descriptors_max));
-  BULLA_ASSIGN_OR_RETURN(GrpcServer::Options grpc_options, GrpcOptionsOf(config, live));
+  BULLA_ASSIGN_OR_RETURN(GrpcServer::Options grpc_options,
+                         GrpcOptionsOf(config, live, descriptors_max));
   BULLA_ASSIGN_OR_RETURN(KmsForwarder::Options forwarder_options,
                          KmsForwarderOptionsOf(config, metrics));
 

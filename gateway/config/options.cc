@@ -59,11 +59,15 @@ absl::StatusOr<HttpServer::Options> HttpOptionsOf(const GatewayConfig& config,
 }
 
 absl::StatusOr<GrpcServer::Options> GrpcOptionsOf(const GatewayConfig& config,
-                                                  const HotSettings& live) {
+                                                  const HotSettings& live,
+                                                  std::size_t descriptors_max) {
   BULLA_ASSIGN_OR_RETURN(HostRules hosts, HostRules::Parse(config.allowed_hosts));
   BULLA_ASSIGN_OR_RETURN(ForwardedRules forwarded, ForwardedRulesOf(config));
+  const std::size_t left = descriptors_max - HttpServer::ConnectionsMax(descriptors_max);
   return GrpcServer::Options{.listen = config.grpc_listen,
                              .hosts = std::move(hosts),
+                             .threads = static_cast<int>(config.http_threads),
+                             .connections_max = GrpcServer::ConnectionsMax(left),
                              .forwarded = std::move(forwarded),
                              .proxy_protocol = config.grpc_proxy_protocol,
                              .calls = live.calls};

@@ -23,6 +23,7 @@ absl::StatusOr<HttpServer::Options> HttpOptionsOf(const GatewayConfig& config,
                                                   const HotSettings& live,
                                                   std::size_t descriptors_max);
 absl::StatusOr<GrpcServer::Options> GrpcOptionsOf(const GatewayConfig& config,
-                                                  const HotSettings& live);
+                                                  const HotSettings& live,
+                                                  std::size_t descriptors_max);
 
 }  // namespace bulla

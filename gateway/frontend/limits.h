@@ -68,5 +68,17 @@ inline constexpr milliseconds kHttpDrainGrace{500};
 inline constexpr std::size_t kStreamItemsUnansweredMax = 4 * kBatchItemsMax;
 // Calls of one connection at a time: many callers share a channel, none may be without end.
 inline constexpr int kGrpcCallsPerConnectionMax = 4096;
+// A caller needs one connection, or a few. Each costs some 40 KiB and a descriptor.
+inline constexpr std::size_t kGrpcConnectionsMax = 4 * 1024;
+// Messages of one connection that have begun and not ended: two of the largest.
+inline constexpr std::size_t kGrpcPartialBytesMax = 2 * kRequestBodyBytesMax;
+// What all connections hold of requests and of answers that their callers do not take; with more,
+// those who hold most are ended. As much as HTTP has for requests.
+inline constexpr std::size_t kGrpcMemoryBytesMax = kHttpRequestPoolBytes;
+// A channel may be idle for as long as its owner likes, so a connection ends only when it is lost:
+// when a PING, after so long without a word, is not answered. Below the 350 s at which load
+// balancers forget it.
+inline constexpr seconds kGrpcKeepaliveInterval{60};
+inline constexpr seconds kGrpcKeepaliveTimeout{20};
 
 }  // namespace bulla::limits

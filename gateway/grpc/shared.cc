@@ -1,18 +1,15 @@
 #include "gateway/grpc/shared.h"
 
-#include <algorithm>
 #include <fmt/format.h>
-#include <optional>
 
 #include "base/random.h"
 #include "gateway/frontend/call_rules.h"
 #include "gateway/frontend/der.h"
+#include "gateway/frontend/request_id.h"
 #include "google/rpc/status.pb.h"
 
 namespace bulla {
 namespace {
-
-constexpr char kRequestIdName[] = "x-request-id";
 
 std::string NamedMessage(const Error& error) {
   return fmt::format("{}: {}", ErrorRowOf(error.code).name, error.Message());
@@ -20,49 +17,34 @@ std::string NamedMessage(const Error& error) {
 
 }  // namespace
 
-std::string GrpcShared::TakeRequestId(grpc::CallbackServerContext& context) {
-  std::string_view callers;
-  const auto [first, last] = context.client_metadata().equal_range(kRequestIdName);
-  for (auto sent = first; sent != last && !IsAcceptableRequestId(callers); ++sent) {
-    callers = {sent->second.data(), sent->second.size()};
-  }
-  std::string id;
-  {
-    MutexLock lock(mutex_);
-    id = ids_.Take(callers);
-  }
-  context.AddInitialMetadata(kRequestIdName, id);
-  context.AddTrailingMetadata(kRequestIdName, id);
-  return id;
-}
-
-Client GrpcShared::ClientOf(const grpc::CallbackServerContext& context) {
-  IpAddress address{};  // all that has none (a Unix socket) is one client
-  if (std::optional<IpEndpoint> peer = ParseGrpcPeer(context.peer())) {
-    address = proxied_peers.SourceOf(*peer);
-  }
-  const ForwardedRules& rules = options.forwarded;
-  if (rules.Apply(address)) {
-    const std::string field(kForwardedFieldNames[static_cast<std::size_t>(rules.field)]);
-    std::string value;
-    auto [begin, end] = context.client_metadata().equal_range(field);
-    for (auto line = begin; line != end; ++line) {
-      if (!value.empty()) value += ',';
-      value.append(line->second.data(), line->second.size());
+std::string_view GrpcShared::RequestIdOf(const http2::HeaderBlock& headers) const {
+  for (std::size_t i = 0; i < headers.size(); ++i) {
+    const http2::Header header = headers[i];
+    if (header.name == kGrpcRequestIdName && IsAcceptableRequestId(header.value)) {
+      return header.value;
     }
-    if (!value.empty()) address = ClientBehind(address, value, rules);
   }
-  return {clients, bulla::ClientOf(address)};
+  return {};
 }
 
-MonotonicTime GrpcShared::Deadline(const grpc::CallbackServerContext& context,
-                                   Duration timeout) const {
-  auto callers = std::chrono::duration_cast<Duration>(context.deadline() - clock.WallNow());
-  return clock.Now() + std::min(timeout, callers);
+std::optional<Client> GrpcShared::ClientBehindProxy(const http2::HeaderBlock& headers,
+                                                    const IpAddress& peer) {
+  const ForwardedRules& rules = options.forwarded;
+  if (!rules.Apply(peer)) return std::nullopt;
+  const std::string_view field = kForwardedFieldNames[static_cast<std::size_t>(rules.field)];
+  std::string value;
+  for (std::size_t i = 0; i < headers.size(); ++i) {
+    const http2::Header header = headers[i];
+    if (header.name != field) continue;
+    if (!value.empty()) value += ',';
+    value += header.value;
+  }
+  if (value.empty()) return std::nullopt;
+  return std::optional<Client>(std::in_place, clients, ClientOf(ClientBehind(peer, value, rules)));
 }
 
-grpc::Status GrpcShared::StatusOf(const Error& error) const {
-  if (error.ok()) return grpc::Status::OK;
+http2::GrpcStatus GrpcShared::StatusOf(const Error& error) const {
+  if (error.ok()) return {};
   const ErrorRow& row = ErrorRowOf(error.code);
   std::string message = NamedMessage(error);
   google::rpc::Status details;
@@ -79,20 +61,28 @@ grpc::Status GrpcShared::StatusOf(const Error& error) const {
     retry.mutable_retry_delay()->set_nanos(static_cast<int>(wait_ms % 1000) * 1'000'000);
     details.add_details()->PackFrom(retry);
   }
-  return {static_cast<grpc::StatusCode>(row.grpc_status), message, details.SerializeAsString()};
+  return {static_cast<absl::StatusCode>(row.grpc_status), std::move(message),
+          details.SerializeAsString()};
 }
 
-Error GrpcShared::CheckMetadata(const grpc::CallbackServerContext& context) const {
-  const grpc::string_ref authority = context.ExperimentalGetAuthority();
-  const std::string_view host(authority.data(), authority.size());
+Error GrpcShared::CheckHeaders(const http2::HeaderBlock& headers) const {
+  const std::string_view host =
+      headers.Find(":authority").value_or(headers.Find("host").value_or(""));
   if (!options.hosts.Allow(host)) {
     return {ErrorCode::kPermissionDenied, HostRefused(":authority", host)};
   }
-  for (std::string_view name : kTenantNames) {
-    // Metadata has lower-case names.
-    if (context.client_metadata().contains({name.data(), name.size()})) return TenantRefused(name);
+  for (std::string_view name : kTenantNames) {  // metadata has lower-case names
+    if (headers.Find(name)) return TenantRefused(name);
   }
   return {};
+}
+
+Error ParseMessage(ByteSpan bytes, google::protobuf::Message& message) {
+  if (!message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
+    return InvalidArgument(fmt::format("message: got {} bytes that are no {}", bytes.size(),
+                                       message.GetDescriptor()->name()));
+  }
+  return CheckUnknownFields(message);
 }
 
 Error CheckUnknownFields(const google::protobuf::Message& message) {

@@ -1,63 +1,75 @@
 #pragma once
 
-// What all calls of the gRPC front end share: the service behind them, who is let in, request ids
-// and deadlines; the statuses they end with; and the rules that only protobuf needs. Rules that
-// HTTP has too are in gateway/frontend/call_rules.
+// What the threads of the gRPC front end share, and what its calls have in common: the service
+// behind them, who is let in, the statuses that they end with, and the rules that only protobuf
+// needs. Rules that HTTP has too are in gateway/frontend/call_rules.
 
-#include <grpcpp/grpcpp.h>
+#include <atomic>
+#include <functional>
+#include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 
+#include <google/protobuf/message.h>
+
+#include "base/acceptor.h"
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/metrics.h"
-#include "base/mutex.h"
 #include "bulla/v1/signer.pb.h"
 #include "gateway/call/clients.h"
 #include "gateway/call/signer_service.h"
 #include "gateway/frontend/metrics.h"
-#include "gateway/frontend/request_id.h"
-#include "gateway/grpc/proxied_peers.h"
 #include "gateway/grpc/server.h"
+#include "http2/grpc_fields.h"
+#include "http2/grpc_server.h"
+#include "http2/header_block.h"
 #include "wire/errors.h"
 
 namespace bulla {
 
-// Thread-safe.
-class GrpcShared {
- public:
-  GrpcShared(GrpcServer::Options o, SignerService& s, Clients& of, Metrics& m, const Clock& c)
-      : options(std::move(o)), service(s), clients(of), clock(c), metrics(m, "grpc") {}
+inline constexpr std::string_view kGrpcRequestIdName = "x-request-id";
 
-  // The caller's request id, of several the first that is acceptable, or a new one; echoed before
-  // the first message and with the status, since client libraries differ in which of the two they
-  // show.
-  std::string TakeRequestId(grpc::CallbackServerContext& context);
+// Thread-safe.
+struct GrpcShared {
+  GrpcShared(GrpcServer::Options o, SignerService& s, Clients& of, Metrics& m, const Clock& c)
+      : options(std::move(o)),
+        service(s),
+        clients(of),
+        clock(c),
+        metrics(m, "grpc"),
+        on_accept_pause(Acceptor::CountIn(m, "grpc")),
+        connections_ended(m.AddCounter("bulla_gateway_grpc_connections_ended_total",
+                                       "Connections of gRPC callers that were ended to make room: "
+                                       "idle ones for a newcomer, newcomers for want of one, and "
+                                       "those that held most memory")) {}
 
   // The authority is ours, and no tenant is named in the metadata.
-  Error CheckMetadata(const grpc::CallbackServerContext& context) const;
-
-  // The earlier of the caller's deadline and `timeout` from now.
-  MonotonicTime Deadline(const grpc::CallbackServerContext& context, Duration timeout) const;
-
+  Error CheckHeaders(const http2::HeaderBlock& headers) const;
+  // The caller's request id, of several the first that is acceptable. Empty: none.
+  std::string_view RequestIdOf(const http2::HeaderBlock& headers) const;
+  // Whom a call on a connection from `peer` is from, where a proxy speaks for it.
+  std::optional<Client> ClientBehindProxy(const http2::HeaderBlock& headers, const IpAddress& peer);
   // The status of a call that ends with `error`, with google.rpc.Status as its details, as the
   // contract has it.
-  grpc::Status StatusOf(const Error& error) const;
-
-  // Who calls.
-  Client ClientOf(const grpc::CallbackServerContext& context);
+  http2::GrpcStatus StatusOf(const Error& error) const;
 
   const GrpcServer::Options options;
   SignerService& service;
   Clients& clients;
   const Clock& clock;
   FrontendMetrics metrics;
-  ProxiedPeers proxied_peers;
-
- private:
-  Mutex mutex_;
-  RequestIdSource ids_ BULLA_GUARDED_BY(mutex_);
+  const std::function<void()> on_accept_pause;
+  prometheus::Counter& connections_ended;
+  http2::GrpcMethods methods;               // filled in before the first thread starts
+  std::atomic<std::size_t> connections{0};  // against connections_max
+  std::atomic<bool> serving{false};         // what the health service says
 };
 
-// `message` has only fields that the contract has.
+// Reads a message of the contract.
+Error ParseMessage(ByteSpan bytes, google::protobuf::Message& message);
+// `message` itself has only fields that the contract has; not what is in it.
 Error CheckUnknownFields(const google::protobuf::Message& message);
 
 // With `der`, the signature is given in that form too.
