@@ -20,6 +20,8 @@
 #include "gateway/access/admission_filter.h"
 #include "gateway/frontend/call_rules.h"
 #include "google/rpc/status.pb.h"
+#include "grpc/health/v1/health.grpc.pb.h"
+#include "grpc/reflection/v1/reflection.grpc.pb.h"
 #include "tests/fakes/front_end_test.h"
 #include "wire/address.h"
 
@@ -37,6 +39,7 @@ class GrpcServerTest : public FrontEndTest<GrpcServer> {
     // A channel of its own per test: channels are otherwise shared by address within the process.
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 20);
     channel_ = grpc::CreateCustomChannel(address_, grpc::InsecureChannelCredentials(), arguments);
     stub_ = v1::Signer::NewStub(channel_);
   }
@@ -492,30 +495,103 @@ TEST_F(GrpcServerTest, CancelledStreamLeavesNothingBehind) {
   ExpectStillServes();
 }
 
+// ---- The standard services -------------------------------------------------------------------
+
+using HealthStatus = grpc::health::v1::HealthCheckResponse;
+
 TEST_F(GrpcServerTest, HealthFollowsTheSwitch) {
-  // grpc.health.v1.Health by hand: request {1: service}, response {1: status}, where 1 is SERVING
-  // and 2 is NOT_SERVING.
-  auto check = [&](const std::string& service) {
-    std::string request =
-        service.empty() ? "" : "\x0a" + std::string(1, static_cast<char>(service.size())) + service;
-    std::string response = CallByName("/grpc.health.v1.Health/Check", request);
-    return response.size() == 2 ? static_cast<int>(response[1]) : -1;
+  const auto health = grpc::health::v1::Health::NewStub(channel_);
+  const auto check = [&](const std::string& service) {
+    grpc::ClientContext context;
+    BePatient(context);
+    grpc::health::v1::HealthCheckRequest request;
+    request.set_service(service);
+    HealthStatus response;
+    const grpc::Status status = health->Check(&context, request, &response);
+    return std::pair(status.error_code(), response.status());
   };
   for (const char* service : {"", "bulla.v1.Signer"}) {
-    EXPECT_EQ(check(service), 2);
+    EXPECT_EQ(check(service), std::pair(grpc::OK, HealthStatus::NOT_SERVING));
     server_->SetServing(true);
-    EXPECT_EQ(check(service), 1);
+    EXPECT_EQ(check(service), std::pair(grpc::OK, HealthStatus::SERVING));
     server_->SetServing(false);
-    EXPECT_EQ(check(service), 2);
+    EXPECT_EQ(check(service), std::pair(grpc::OK, HealthStatus::NOT_SERVING));
   }
+  EXPECT_EQ(check("bulla.v1.Other").first, grpc::NOT_FOUND);
 }
 
-TEST_F(GrpcServerTest, ReflectionNamesTheService) {
-  // grpc.reflection.v1alpha: request {7: list_services}.
-  EXPECT_THAT(CallByName("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-                         std::string("\x3a\x01*")),
-              HasSubstr("bulla.v1.Signer"));
+TEST_F(GrpcServerTest, WhoWatchesHealthIsToldOfEachChangeUntilTheEnd) {
+  const auto health = grpc::health::v1::Health::NewStub(channel_);
+  grpc::ClientContext context, other_context;
+  BePatient(context);
+  BePatient(other_context);
+  grpc::health::v1::HealthCheckRequest request;
+  const auto watch = health->Watch(&context, request);
+  request.set_service("bulla.v1.Other");
+  const auto other = health->Watch(&other_context, request);
+  HealthStatus response;
+  ASSERT_TRUE(other->Read(&response));
+  EXPECT_EQ(response.status(), HealthStatus::SERVICE_UNKNOWN);
+  ASSERT_TRUE(watch->Read(&response));
+  EXPECT_EQ(response.status(), HealthStatus::NOT_SERVING);
+  for (const bool serving : {true, false, true}) {
+    server_->SetServing(serving);
+    ASSERT_TRUE(watch->Read(&response));
+    EXPECT_EQ(response.status(), serving ? HealthStatus::SERVING : HealthStatus::NOT_SERVING);
+  }
+  EXPECT_TRUE(server_->Drain(clock_.Now() + std::chrono::seconds(10)));
+  while (watch->Read(&response)) {
+  }
+  EXPECT_EQ(response.status(), HealthStatus::NOT_SERVING);
+  EXPECT_EQ(watch->Finish().error_code(), grpc::UNAVAILABLE);
+  EXPECT_FALSE(other->Read(&response));
+  EXPECT_EQ(other->Finish().error_code(), grpc::UNAVAILABLE);
 }
+
+TEST_F(GrpcServerTest, ReflectionAnswersEachRequestOfACallInBothVersions) {
+  grpc::reflection::v1::ServerReflectionRequest request;
+  request.set_list_services("*");
+  const std::string asked = request.SerializeAsString();
+  for (const char* version : {"v1", "v1alpha"}) {
+    EXPECT_THAT(CallByName("/grpc.reflection." + std::string(version) +
+                               ".ServerReflection/ServerReflectionInfo",
+                           asked),
+                HasSubstr("bulla.v1.Signer"));
+  }
+  grpc::ClientContext context;
+  BePatient(context);
+  const auto stream =
+      grpc::reflection::v1::ServerReflection::NewStub(channel_)->ServerReflectionInfo(&context);
+  constexpr int kRequests = 500;
+  std::thread writer([&] {
+    for (int i = 0; i < kRequests; ++i) {
+      request.set_file_containing_symbol("bulla.v1.Signer");
+      EXPECT_TRUE(stream->Write(request));
+    }
+    stream->WritesDone();
+  });
+  int answers = 0;
+  grpc::reflection::v1::ServerReflectionResponse response;
+  while (stream->Read(&response)) {
+    answers += response.file_descriptor_response().file_descriptor_proto_size() > 0;
+  }
+  writer.join();
+  EXPECT_TRUE(stream->Finish().ok());
+  EXPECT_EQ(answers, kRequests);
+}
+
+TEST_F(GrpcServerTest, ACompressedRequestIsUnimplemented) {
+  grpc::ClientContext context;
+  BePatient(context);
+  context.set_compression_algorithm(GRPC_COMPRESS_GZIP);
+  v1::SignRequest request = GoodRequest();
+  request.set_digest(std::string(10'000, 'x'));  // or the client would not compress it
+  v1::SignResponse response;
+  EXPECT_EQ(stub_->Sign(&context, request, &response).error_code(), grpc::UNIMPLEMENTED);
+  ExpectStillServes();
+}
+
+// ---- The end ---------------------------------------------------------------------------------
 
 TEST_F(GrpcServerTest, DrainAnswersWhatWasAccepted) {
   service_.Hold();
@@ -557,6 +633,41 @@ TEST_F(GrpcServerTest, StopWaitsForCallsThatAreOut) {
   caller.join();
   service_.Release();
   stop.join();
+}
+
+// A gateway goes and another comes at the same address: callers who wait for one lose no call.
+TEST_F(GrpcServerTest, AnotherTakesOverWithoutALostCall) {
+  std::atomic<bool> done{false};
+  std::atomic<int> good{0}, bad{0};
+  std::vector<std::thread> callers;
+  for (int i = 0; i < 4; ++i) {
+    callers.emplace_back([&] {
+      while (!done) {
+        grpc::ClientContext context;
+        BePatient(context);
+        context.set_wait_for_ready(true);
+        v1::SignResponse response;
+        const grpc::Status status = stub_->Sign(&context, GoodRequest(), &response);
+        status.ok() ? ++good : ++bad;
+        if (!status.ok()) ADD_FAILURE() << status.error_code() << ' ' << status.error_message();
+      }
+    });
+  }
+  const auto await_more = [&] {
+    const int before = good;
+    while (good < before + 100 && bad == 0) std::this_thread::yield();
+  };
+  for (int i = 0; i < 5; ++i) {
+    await_more();
+    EXPECT_TRUE(server_->Drain(clock_.Now() + std::chrono::seconds(10)));
+    server_ = std::make_unique<GrpcServer>(GrpcServer::Options{.listen = address_}, *chain_,
+                                           clients_, metrics_, clock_);
+    ASSERT_TRUE(server_->Start().ok());
+  }
+  await_more();
+  done = true;
+  for (std::thread& caller : callers) caller.join();
+  EXPECT_EQ(bad, 0);
 }
 
 // ---- Who is let in ---------------------------------------------------------------------------
