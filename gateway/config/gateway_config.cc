@@ -187,7 +187,7 @@ void RegisterSettings(GatewayConfig& config, ConfigReader& reader) {
                    "HOST:PORT of HTTP. HOST is an address or localhost: 0.0.0.0 is every IPv4 "
                    "address, [::] every address of both kinds. Port 0 picks a free one.");
   reader.AddInteger("http.threads", &config.http_threads, "threads", 1, 64,
-                    "I/O threads of HTTP. Two serve 500 connections.");
+                    "I/O threads of HTTP, and as many of gRPC. Two serve 500 connections.");
   RegisterHttpTimeouts(config, reader);
   reader.AddString("grpc.listen", &config.grpc_listen, "HOST:PORT of gRPC, as http.listen.");
   RegisterProxies(config, reader);
