@@ -30,6 +30,7 @@ inline constexpr bool kCountsAllocations = true;
 }  // namespace bulla
 
 #ifdef BULLA_REPLACE_OPERATOR_NEW
+// NOLINTBEGIN(misc-definitions-in-headers): for one file of a program
 void* operator new(std::size_t size) {
   ++bulla::allocations_of_thread;
   if (void* memory = std::malloc(size)) return memory;
@@ -45,4 +46,5 @@ void operator delete(void* memory) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+// NOLINTEND(misc-definitions-in-headers)
 #endif
