@@ -25,7 +25,6 @@
 namespace bulla {
 namespace {
 
-using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
 
 struct Row {
