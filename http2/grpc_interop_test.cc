@@ -34,7 +34,6 @@ namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
-using testing::ElementsAre;
 
 grpc::ByteBuffer BufferOf(const std::string& text) {
   const grpc::Slice slice(text);

@@ -56,7 +56,7 @@ TEST(HashRing, RemovingOneMemberMovesOnlyItsKeys) {
       EXPECT_EQ(*after.OwnerOf(key), owner);
     }
   }
-  EXPECT_NEAR(moved, 20000 / 5, 1000);
+  EXPECT_NEAR(moved, 20000.0 / 5, 1000);
 }
 
 TEST(HashRing, SharesFollowWeights) {
@@ -77,7 +77,7 @@ TEST(HashRing, RaisingAWeightMovesKeysOnlyToItsMember) {
     EXPECT_EQ(after.OwnerOf(key), 2u);
     ++moved;
   }
-  EXPECT_NEAR(moved, 20000 / 22, 500);
+  EXPECT_NEAR(moved, 20000.0 / 22, 500);
 }
 
 TEST(HashRing, AMemberWithoutWeightHasNoKeys) {
