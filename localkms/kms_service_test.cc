@@ -14,7 +14,6 @@ namespace {
 
 namespace json = boost::json;
 using std::chrono::seconds;
-using ::testing::HasSubstr;
 
 const AwsCredentials kCaller{"AKIDTEST", "test-secret", ""};
 const WallTime kNow(seconds(1'700'000'000));
