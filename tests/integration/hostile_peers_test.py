@@ -200,8 +200,8 @@ class HostilePeers(SystemTest):
                 self.assertLess(grown, MEMORY_BYTES_MAX)
         now = self.system.children()
         self.assertEqual({name: now.get(name) for name in enclaves}, enclaves, "none has ended")
-        await_true(lambda: sum(self.system.metrics("bulla_gateway_enclave_in_service").values()) == 2,
-                   "both serve")
+        in_service = "bulla_gateway_enclave_in_service"
+        await_true(lambda: sum(self.system.metrics(in_service).values()) == 2, "both serve")
 
 
 if __name__ == "__main__":
