@@ -306,7 +306,9 @@ bool RunAll(const Options& options) {
     Print(options, name, fmt::to_string(size), tally);
     as_promised = as_promised && (tally.wrong() == 0) == !may_leave;
   };
-  for (const auto& [check, name] : kChecks) {
+  for (const auto& checked : kChecks) {
+    const SignatureCheck check = checked.check;
+    const std::string_view name = checked.name;
     const bool may_leave = check == SignatureCheck::kNone;
     for (std::size_t count : {1u, 2u, 4u, 16u}) {
       row(std::string(name), count, may_leave, [&] {
