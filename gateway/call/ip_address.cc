@@ -73,26 +73,6 @@ std::optional<IpAddress> ParseIpAddressAndPort(std::string_view text) {
   return IsPort(text.substr(colon + 1)) ? ParseIpAddress(text.substr(0, colon)) : std::nullopt;
 }
 
-std::optional<IpEndpoint> ParseGrpcPeer(std::string_view peer) {
-  const std::size_t colon = peer.find(':');
-  if (colon == std::string_view::npos) return std::nullopt;
-  const std::string_view kind = peer.substr(0, colon);
-  if (kind != "ipv4" && kind != "ipv6") return std::nullopt;
-  unsigned port = 0;
-  if (!ParseDigits(peer.substr(peer.rfind(':') + 1), 65535, port)) return std::nullopt;
-  std::string host(peer.substr(colon + 1, peer.rfind(':') - colon - 1));
-  for (const auto& [from, to] : {std::pair{"%5B", ""}, std::pair{"%5D", ""}, std::pair{"[", ""},
-                                 std::pair{"]", ""}, std::pair{"%25", "%"}}) {
-    if (std::size_t at = host.find(from); at != std::string::npos) {
-      host.replace(at, std::string_view(from).size(), to);
-    }
-  }
-  host.resize(std::min(host.size(), host.find('%')));  // a zone
-  const std::optional<IpAddress> address = ParseIpAddress(host);
-  if (!address || (host.find(':') == std::string::npos) != (kind == "ipv4")) return std::nullopt;
-  return IpEndpoint{*address, static_cast<std::uint16_t>(port)};
-}
-
 absl::StatusOr<IpNetworks> IpNetworks::Parse(const std::vector<std::string>& networks) {
   IpNetworks parsed;
   for (std::string_view text : networks) {

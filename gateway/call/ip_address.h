@@ -18,13 +18,6 @@ namespace bulla {
 // Of IPv6, 16 bytes in network order; an IPv4 address is ::ffff:a.b.c.d.
 using IpAddress = std::array<std::uint8_t, 16>;
 
-// One end of a TCP connection.
-struct IpEndpoint {
-  IpAddress address{};
-  std::uint16_t port = 0;
-  friend auto operator<=>(const IpEndpoint&, const IpEndpoint&) = default;
-};
-
 IpAddress MappedV4(const std::array<std::uint8_t, 4>& address);
 bool IsMappedV4(const IpAddress& address);
 
@@ -32,10 +25,6 @@ bool IsMappedV4(const IpAddress& address);
 std::optional<IpAddress> ParseIpAddress(std::string_view text);
 // "192.0.2.1", "192.0.2.1:4711", "2001:db8::1", "[2001:db8::1]", "[2001:db8::1]:4711".
 std::optional<IpAddress> ParseIpAddressAndPort(std::string_view text);
-
-// Of what gRPC calls a peer: "ipv4:1.2.3.4:567", "ipv6:%5B::1%5D:567". Nothing for all that is not
-// one of these (a Unix socket).
-std::optional<IpEndpoint> ParseGrpcPeer(std::string_view peer);
 
 // A set of networks. Immutable.
 class IpNetworks {

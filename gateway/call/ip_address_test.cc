@@ -34,21 +34,6 @@ TEST(IpAddress, APortMayFollow) {
   }
 }
 
-TEST(IpAddress, OfAPeerAsGrpcNamesIt) {
-  const auto is = [](const char* peer, const char* address, std::uint16_t port) {
-    return ParseGrpcPeer(peer) == IpEndpoint{At(address), port};
-  };
-  EXPECT_TRUE(is("ipv6:%5B2001:db8:1:2::3%5D:50000", "2001:db8:1:2::3", 50000));
-  EXPECT_TRUE(is("ipv6:[2001:db8::9]:7", "2001:db8::9", 7));
-  EXPECT_TRUE(is("ipv4:127.0.0.2:33", "127.0.0.2", 33));
-  EXPECT_TRUE(is("ipv6:[::ffff:127.0.0.2]:33", "127.0.0.2", 33));
-  EXPECT_TRUE(is("ipv6:%5B::ffff:127.0.0.2%25lo%5D:33", "127.0.0.2", 33));
-  for (const char* none : {"", ":", "unix:", "unix:/tmp/x", "ipv4:", "ipv4:1.2.3", "ipv6:[:1",
-                           "ipv6:%5B%5D:", "ipv9:1.2.3.4:5", "ipv4", "ipv4:1.2.3.4:65536"}) {
-    EXPECT_FALSE(ParseGrpcPeer(none)) << none;
-  }
-}
-
 TEST(IpNetworks, HaveWhatIsInThem) {
   const IpNetworks networks =
       *IpNetworks::Parse({"10.0.0.0/8", "192.0.2.7", "2001:db8::/33", "198.51.100.128/25"});

@@ -67,10 +67,9 @@ absl::StatusOr<tcp::acceptor> ListenOn(boost::asio::io_context& io, const tcp::e
   return acceptor;
 }
 
-IpEndpoint ToIpEndpoint(const tcp::endpoint& endpoint) {
+IpAddress ToIpAddress(const tcp::endpoint& endpoint) {
   const boost::asio::ip::address address = endpoint.address();
-  return {address.is_v4() ? MappedV4(address.to_v4().to_bytes()) : address.to_v6().to_bytes(),
-          endpoint.port()};
+  return address.is_v4() ? MappedV4(address.to_v4().to_bytes()) : address.to_v6().to_bytes();
 }
 
 std::string AddressOf(const tcp::acceptor& acceptor) {

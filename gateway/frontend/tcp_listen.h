@@ -20,7 +20,7 @@ absl::StatusOr<boost::asio::ip::tcp::endpoint> ParseListenEndpoint(const std::st
 absl::StatusOr<boost::asio::ip::tcp::acceptor> ListenOn(
     boost::asio::io_context& io, const boost::asio::ip::tcp::endpoint& endpoint, bool share);
 
-IpEndpoint ToIpEndpoint(const boost::asio::ip::tcp::endpoint& endpoint);
+IpAddress ToIpAddress(const boost::asio::ip::tcp::endpoint& endpoint);
 
 // HOST:PORT of a listening socket.
 std::string AddressOf(const boost::asio::ip::tcp::acceptor& acceptor);

@@ -49,7 +49,7 @@ void GrpcWorker::TakeConnection(UniqueFd fd) {
   if (socket.assign(endpoint().protocol(), fd.get(), error)) return;
   fd.Release();
   socket.set_option(tcp::no_delay(true), error);
-  const IpAddress peer = ToIpEndpoint(socket.remote_endpoint(error)).address;
+  const IpAddress peer = ToIpAddress(socket.remote_endpoint(error));
   if (error) return;  // it is gone already
   if (!FindPlace()) {
     shared_.metrics.Count(FrontendMethod::kOther, ErrorCode::kRetryLater);

@@ -28,7 +28,7 @@ constexpr std::size_t kReadBytesMax = 2 * limits::kHttpHeaderBytesMax;
 IpAddress PeerOf(const tcp::socket& socket) {
   error_code ec;
   const tcp::endpoint peer = socket.remote_endpoint(ec);
-  return ec ? IpAddress{} : ToIpEndpoint(peer).address;  // it is gone already
+  return ec ? IpAddress{} : ToIpAddress(peer);  // it is gone already
 }
 
 }  // namespace
