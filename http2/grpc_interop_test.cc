@@ -28,6 +28,7 @@
 #include "http2/connection.h"
 #include "http2/grpc_client.h"
 #include "http2/grpc_server.h"
+#include "tests/fakes/grpc_echo.h"
 
 namespace bulla::http2 {
 namespace {
@@ -82,17 +83,6 @@ class Loop {
 };
 
 // ---- grpc++ calls us ----------------------------------------------------------------------------
-
-class Echo final : public GrpcHandler {
- public:
-  Echo(GrpcServer& server, StreamId stream) : server_(server), stream_(stream) {}
-  void OnMessage(ByteSpan message) override { server_.Send(stream_, message); }
-  void OnHalfClose() override { server_.Finish(stream_, {}); }
-
- private:
-  GrpcServer& server_;
-  const StreamId stream_;
-};
 
 class ServerOfOurs : public testing::Test {
  protected:

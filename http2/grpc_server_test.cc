@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "http2/grpc_client.h"
+#include "tests/fakes/grpc_echo.h"
 #include "tests/fakes/http2_frames.h"
 
 namespace bulla::http2 {
@@ -22,20 +23,13 @@ using Code = absl::StatusCode;
 namespace frames = http2_frames;
 
 // Answers each message with the same, and what it is asked to do otherwise.
-class Echo final : public GrpcHandler {
+class EchoOrFail final : public Echo {
  public:
-  Echo(GrpcServer& server, StreamId stream) : server_(server), stream_(stream) {}
+  using Echo::Echo;
   void OnMessage(ByteSpan message) override {
-    if (AsText(message) == "fail") {
-      return server_.Finish(stream_, {Code::kAborted, "as wished: 100%", "details"});
-    }
-    server_.Send(stream_, message);
+    if (AsText(message) != "fail") return Echo::OnMessage(message);
+    server_.Finish(stream_, {Code::kAborted, "as wished: 100%", "details"});
   }
-  void OnHalfClose() override { server_.Finish(stream_, {}); }
-
- private:
-  GrpcServer& server_;
-  const StreamId stream_;
 };
 
 // Takes messages one at a time, when it is told to.
@@ -90,7 +84,7 @@ class GrpcTest : public testing::Test {
                               grpc.Finish(request.stream, {});
                             });
     methods.AddStream("/test.Service/Echo", [](GrpcServer& grpc, const GrpcRequest& request) {
-      return std::make_unique<Echo>(grpc, request.stream);
+      return std::make_unique<EchoOrFail>(grpc, request.stream);
     });
     methods.AddStream("/test.Service/Reluctant", [&](GrpcServer&, const GrpcRequest& request) {
       reluctant.stream = request.stream;

@@ -10,23 +10,13 @@
 #include "http2/grpc_client.h"
 #include "http2/grpc_server.h"
 #include "http2/limits.h"
+#include "tests/fakes/grpc_echo.h"
 #include "tests/fakes/http2_frames.h"
 
 namespace bulla::http2 {
 namespace {
 
 constexpr std::size_t kMemoryBytesMax = 200'000;
-
-class Echo final : public GrpcHandler {
- public:
-  Echo(GrpcServer& server, StreamId stream) : server_(server), stream_(stream) {}
-  void OnMessage(ByteSpan message) override { server_.Send(stream_, message); }
-  void OnHalfClose() override { server_.Finish(stream_, {}); }
-
- private:
-  GrpcServer& server_;
-  const StreamId stream_;
-};
 
 class CountedCall final : public GrpcCallEvents {
  public:

@@ -138,6 +138,14 @@ class Standing final : public http2::GrpcCallEvents {
 
 class GrpcBadInputTest : public FrontEndTest<GrpcServer> {
  protected:
+  // A call that the service holds when this returns; `answered` is set when it has been.
+  void CallHeldByService(RawCaller& caller, std::optional<GrpcStatus>& answered) {
+    service_.Hold();
+    caller.client().Unary("/bulla.v1.Signer/Sign", AsBytes(GoodRequest()), std::nullopt,
+                          clock_.Now(),
+                          [&answered](const GrpcStatus& status, ByteSpan) { answered = status; });
+    caller.Until([&] { return service_.WaitUntilHeld(1, std::chrono::milliseconds(0)); });
+  }
   std::string GoodRequest() const {
     v1::SignRequest request;
     request.set_key_id(key_id_.ToString());
@@ -254,12 +262,9 @@ TEST_F(GrpcBadInputTest, WhoHoldsMostOfTheMemoryLosesIt) {
 
 TEST_F(GrpcBadInputTest, WhoOpensConnectionsWithoutEndTakesPlacesFromThoseThatWait) {
   StartServer({.threads = 1, .connections_max = 3});
-  service_.Hold();
   RawCaller busy(address_);
   std::optional<GrpcStatus> answered;
-  busy.client().Unary("/bulla.v1.Signer/Sign", AsBytes(GoodRequest()), std::nullopt, clock_.Now(),
-                      [&](const GrpcStatus& status, ByteSpan) { answered = status; });
-  busy.Until([&] { return service_.WaitUntilHeld(1, std::chrono::milliseconds(0)); });
+  CallHeldByService(busy, answered);
   RawCaller first(address_), second(address_);
   for (RawCaller* idle : {&first, &second}) {
     EXPECT_EQ(idle->Call("/grpc.health.v1.Health/Check", "").code, Code::kOk);
@@ -279,12 +284,9 @@ TEST_F(GrpcBadInputTest, WhoOpensConnectionsWithoutEndTakesPlacesFromThoseThatWa
 
 TEST_F(GrpcBadInputTest, WhenNoConnectionWaitsANewOneIsTurnedAway) {
   StartServer({.threads = 1, .connections_max = 1});
-  service_.Hold();
   RawCaller busy(address_);
   std::optional<GrpcStatus> answered;
-  busy.client().Unary("/bulla.v1.Signer/Sign", AsBytes(GoodRequest()), std::nullopt, clock_.Now(),
-                      [&](const GrpcStatus& status, ByteSpan) { answered = status; });
-  busy.Until([&] { return service_.WaitUntilHeld(1, std::chrono::milliseconds(0)); });
+  CallHeldByService(busy, answered);
   RawCaller another(address_);
   another.Until([&] { return another.closed(); });
   EXPECT_TRUE(another.closed());
